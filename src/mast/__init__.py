@@ -1,0 +1,22 @@
+"""Mast: sparse multi-agent reinforcement learning, empty from the first step to the last.
+
+Names are loaded when first used, so that importing `mast` imports no JAX.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Config": "mast.config",
+    "Policy": "mast.policy",
+    "Trainer": "mast.training.trainer",
+    "make": "mast.envs.registry",
+    "resolve": "mast.config",
+}
+__all__ = ["Config", "Policy", "Trainer", "make", "resolve"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mast' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""The commands of `mast`: what each reads, does and prints. None imports JAX before it must."""

@@ -1,0 +1,95 @@
+"""Settings in words: what is allowed, what the default is, what was wrong."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import annotated_types
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from mast.configuration.presets import ENVIRONMENT_DEFAULTS, METHODS
+from mast.configuration.settings import Config, kinds
+
+
+def allowed(name: str) -> str:
+    """What a setting may be, in words, as error messages and the help say it."""
+    info = Config.model_fields[name]
+    if named := choices(name):
+        return "one of " + ", ".join(named)
+    alternatives = kinds(info)
+    noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    text = noun[alternatives[0]] + _range_text(info)
+    return f"{text}, or none" if types.NoneType in alternatives else text
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """The names to choose from, where a setting has such; else none."""
+    kind = kinds(Config.model_fields[name])[0]
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+def _range_text(info: FieldInfo) -> str:
+    low = high = ""
+    for bound in info.metadata:
+        if isinstance(bound, annotated_types.Ge):
+            low = f"at least {bound.ge}"
+        elif isinstance(bound, annotated_types.Gt):
+            low = f"above {bound.gt}"
+        elif isinstance(bound, annotated_types.Le):
+            high = f"at most {bound.le}"
+        elif isinstance(bound, annotated_types.Lt):
+            high = f"below {bound.lt}"
+    return " " + " and ".join(part for part in (low, high) if part) if low or high else ""
+
+
+def default_text(name: str) -> str:
+    """A setting's default with the methods and environments that have another one."""
+    base = Config.model_fields[name].get_default()
+    parts = [_value_text(base)]
+    if name == "sparsity":
+        return parts[0] + "; ignored by dense"
+    for origin, overrides in [
+        *((method, preset.overrides) for method, preset in METHODS.items()),
+        *((prefix + "*", defaults) for prefix, defaults in ENVIRONMENT_DEFAULTS.items()),
+    ]:
+        if name in overrides:
+            parts.append(f"{origin} {_value_text(overrides[name])}")
+    return ", ".join(parts)
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:,}".replace(",", "_") if isinstance(value, int) else str(value)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line: the setting, its value and what is allowed."""
+    # An unknown setting is said first: it is most often a misspelling of a known one.
+    problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    if not problem["loc"]:
+        return str(problem.get("ctx", {}).get("error", problem["msg"]))
+    name, value = str(problem["loc"][0]), problem["input"]
+    if problem["type"] == "missing":
+        return f"{name}: missing; for example smax/3m (see: mast envs)"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}{did_you_mean(name, list(Config.model_fields))}"
+    hint = did_you_mean(str(value), choices(name))
+    return f"{name} = {one_line(value)}: must be {allowed(name)}{hint}"
+
+
+def one_line(value: Any) -> str:
+    """A value as text that fits into a message."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The hint at the end of an error message; empty if nothing is close."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

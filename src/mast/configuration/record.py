@@ -1,0 +1,163 @@
+"""A run's config.json: what was asked for, what it became, and where it ran."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mast.configuration.explain import first_problem
+from mast.configuration.settings import Config
+from mast.errors import UserError
+from mast.files import write_atomically
+
+FORMAT = 1
+FILE_NAME = "config.json"
+_DISTRIBUTIONS = ("mast-marl", "jax", "jaxlib", "equinox", "optax", "jaxmarl", "numpy")
+
+
+def run_record(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's config.json holds.
+
+    Args:
+        config: the resolved settings.
+        given: what the user gave of them, from which `--config` starts another run.
+
+    Returns:
+        format, given, settings, versions, git_commit, cpu_count, command; ready for JSON.
+    """
+    return {
+        "format": FORMAT,
+        "given": _typed(config, given),
+        "settings": config.model_dump(mode="json"),
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+        "cpu_count": usable_cpus(),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def _typed(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, text read as numbers; dense's ignored sparsity as it was."""
+    typed = {name: getattr(config, name) for name in given}
+    if "sparsity" in given:
+        typed["sparsity"] = float(given["sparsity"])
+    return typed
+
+
+def usable_cpus() -> int:
+    """CPU cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree that runs, "-dirty" where it was edited; None without git."""
+    source = Path(__file__).parent
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(source), *command],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", str(source)])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("-dirty" if changes else "")
+
+
+def write_run_record(run: Path, config: Config, given: Mapping[str, Any]) -> None:
+    """Writes `run`/config.json, whole or not at all; its folder must exist."""
+    text = json.dumps(run_record(config, given), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(run / FILE_NAME, text.encode())
+
+
+def load_config_file(path: Path) -> dict[str, Any]:
+    """The settings to start from, not yet checked.
+
+    Args:
+        path: a run's config.json, a run's folder, or a JSON object of setting → value.
+
+    Raises:
+        UserError: no such file, no JSON object, or a newer format.
+    """
+    content = _read_object(path / FILE_NAME if path.is_dir() else path)
+    if "format" not in content:
+        return content
+    _check_format(content, path)
+    return _part(content, "given", path)
+
+
+def load_run_record(run: Path) -> dict[str, Any]:
+    """The whole config.json of a run's folder.
+
+    Raises:
+        UserError: the folder is no run, or its config.json is damaged or of a newer format.
+    """
+    if not (run / FILE_NAME).is_file():
+        what = "no such folder" if not run.is_dir() else "has no config.json"
+        raise UserError(f"{run} is no run: {what}")
+    record = _read_object(run / FILE_NAME)
+    _check_format(record, run / FILE_NAME)
+    return record
+
+
+def load_run_config(run: Path) -> Config:
+    """The resolved settings of a run's folder, as they were when it started.
+
+    Raises:
+        UserError: as `load_run_record`, or a setting that this version does not know.
+    """
+    settings = _part(load_run_record(run), "settings", run / FILE_NAME)
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(f"{run / FILE_NAME}: {first_problem(error)}") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged or no JSON") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a JSON object of settings")
+    return content
+
+
+def _check_format(content: Mapping[str, Any], path: Path) -> None:
+    if content.get("format") != FORMAT:
+        raise UserError(f"{path}: format = {content.get('format')}: this version reads {FORMAT}")
+
+
+def _part(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    part = content.get(name)
+    if not isinstance(part, dict):
+        raise UserError(f"{path}: {name!r} is missing")
+    return part

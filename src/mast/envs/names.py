@@ -1,0 +1,94 @@
+"""The environments that come with Mast, by name, without importing JAX.
+
+`mast --help`, `mast envs` and every refusal of a name come from here; a test holds the table to
+what jaxmarl really has.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from mast.errors import UserError
+
+
+@dataclass(frozen=True)
+class EnvironmentEntry:
+    """One line of `mast envs`; the sizes are those of the default options."""
+
+    id: str
+    agents: int
+    actions: int
+    observation: int
+    state: int
+    episode_limit: int
+    about: str
+
+
+def _smax(scenario: str, allies: int, enemies: int, about: str) -> EnvironmentEntry:
+    """A scenario of SMAX, whose sizes follow from the numbers of units."""
+    units = allies + enemies
+    return EnvironmentEntry(
+        id=f"smax/{scenario}",
+        agents=allies,
+        actions=5 + enemies,
+        observation=13 * (units - 1) + 10,
+        state=12 * units,
+        episode_limit=101,
+        about=about,
+    )
+
+
+ENTRIES: tuple[EnvironmentEntry, ...] = (
+    _smax("3m", 3, 3, "3 marines each"),
+    _smax("8m", 8, 8, "8 marines each"),
+    _smax("25m", 25, 25, "25 marines each"),
+    _smax("2s3z", 5, 5, "2 stalkers and 3 zealots each"),
+    _smax("3s5z", 8, 8, "3 stalkers and 5 zealots each"),
+    _smax("5m_vs_6m", 5, 6, "5 marines against 6"),
+    _smax("10m_vs_11m", 10, 11, "10 marines against 11"),
+    _smax("27m_vs_30m", 27, 30, "27 marines against 30"),
+    _smax("3s5z_vs_3s6z", 8, 9, "3 stalkers and 5 zealots against 3 and 6"),
+    _smax("3s_vs_5z", 3, 5, "3 stalkers against 5 zealots"),
+    _smax("6h_vs_8z", 6, 8, "6 hydralisks against 8 zealots"),
+    _smax("smacv2_5_units", 5, 5, "5 units each, random types and places every episode"),
+    _smax("smacv2_10_units", 10, 10, "10 units each, random types and places every episode"),
+    _smax("smacv2_20_units", 20, 20, "20 units each, random types and places every episode"),
+    EnvironmentEntry(
+        id="mpe/simple_spread",
+        agents=3,
+        actions=5,
+        observation=18,
+        state=54,
+        episode_limit=26,
+        about="3 particles spread over 3 landmarks; no win, only return",
+    ),
+)
+
+IDS: tuple[str, ...] = tuple(entry.id for entry in ENTRIES)
+
+_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def is_own(id: str) -> bool:
+    """Whether the name is a user's own environment, "package.module:Class"."""
+    return _OWN.fullmatch(id) is not None
+
+
+def check_id(id: str) -> None:
+    """Refuse a name that no environment can have; whether an own one exists shows when it is made.
+
+    Args:
+        id: "smax/3m", "mpe/simple_spread" or "package.module:Class".
+
+    Raises:
+        UserError: The name is neither in the table nor of the form of an own environment.
+    """
+    if id in IDS or is_own(id):
+        return
+    if ":" in id:
+        raise UserError(f'environment "{id}" must look like package.module:Class; see: mast envs')
+    # "3m" is as near to "smax/3m" as a slip of the pen.
+    near = [known for known in IDS if known.split("/")[1] == id]
+    near = near or difflib.get_close_matches(id, IDS, n=3)
+    guess = f"; did you mean {' or '.join(near)}?" if near else ";"
+    raise UserError(f'unknown environment "{id}"{guess} see: mast envs')

@@ -1,0 +1,126 @@
+"""Environments by name: those that come with Mast, and the user's own as "package.module:Class"."""
+
+import importlib
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mast.envs.contract import check_contract, user_error
+from mast.envs.names import ENTRIES, EnvironmentEntry, check_id, is_own
+from mast.envs.protocol import Environment
+from mast.errors import UserError
+
+
+def available() -> list[EnvironmentEntry]:
+    """The environments that come with Mast, one line of `mast envs` each."""
+    return list(ENTRIES)
+
+
+def make(
+    id: str,
+    *,
+    reward_scale: float | None = None,
+    state_last_action: bool = False,
+    episode_limit: int | None = None,
+) -> Environment:
+    """Make an environment.
+
+    An own one is imported with the current directory on the path, called with those of the three
+    options that are set, and checked by one reset and one step.
+
+    Args:
+        id: "smax/3m", "mpe/simple_spread" or "package.module:Class".
+        reward_scale: Factor on the reward; None leaves the environment's default (SMAX: 10).
+        state_last_action: Append the one-hot last joint action to the state, where offered.
+        episode_limit: The largest number of steps of an episode; None leaves the default.
+
+    Raises:
+        UserError: No such environment, an option that it does not take or that is out of range, or
+            an own environment that breaks the contract.
+    """
+    check_id(id)
+    if reward_scale is not None and not (math.isfinite(reward_scale) and reward_scale > 0):
+        raise UserError(f"reward_scale is {reward_scale:g}, must be above 0")
+    if episode_limit is not None and episode_limit < 1:
+        raise UserError(f"episode_limit is {episode_limit}, must be at least 1")
+    options: dict[str, Any] = {}
+    if reward_scale is not None:
+        options["reward_scale"] = float(reward_scale)
+    if state_last_action:
+        options["state_last_action"] = True
+    if episode_limit is not None:
+        options["episode_limit"] = episode_limit
+    if is_own(id):
+        return _make_own(id, options)
+    # Imported only here: jaxmarl takes seconds, and an own environment has no use for it.
+    family, name = id.split("/")
+    if family == "smax":
+        from mast.envs.smax import Smax
+
+        return Smax(name, **options)
+    from mast.envs.mpe import SimpleSpread
+
+    _check_options(SimpleSpread, id, options)
+    return SimpleSpread(**options)
+
+
+def _make_own(id: str, options: dict[str, Any]) -> Environment:
+    """Import, build and check a user's environment."""
+    factory = _import_own(id)
+    _check_options(factory, id, options)
+    try:
+        environment: Environment = factory(**options)
+    except UserError:
+        raise
+    except Exception as error:
+        raise user_error(id, "making it", error) from error
+    check_contract(environment, id)
+    return environment
+
+
+def _import_own(id: str) -> Callable[..., Any]:
+    """The class that "package.module:Class" names."""
+    module_name, class_name = id.split(":")
+    # As `python -m` does; it stays, since their module may import its neighbours later.
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # Only a part of the name asked for is a slip in the name; else their import is at fault.
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(
+                f"{id}: no module {error.name} in {here} or among the installed packages"
+            ) from error
+        raise user_error(id, "import", error) from error
+    except Exception as error:
+        raise user_error(id, "import", error) from error
+    factory = getattr(module, class_name, None)
+    if not callable(factory):
+        classes = [
+            name
+            for name, value in vars(module).items()
+            if inspect.isclass(value) and value.__module__ == module_name
+        ]
+        raise UserError(
+            f"{id}: module {module_name} has no class {class_name}"
+            f" (its classes: {', '.join(classes) or 'none'})"
+        )
+    return factory
+
+
+def _check_options(factory: Callable[..., Any], id: str, options: dict[str, Any]) -> None:
+    """Refuse an option that the environment would not understand."""
+    parameters = inspect.signature(factory).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for option in options:
+        if option not in parameters:
+            raise UserError(
+                f"{id} does not take {option} (it takes: {', '.join(parameters) or 'nothing'})"
+            )

@@ -1,0 +1,229 @@
+"""SMAX, the StarCraft-like battles of jaxmarl, against its heuristic enemy. It is not SMAC.
+
+Jaxmarl's agents are keys of dictionaries, its world state is raw and its end of an episode has one
+flag. This adapter gives arrays, a normalised state, and terminated, truncated and won told apart.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO, BattleState, HeuristicEnemySMAX, version
+from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
+
+DEFAULT_EPISODE_LIMIT = 101
+"""Jaxmarl's max_steps is 100, compared before the step is counted: the cut comes at step 101."""
+DEFAULT_REWARD_SCALE = 10.0
+"""Brings the largest return to SMAC's 20: QMIX's numbers belong to that scale (spec §9)."""
+UNSCALED_MAX_RETURN = 2.0
+"""All enemy health, as a share, and 1 for the win."""
+
+
+class SmaxState(NamedTuple):
+    """What the adapter carries from step to step."""
+
+    battle: BattleState
+    """Jaxmarl's own state: positions, health, cooldowns, … of the allies and then the enemies."""
+    enemy_policy: Any
+    """The heuristic enemy's memory, a pytree with a row per enemy."""
+    enemy_observation: Float[Array, "enemies features"]
+    """What the enemies see now; kept because each step computes it along with the allies' view."""
+    last_actions: Int[Array, " agents"]
+    """The allies' last joint action; -1 before the first."""
+
+
+class Smax:
+    """One SMAX scenario as a Mast environment."""
+
+    def __init__(
+        self,
+        scenario: str,
+        *,
+        reward_scale: float = DEFAULT_REWARD_SCALE,
+        state_last_action: bool = False,
+        episode_limit: int = DEFAULT_EPISODE_LIMIT,
+    ) -> None:
+        """Make the battle of a scenario.
+
+        Args:
+            scenario: Name in jaxmarl's MAP_NAME_TO_SCENARIO, as "3m".
+            reward_scale: Factor on jaxmarl's reward, whose return is at most 2.
+            state_last_action: Append the allies' last joint action, one-hot, to the state, as SMAC
+                does.
+            episode_limit: The largest number of steps of an episode, at least 1.
+        """
+        units = MAP_NAME_TO_SCENARIO[scenario]
+        # max_steps is compared before the step is counted, hence the -1.
+        self._game = HeuristicEnemySMAX(scenario=units, max_steps=episode_limit - 1)
+        self._battle = self._game._env
+        self._state_last_action = state_last_action
+        agents: int = self._battle.num_allies
+        actions: int = self._battle.num_ally_actions
+        extra = agents * actions if state_last_action else 0
+        names = self._battle.unit_type_names
+        self._spec = EnvironmentSpec(
+            id=f"smax/{scenario}",
+            agents=agents,
+            actions=actions,
+            observation=self._battle.obs_size,
+            state=self._battle.state_size + extra,
+            episode_limit=episode_limit,
+            has_win=True,
+            is_jax=True,
+            agent_names=tuple(self._game.agents),
+            unit_types=(
+                ("random",) * agents
+                if units.smacv2_unit_type_generation
+                else tuple(names[int(kind)] for kind in units.unit_types[:agents])
+            ),
+            reward_scale=reward_scale,
+            identity=(
+                f"SMAX (jaxmarl {version}), limit {episode_limit}, reward x{reward_scale:g}"
+                + (", last actions in the state" if state_last_action else "")
+            ),
+            max_return=UNSCALED_MAX_RETURN * reward_scale,
+        )
+
+    @property
+    def spec(self) -> EnvironmentSpec:
+        """Sizes and facts of the scenario."""
+        return self._spec
+
+    def reset(self, key: PRNGKeyArray) -> tuple[SmaxState, TimeStep]:
+        """Start a battle.
+
+        Args:
+            key: Random key of positions and, on smacv2 maps, unit types.
+
+        Returns:
+            The state to carry and the first perception.
+        """
+        _, game = self._game.reset(key)
+        # Strong types, so that reset and step return exactly the same structure (the policy starts
+        # with weak ones).
+        battle, enemy_policy = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, leaf.dtype), (game.state, game.enemy_policy_state)
+        )
+        allies, enemies = self._views(self._battle.get_obs(battle))
+        last_actions = jnp.full(self._spec.agents, -1, jnp.int32)
+        return (
+            SmaxState(battle, enemy_policy, enemies, last_actions),
+            self._time_step(battle, allies, last_actions),
+        )
+
+    def step(
+        self, key: PRNGKeyArray, env_state: SmaxState, actions: Int[Array, " agents"]
+    ) -> tuple[SmaxState, TimeStep, Outcome]:
+        """Half a second of battle: eight ticks of jaxmarl's world, both sides acting at once.
+
+        The same computation as jaxmarl's `HeuristicEnemySMAX.step_env` (a test holds them
+        together), which would compute all units' observations once more for the enemy to act upon.
+
+        Args:
+            key: Random key of the enemy's choices and of the weapons' cooldowns.
+            env_state: What the last `reset` or `step` returned.
+            actions: Per ally: 0–3 move, 4 stop, 5 + j shoot at enemy j.
+
+        Returns:
+            The state to carry, the next perception, and the outcome.
+        """
+        battle_key, enemy_key = jax.random.split(key)
+        enemy_joint, enemy_policy = self._game.get_enemy_actions(
+            enemy_key, env_state.enemy_policy, env_state.enemy_observation
+        )
+        enemy_actions = jnp.stack([enemy_joint[name] for name in self._game.enemy_agents])
+        all_actions = jnp.concatenate([actions.astype(jnp.int32), enemy_actions.astype(jnp.int32)])
+        observations, battle, rewards, _, _ = self._battle.step_env_no_decode(
+            battle_key, env_state.battle, self._battle._decode_discrete_actions(all_actions)
+        )
+        allies, enemies = self._views(observations)
+        last_actions = actions.astype(jnp.int32)
+        # Every ally gets the team's reward, the dead ones too.
+        reward = rewards[self._game.agents[0]] * self._spec.reward_scale
+        return (
+            SmaxState(battle, enemy_policy, enemies, last_actions),
+            self._time_step(battle, allies, last_actions),
+            self.outcome(battle, reward),
+        )
+
+    def outcome(self, battle: BattleState, reward: Float[Array, ""]) -> Outcome:
+        """Tell terminated, truncated and won apart by who is alive.
+
+        Jaxmarl has one flag, and its own test of a win is a threshold on the reward. Both sides may
+        die in the same tick: a draw, which ends the battle and is no win (StarCraft II has no
+        draws, its units act one after the other).
+
+        Args:
+            battle: The battle after the step, `battle.done` set.
+            reward: The team's scaled reward of the step.
+        """
+        any_ally = jnp.any(battle.unit_alive[: self._spec.agents])
+        any_enemy = jnp.any(battle.unit_alive[self._spec.agents :])
+        return Outcome(
+            reward=reward,
+            terminated=~any_ally | ~any_enemy,
+            truncated=battle.done & any_ally & any_enemy,
+            won=any_ally & ~any_enemy,
+        )
+
+    def normalised_state(self, battle: BattleState) -> Float[Array, " features"]:
+        """Jaxmarl's world state brought to [0, 1], a ruined unit being zeros.
+
+        Per unit, allies first: share of health, x and y by the map's size, cooldown by its type's
+        (clipped, since it runs on below zero while a unit holds its fire and starts up to two ticks
+        above), type one-hot. Then the team and the type number of every unit, the latter divided by
+        the number of types.
+
+        Args:
+            battle: Jaxmarl's state of the battle.
+        """
+        game, types = self._battle, battle.unit_types
+        features = jnp.concatenate(
+            [
+                (battle.unit_health / game.unit_type_health[types])[:, None],
+                battle.unit_positions / jnp.array([game.map_width, game.map_height]),
+                jnp.clip(
+                    battle.unit_weapon_cooldowns / game.unit_type_weapon_cooldowns[types], 0.0, 1.0
+                )[:, None],
+                jax.nn.one_hot(types, game.unit_type_bits),
+            ],
+            axis=1,
+        )
+        features = jnp.where(battle.unit_alive[:, None], features, 0.0)
+        return jnp.concatenate(
+            [
+                features.reshape(-1),
+                battle.unit_teams.astype(jnp.float32),
+                types.astype(jnp.float32) / game.unit_type_bits,
+            ]
+        )
+
+    def _views(
+        self, observations: dict[str, Array]
+    ) -> tuple[Float[Array, "agents features"], Float[Array, "enemies features"]]:
+        """Jaxmarl's dictionary of observations as one array per side."""
+        return (
+            jnp.stack([observations[name] for name in self._game.agents]),
+            jnp.stack([observations[name] for name in self._game.enemy_agents]),
+        )
+
+    def _time_step(
+        self,
+        battle: BattleState,
+        observation: Float[Array, "agents features"],
+        last_actions: Int[Array, " agents"],
+    ) -> TimeStep:
+        """What the allies perceive in this state of the battle."""
+        available = self._battle.get_avail_actions(battle)
+        state = self.normalised_state(battle)
+        if self._state_last_action:
+            # The one-hot of -1, at the start of an episode, is all zeros.
+            one_hot = jax.nn.one_hot(last_actions, self._spec.actions)
+            state = jnp.concatenate([state, one_hot.reshape(-1)])
+        return TimeStep(
+            observation=observation,
+            available=jnp.stack([available[name] for name in self._game.agents]).astype(bool),
+            state=state,
+        )

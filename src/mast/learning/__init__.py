@@ -1,0 +1,1 @@
+"""Learning: targets, losses, replay, and the one jitted step that changes a network."""

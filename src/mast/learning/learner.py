@@ -1,0 +1,203 @@
+"""The learner: parameters, target networks and sparse optimizer, and the one step that changes them."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from mast.config import Config
+from mast.learning.algorithms import ALGORITHMS
+from mast.learning.algorithms.value_decomposition import Algorithm, LossMetrics, Sizes
+from mast.learning.method import Method
+from mast.learning.replay import Batch
+from mast.sparsity.allocation import LayerShape, active_counts, erdos_renyi, uniform
+from mast.sparsity.topology import (
+    Evolution,
+    Masks,
+    SparseState,
+    apply_masks,
+    cosine_drop_fraction,
+    evolve,
+    largest_mask,
+    leaf_path,
+    random_mask,
+    sparse,
+)
+
+
+class LearnerState(NamedTuple):
+    """Everything that learning changes."""
+
+    params: Any
+    target: Any
+    optimizer: SparseState
+
+
+class UpdateMetrics(NamedTuple):
+    """What one update tells."""
+
+    loss: Float[Array, ""]
+    loss_metrics: LossMetrics
+    gradient_norm: Float[Array, ""]
+    """Of the masked gradient, before clipping."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Makes and updates the networks of one run; pure, so that it can be jitted and vmapped.
+
+    Args:
+        config: resolved settings; only those that change shapes or program text are read here.
+        sizes: shapes of the networks.
+    """
+
+    config: Config
+    sizes: Sizes
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm that the configuration names."""
+        return ALGORITHMS[self.config.algorithm]
+
+    def init(self, key: PRNGKeyArray) -> LearnerState:
+        """Fresh networks with their masks; the target is a copy."""
+        params_key, mask_key = jax.random.split(key)
+        params = self.algorithm.init(params_key, self.sizes)
+        masks = initial_masks(mask_key, params, self.config)
+        if self.config.init_scale == "sparse":
+            params = rescale_to_sparse_fan_in(params, masks)
+        params = apply_masks(params, masks)
+        target = jax.tree.map(jnp.copy, params)
+        return LearnerState(params, target, self.optimizer(masks).init(params))
+
+    def optimizer(self, masks: Masks) -> optax.GradientTransformationExtraArgs:
+        """Clipped RMSProp as in Torch (eps outside the root), blind to inactive weights."""
+        config = self.config
+        return sparse(
+            optax.chain(
+                optax.clip_by_global_norm(config.gradient_clip),
+                optax.rmsprop(
+                    config.learning_rate,
+                    decay=config.rms_decay,
+                    eps=config.rms_epsilon,
+                    eps_in_sqrt=False,
+                ),
+            ),
+            masks,
+        )
+
+    def update(
+        self,
+        state: LearnerState,
+        batch: Batch,
+        method: Method,
+        env_steps: Float[Array, ""],
+        step: Bool[Array, ""] | bool = True,
+    ) -> tuple[LearnerState, UpdateMetrics, Any]:
+        """One gradient step.
+
+        Args:
+            state: before the update.
+            batch: whole episodes.
+            method: the method's numbers.
+            env_steps: of the run so far.
+            step: False leaves the state as it is and only gives the gradient (`evolve_order="replace"`).
+
+        Returns:
+            The state after the step, what to report, and the *dense* gradient (unmasked, unclipped) for
+            an evolution that may follow.
+        """
+        optimizer = self.optimizer(state.optimizer.masks)
+        (loss, loss_metrics), gradient = jax.value_and_grad(self.algorithm.loss, has_aux=True)(
+            state.params, state.target, batch, method, env_steps
+        )
+        norm = optax.global_norm(apply_masks(gradient, state.optimizer.masks))
+        updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(step, new, old),
+            (params, opt_state),
+            (state.params, state.optimizer),
+        )
+        metrics = UpdateMetrics(loss, loss_metrics, norm)
+        return LearnerState(params, state.target, opt_state), metrics, gradient
+
+    def evolve(
+        self,
+        state: LearnerState,
+        gradient: Any,
+        method: Method,
+        env_steps: Float[Array, ""],
+        key: PRNGKeyArray,
+    ) -> tuple[LearnerState, Evolution]:
+        """One topology evolution of the online networks (MAST, Algorithm 1).
+
+        Args:
+            state: after the update that gave the gradient.
+            gradient: the dense gradient of the current batch.
+            method: growth rule, ζ_0 and what grown weights remember.
+            env_steps: of the run so far; ζ_t falls with it.
+            key: for random growth.
+        """
+        params, opt_state, evolution = evolve(
+            state.params,
+            state.optimizer,
+            self.optimizer(state.optimizer.masks),
+            gradient,
+            key=key,
+            drop_fraction=cosine_drop_fraction(
+                method.drop_fraction, env_steps, method.total_env_steps
+            ),
+            growth=method.growth,
+            grown_state=method.grown_state,
+        )
+        return LearnerState(params, state.target, opt_state), evolution
+
+
+def copy_target(state: LearnerState) -> LearnerState:
+    """The state with its target networks set to the online ones (values and, through them, masks)."""
+    return state._replace(target=jax.tree.map(jnp.copy, state.params))
+
+
+def sparse_layers(params: Any) -> dict[str, list[LayerShape]]:
+    """The weight matrices of each network, one network per field of the parameters."""
+    layers: dict[str, list[LayerShape]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = leaf_path(path)
+        if leaf.ndim >= 2:
+            outputs, inputs = leaf.shape
+            layers.setdefault(name.split(".")[0], []).append(LayerShape(name, inputs, outputs))
+    return layers
+
+
+def initial_masks(key: PRNGKeyArray, params: Any, config: Config) -> Masks:
+    """A mask for every weight matrix: one budget per network at the same sparsity (spec §2).
+
+    A dense team has masks of ones, so that it is the same program as every other method.
+    """
+    allocate = erdos_renyi if config.allocation == "erdos_renyi" else uniform
+    sparsity = 0.0 if config.method == "dense" else config.sparsity
+    counts: dict[str, int] = {}
+    for layers in sparse_layers(params).values():
+        counts |= active_counts(layers, allocate(layers, sparsity))
+    weights = {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    masks = {}
+    for index, (name, count) in enumerate(sorted(counts.items())):
+        if config.initial_mask == "largest":
+            masks[name] = largest_mask(weights[name], count)
+        else:
+            masks[name] = random_mask(jax.random.fold_in(key, index), weights[name].shape, count)
+    return masks
+
+
+def rescale_to_sparse_fan_in(params: Any, masks: Masks) -> Any:
+    """Weights drawn for the dense fan-in, scaled to the mean fan-in that the mask leaves (`init_scale`)."""
+
+    def rescaled(path: tuple[Any, ...], leaf: Array) -> Array:
+        mask = masks.get(leaf_path(path))
+        return leaf if mask is None else leaf * jnp.sqrt(mask.size / mask.sum())
+
+    return jax.tree_util.tree_map_with_path(rescaled, params)

@@ -1,0 +1,1 @@
+"""Networks: every weight matrix is one `mast.networks.linear.Linear`."""

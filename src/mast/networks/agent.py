@@ -1,0 +1,95 @@
+"""The recurrent agent: (observation, last action, agent id) → Linear → ReLU → GRU → Linear → Q."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from mast.networks.gru import gru_sequence, gru_step, split_gates
+from mast.networks.linear import Linear, torch_linear
+
+NO_ACTION = -1
+"""The last action at the first step of an episode: its one-hot code is all zeros."""
+
+
+class RecurrentAgent(eqx.Module):
+    """PyMARL's agent, one set of weights for the whole team (MAST, Appendix B.1; spec §1).
+
+    The input is the agent's own observation, its one-hot last action and its one-hot id. The two codes
+    are never laid out beside the observation: the columns of `fc1` that belong to them are used apart.
+    """
+
+    fc1: Linear
+    gru_input: Linear
+    gru_hidden: Linear
+    fc2: Linear
+    features: int = eqx.field(static=True)
+    actions: int = eqx.field(static=True)
+
+    @property
+    def hidden_size(self) -> int:
+        """The width of the hidden state."""
+        return self.gru_hidden.weight.shape[-1]
+
+    def initial_hidden(self, *batch: int) -> Float[Array, "*batch hidden"]:
+        """h_0 = 0."""
+        return jnp.zeros((*batch, self.hidden_size))
+
+    def encode(
+        self,
+        observation: Float[Array, "*batch agents features"],
+        last_action: Int[Array, "*batch agents"],
+    ) -> Float[Array, "*batch agents hidden"]:
+        """The first layer's activation.
+
+        Args:
+            observation: each agent's own.
+            last_action: the action each took one step before, `NO_ACTION` at the start.
+        """
+        by_observation, by_action, by_id = jnp.split(
+            self.fc1.weight, [self.features, self.features + self.actions], axis=1
+        )
+        code = jax.nn.one_hot(last_action, self.actions)
+        x = observation @ by_observation.T + code @ by_action.T + (by_id.T + self.fc1.bias)
+        return jax.nn.relu(x)
+
+    def step(
+        self,
+        observation: Float[Array, "*batch agents features"],
+        last_action: Int[Array, "*batch agents"],
+        hidden: Float[Array, "*batch agents hidden"],
+    ) -> tuple[Float[Array, "*batch agents actions"], Float[Array, "*batch agents hidden"]]:
+        """One step of acting: each agent's action values and its next hidden state."""
+        x = self.encode(observation, last_action)
+        reset, update, new = (gate(x) for gate in split_gates(self.gru_input))
+        hidden = gru_step(self.gru_hidden, (reset, update, new), hidden)
+        return self.fc2(hidden), hidden
+
+    def sequence(
+        self,
+        observation: Float[Array, "time batch agents features"],
+        last_action: Int[Array, "time batch agents"],
+    ) -> Float[Array, "time batch agents actions"]:
+        """The action values along whole episodes, from h_0 = 0."""
+        time, batch, agents, _ = observation.shape
+        x = self.encode(observation, last_action).reshape(time, batch * agents, -1)
+        reset, update, new = (gate(x) for gate in split_gates(self.gru_input))
+        initial = self.initial_hidden(batch * agents)
+        hidden = gru_sequence(self.gru_hidden, (reset, update, new), initial)
+        return self.fc2(hidden).reshape(time, batch, agents, self.actions)
+
+
+def recurrent_agent(
+    key: PRNGKeyArray, features: int, actions: int, agents: int, hidden_size: int = 64
+) -> RecurrentAgent:
+    """A fresh dense agent, initialised as Torch does (GRU: U(±1/√h))."""
+    keys = jax.random.split(key, 4)
+    h = hidden_size
+    return RecurrentAgent(
+        fc1=torch_linear(keys[0], features + actions + agents, h),
+        gru_input=torch_linear(keys[1], h, 3 * h, fan_in=h),
+        gru_hidden=torch_linear(keys[2], h, 3 * h, fan_in=h),
+        fc2=torch_linear(keys[3], h, actions),
+        features=features,
+        actions=actions,
+    )

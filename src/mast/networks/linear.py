@@ -1,0 +1,37 @@
+"""The one layer that every weight matrix of every network is made of."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class Linear(eqx.Module):
+    """An affine map y = W x + b whose weight may be sparse and whose bias is dense.
+
+    The forward pass uses the plain weight. Inactive entries are zero because nothing writes them
+    (`mast.sparsity.topology`), so the gradient of `weight` is the *dense* gradient that growth needs.
+    """
+
+    weight: Float[Array, "outputs inputs"]
+    bias: Float[Array, "outputs"]
+
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        """The map, over any leading axes."""
+        return x @ self.weight.T + self.bias
+
+
+def torch_linear(key: PRNGKeyArray, inputs: int, outputs: int, fan_in: int | None = None) -> Linear:
+    """A fresh layer as Torch initialises it: weight and bias uniform in ±1/√fan_in.
+
+    Args:
+        key: random key.
+        inputs, outputs: sizes.
+        fan_in: the fan-in that sets the bound; `inputs` where None (a GRU passes its hidden size).
+    """
+    bound = 1.0 / jnp.sqrt(inputs if fan_in is None else fan_in)
+    weight_key, bias_key = jax.random.split(key)
+    return Linear(
+        weight=jax.random.uniform(weight_key, (outputs, inputs), minval=-bound, maxval=bound),
+        bias=jax.random.uniform(bias_key, (outputs,), minval=-bound, maxval=bound),
+    )

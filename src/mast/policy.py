@@ -1,0 +1,179 @@
+"""A trained team outside its trainer: one file, loaded without executing anything."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mast.envs.protocol import EnvironmentSpec
+from mast.errors import UserError
+from mast.files import write_atomically
+from mast.networks.agent import NO_ACTION, RecurrentAgent
+from mast.networks.linear import Linear
+from mast.sparsity.topology import Masks
+
+FORMAT = 1
+LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")
+
+
+class Memory(NamedTuple):
+    """What a team carries from step to step."""
+
+    hidden: Float[Array, "agents hidden"]
+    last_action: Int[Array, "agents"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The acting part of a trained team.
+
+    Args:
+        agent: the network that every agent runs.
+        masks: which weights of each layer exist, by layer name.
+        description: environment, sizes and method; what the file's metadata holds.
+    """
+
+    agent: RecurrentAgent
+    masks: dict[str, Bool[np.ndarray, "outputs inputs"]]
+    description: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Policy":
+        """Read a `policy.safetensors`.
+
+        Raises:
+            UserError: no such file, not a policy of this format, or a wrong tensor (with its name).
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / "policy.safetensors"
+        description, tensors = _read(path)
+        shapes = _expected_shapes(description)
+        for name in sorted(shapes.keys() | tensors.keys()):
+            found = tensors[name].shape if name in tensors else None
+            if found != shapes.get(name):
+                raise UserError(f"{path}: tensor {name} is {found}, expected {shapes.get(name)}")
+        layers = {
+            name: Linear(
+                jnp.asarray(tensors[f"{name}.weight"]), jnp.asarray(tensors[f"{name}.bias"])
+            )
+            for name in LAYERS
+        }
+        agent = RecurrentAgent(
+            **layers, features=description["features"], actions=description["actions"]
+        )
+        masks = {name: tensors[f"{name}.mask"].astype(bool) for name in LAYERS}
+        return cls(agent, masks, description)
+
+    @property
+    def density(self) -> float:
+        """Share of the weights that exist."""
+        active = sum(int(mask.sum()) for mask in self.masks.values())
+        return active / sum(mask.size for mask in self.masks.values())
+
+    def initial_memory(self) -> Memory:
+        """The memory at the start of an episode."""
+        agents = self.description["agents"]
+        return Memory(self.agent.initial_hidden(agents), jnp.full(agents, NO_ACTION))
+
+    def act(
+        self,
+        observation: Float[Any, "agents features"],
+        available: Bool[Any, "agents actions"],
+        hidden: Memory | None = None,
+    ) -> tuple[np.ndarray, Memory]:
+        """The greedy joint action.
+
+        Args:
+            observation: each agent's own.
+            available: the actions each may take.
+            hidden: what the last call returned; None at the start of an episode.
+
+        Returns:
+            One action per agent, and the memory for the next call.
+        """
+        memory = self.initial_memory() if hidden is None else hidden
+        action, memory = _act(self.agent, observation, available, memory)
+        return np.asarray(action), memory
+
+
+@jax.jit
+def _act(agent: RecurrentAgent, observation: Any, available: Any, memory: Memory) -> Any:
+    observation = jnp.asarray(observation, jnp.float32)
+    q, hidden = agent.step(observation, memory.last_action, memory.hidden)
+    action = jnp.where(jnp.asarray(available, bool), q, -jnp.inf).argmax(-1)
+    return action, Memory(hidden, action)
+
+
+def save_policy(
+    path: Path, agent: RecurrentAgent, masks: Masks, spec: EnvironmentSpec, about: dict[str, Any]
+) -> None:
+    """Write a policy file; the same agent gives the same bytes (no path and no time in it).
+
+    Args:
+        path: where; replaced as a whole or not at all.
+        agent: the acting network.
+        masks: by leaf path (`agent.fc1.weight`); a layer without one is dense.
+        spec: of the environment.
+        about: more facts for the description (algorithm, method, sparsity, seed, env_steps).
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for name in LAYERS:
+        layer: Linear = getattr(agent, name)
+        mask = masks.get(f"agent.{name}.weight", np.ones(layer.weight.shape, bool))
+        tensors[f"{name}.weight"] = np.asarray(layer.weight)
+        tensors[f"{name}.bias"] = np.asarray(layer.bias)
+        tensors[f"{name}.mask"] = np.asarray(mask).astype(np.uint8)
+    description = about | {
+        "format": FORMAT,
+        "environment": spec.id,
+        "identity": spec.identity,
+        "agents": spec.agents,
+        "agent_names": list(spec.agent_names),
+        "features": spec.observation,
+        "actions": spec.actions,
+        "hidden_size": agent.hidden_size,
+        "input": "observation, one-hot last action (zeros at the start), one-hot agent id",
+    }
+    metadata = {"mast": json.dumps(description, sort_keys=True)}
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such policy file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = json.loads(metadata["mast"])
+    except (SafetensorError, KeyError, ValueError, OSError):
+        raise UserError(f"{path} is damaged or no policy file of Mast") from None
+    if description.get("format") != FORMAT:
+        raise UserError(f"{path}: format {description.get('format')}, this version reads {FORMAT}")
+    return description, tensors
+
+
+def _expected_shapes(description: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    features, actions, h = (description[k] for k in ("features", "actions", "hidden_size"))
+    sizes = {
+        "fc1": (h, features + actions + description["agents"]),
+        "gru_input": (3 * h, h),
+        "gru_hidden": (3 * h, h),
+        "fc2": (actions, h),
+    }
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (outputs, inputs) in sizes.items():
+        shapes |= {
+            f"{name}.weight": (outputs, inputs),
+            f"{name}.mask": (outputs, inputs),
+            f"{name}.bias": (outputs,),
+        }
+    return shapes

@@ -1,0 +1,1 @@
+"""Sparsity: how many weights each layer has, which ones, and how that changes while training."""

@@ -1,0 +1,400 @@
+"""Model size and FLOPs of each algorithm's networks, absolute and against dense.
+
+The formulas are those of the MAST paper's Appendix B.4. With SMAC's dimensions they give the three
+columns "Total Size", "FLOPs (Train)" and "FLOPs (Test)" of its Table 1. FLOPs are counted, not
+measured: what they mean in seconds depends on how the sparse matrices are executed.
+
+Two facts about the dimensions that Table 1 rests on: the agent's input is the observation, the
+one-hot last action and the one-hot agent id, while SMAC's state *already* holds the last joint
+action (3m: 12 ally + 9 enemy + 27 action features = 48), so nothing is added to the mixer's input.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from mast.errors import UserError
+from mast.sparsity.allocation import LayerShape, active_counts, allocate
+
+ALGORITHMS = ("iql", "vdn", "qmix", "owqmix", "cwqmix", "res")
+WEIGHTED = ("owqmix", "cwqmix")  # beside the QMIX pair they train an unrestricted one
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """Sizes that the environment sets: features per observation and state, actions, agents."""
+
+    observation: int
+    state: int
+    actions: int
+    agents: int
+
+    @property
+    def agent_input(self) -> int:
+        """Observation ⊕ one-hot last action ⊕ one-hot agent id."""
+        return self.observation + self.actions + self.agents
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Sizes that the user sets; the defaults are PyMARL's and the paper's."""
+
+    hidden: int = 64
+    mixer_embed: int = 32
+    hyper_hidden: int = 64
+    unrestricted_hidden: int = 256
+
+
+PYMARL_WIDTHS = Widths()
+
+
+@dataclass(frozen=True)
+class WeightMatrix:
+    """A weight matrix with a bias; `summands` is how many products one of its outputs adds up.
+
+    That is its inputs for a linear layer, and for each matrix of a GRU the inputs of the pair.
+    """
+
+    shape: LayerShape
+    summands: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network: its matrices, and how often a team runs it in one step.
+
+    `generated_flops` are of a pass whose weights are outputs of the layers: dense, no parameters.
+    """
+
+    name: str
+    layers: tuple[WeightMatrix, ...]
+    passes: int = 1
+    generated_flops: int = 0
+
+    @property
+    def shapes(self) -> tuple[LayerShape, ...]:
+        """The matrices as `allocation` takes them."""
+        return tuple(layer.shape for layer in self.layers)
+
+
+def linear(name: str, inputs: int, outputs: int) -> WeightMatrix:
+    """A fully-connected layer."""
+    return WeightMatrix(LayerShape(name, inputs, outputs), summands=inputs)
+
+
+def gru(inputs: int, hidden: int) -> tuple[WeightMatrix, WeightMatrix]:
+    """A GRU cell: input and hidden matrix, each with its three gates stacked, as in Torch."""
+    return (
+        WeightMatrix(LayerShape("gru_input", inputs, 3 * hidden), summands=inputs + hidden),
+        WeightMatrix(LayerShape("gru_hidden", hidden, 3 * hidden), summands=inputs + hidden),
+    )
+
+
+def generated_mixing_flops(agents: int, embed: int) -> int:
+    """FLOPs of QMIX's mixing pass, agents → embed → 1, with weights made by the hypernetworks."""
+    return (2 * agents - 1) * embed + (2 * embed - 1)
+
+
+def agent_layers(inputs: int, hidden: int, actions: int) -> tuple[WeightMatrix, ...]:
+    """The recurrent agent: fc1 → GRU → fc2."""
+    return (linear("fc1", inputs, hidden), *gru(hidden, hidden), linear("fc2", hidden, actions))
+
+
+def qmix_mixer_layers(
+    state: int, agents: int, embed: int, hyper_hidden: int
+) -> tuple[WeightMatrix, ...]:
+    """QMIX's hypernetworks of the state: w1, w_final, b1 and V."""
+    return (
+        linear("w1_hidden", state, hyper_hidden),
+        linear("w1_out", hyper_hidden, agents * embed),
+        linear("w_final_hidden", state, hyper_hidden),
+        linear("w_final_out", hyper_hidden, embed),
+        linear("b1", state, embed),
+        linear("v_hidden", state, embed),
+        linear("v_out", embed, 1),
+    )
+
+
+def unrestricted_mixer_layers(state: int, agents: int, hidden: int) -> tuple[WeightMatrix, ...]:
+    """The feed-forward mixer of OW-QMIX and CW-QMIX: [q_1..q_n, state] → 1, plus V(state)."""
+    return (
+        linear("fc1", agents + state, hidden),
+        linear("fc2", hidden, hidden),
+        linear("fc3", hidden, hidden),
+        linear("fc4", hidden, 1),
+        linear("v_hidden", state, hidden),
+        linear("v_out", hidden, 1),
+    )
+
+
+def algorithm_networks(
+    dimensions: Dimensions, algorithm: str, widths: Widths = PYMARL_WIDTHS
+) -> tuple[Network, ...]:
+    """The online networks of an algorithm; each has a sparsity budget of its own.
+
+    VDN's mixer has no weights, only its n − 1 additions; IQL has none.
+
+    Raises:
+        UserError: the algorithm is unknown.
+    """
+    if algorithm not in ALGORITHMS:
+        raise UserError(f"algorithm {algorithm!r} is unknown: one of {', '.join(ALGORITHMS)}")
+    state, agents = dimensions.state, dimensions.agents
+    agent = agent_layers(dimensions.agent_input, widths.hidden, dimensions.actions)
+    networks = [Network("agent", agent, passes=agents)]
+    if algorithm == "vdn":
+        networks.append(Network("mixer", (), generated_flops=agents - 1))
+    elif algorithm != "iql":
+        mixer = qmix_mixer_layers(state, agents, widths.mixer_embed, widths.hyper_hidden)
+        generated = generated_mixing_flops(agents, widths.mixer_embed)
+        networks.append(Network("mixer", mixer, generated_flops=generated))
+    if algorithm in WEIGHTED:
+        mixer = unrestricted_mixer_layers(state, agents, widths.unrestricted_hidden)
+        networks.append(Network("unrestricted_agent", agent, passes=agents))
+        networks.append(Network("unrestricted_mixer", mixer))
+    return tuple(networks)
+
+
+def matrix_flops(layer: WeightMatrix, active: int) -> float:
+    """FLOPs of one matrix in one forward pass, with that many active weights.
+
+    An output that adds up k products takes k multiplications and k − 1 additions, so a weight costs
+    (2k − 1)/k. For a linear layer this is MAST's eq. 11, (1 − S)(2I − 1)O; for both matrices of a
+    GRU together its eq. 12, (1 − S)·3h·[2(h + I) − 1], with S their parameter-weighted mean.
+    Biases and activations are not counted.
+    """
+    return active * (2 * layer.summands - 1) / layer.summands
+
+
+def forward_flops(layers: Iterable[WeightMatrix], active: Mapping[str, int]) -> float:
+    """FLOPs of one forward pass through these layers; `active` counts by layer name."""
+    return sum((matrix_flops(layer, active[layer.shape.name]) for layer in layers), start=0.0)
+
+
+def parameters(layers: Iterable[WeightMatrix], active: Mapping[str, int]) -> int:
+    """Active weights and all biases (which are dense) of these layers.
+
+    Source: MAST, eqs. 9 and 10. These leave out the biases, Table 1's sizes do not.
+    """
+    return sum(active[layer.shape.name] + layer.shape.outputs for layer in layers)
+
+
+@dataclass(frozen=True)
+class Use:
+    """Copies of a network (online, target), and its forward passes per step trained and acted."""
+
+    copies: int
+    training: int
+    inference: int = 0
+
+
+def network_uses(dimensions: Dimensions, algorithm: str) -> dict[str, Use]:
+    """What an algorithm does with each network, by name; a backward pass counts as two forward.
+
+    A trained network with its own target has two copies and takes 1 (target) + 1 (loss) + 2
+    (backward) passes. OW-QMIX takes its targets from the unrestricted pair, so the restricted one
+    has no target copy and three passes. RES evaluates online and target mixer on the n·m joint
+    actions that differ from the greedy one in at most one agent: 3 + 2nm passes (eq. 25; Table 6
+    prints 5 + nm, which misses Table 1's cell of 3m). The paper has no CW-QMIX: here it is OW-QMIX
+    and one more pass of the unrestricted target mixer, for Q̂* at the greedy actions (the target
+    utilities come from the same pass over the sequence). Not counted, as in the paper: acting
+    during training, target copies, topology evolution.
+
+    Source: MAST, Table 6 and eqs. 17, 22, 25.
+    """
+    if algorithm in WEIGHTED:
+        return {
+            "agent": Use(1, training=3, inference=1),
+            "mixer": Use(1, training=3),
+            "unrestricted_agent": Use(2, training=4),
+            "unrestricted_mixer": Use(2, training=5 if algorithm == "cwqmix" else 4),
+        }
+    mixer_passes = 3 + 2 * dimensions.agents * dimensions.actions if algorithm == "res" else 4
+    return {"agent": Use(2, training=4, inference=1), "mixer": Use(2, training=mixer_passes)}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One quantity, of the sparse networks and of dense ones of the same widths."""
+
+    sparse: int | float
+    dense: int | float
+
+    @property
+    def ratio(self) -> float | None:
+        """Sparse over dense; None where the dense one is 0 (a mixer does not run at inference)."""
+        return self.sparse / self.dense if self.dense else None
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.sparse + other.sparse, self.dense + other.dense)
+
+    def times(self, factor: int) -> "Cost":
+        """Both numbers, that many times."""
+        return Cost(self.sparse * factor, self.dense * factor)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Parameters online, in all copies ("size"), and FLOPs per step of the whole team."""
+
+    parameters: Cost
+    size: Cost
+    flops_train: Cost
+    flops_inference: Cost
+
+    def __add__(self, other: "Costs") -> "Costs":
+        return Costs(
+            self.parameters + other.parameters,
+            self.size + other.size,
+            self.flops_train + other.flops_train,
+            self.flops_inference + other.flops_inference,
+        )
+
+
+@dataclass(frozen=True)
+class LayerAccount:
+    """One weight matrix and its bias."""
+
+    network: str
+    layer: str
+    inputs: int
+    outputs: int
+    active: int
+    costs: Costs
+
+    @property
+    def density(self) -> float:
+        """Share of the matrix's weights that are active."""
+        return self.active / (self.inputs * self.outputs)
+
+
+@dataclass(frozen=True)
+class NetworkAccount:
+    """One network; beyond its layers its costs hold the FLOPs of a generated pass."""
+
+    name: str
+    use: Use
+    layers: tuple[LayerAccount, ...]
+    costs: Costs
+
+
+@dataclass(frozen=True)
+class Account:
+    """What an algorithm's networks hold and compute."""
+
+    networks: tuple[NetworkAccount, ...]
+    costs: Costs
+
+    @property
+    def layers(self) -> tuple[LayerAccount, ...]:
+        """All weight matrices, network by network: the per-layer table."""
+        return tuple(layer for network in self.networks for layer in network.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Active weights and biases of the online networks, unrestricted ones too."""
+        return int(self.costs.parameters.sparse)
+
+    @property
+    def parameters_dense(self) -> int:
+        """The same if every weight were active."""
+        return int(self.costs.parameters.dense)
+
+    @property
+    def density(self) -> float:
+        """Share of all weights (biases aside) of the online networks that are active."""
+        weights = sum(layer.inputs * layer.outputs for layer in self.layers)
+        return sum(layer.active for layer in self.layers) / weights
+
+    @property
+    def size_ratio(self) -> float:
+        """Table 1's "Total Size": all copies, biases included, against dense."""
+        return self.costs.size.sparse / self.costs.size.dense
+
+    @property
+    def flops_train_ratio(self) -> float:
+        """Table 1's "FLOPs (Train)"."""
+        return self.costs.flops_train.sparse / self.costs.flops_train.dense
+
+    @property
+    def flops_inference_ratio(self) -> float:
+        """Table 1's "FLOPs (Test)"."""
+        return self.costs.flops_inference.sparse / self.costs.flops_inference.dense
+
+
+def account(
+    dimensions: Dimensions,
+    algorithm: str,
+    sparsity: float,
+    allocation: str = "erdos_renyi",
+    widths: Widths = PYMARL_WIDTHS,
+) -> Account:
+    """Size and FLOPs of an algorithm's networks, each network at this sparsity.
+
+    The active weights are the whole numbers that a run really has (`active_counts`), not the
+    real-valued densities; Table 1 comes out the same.
+
+    Args:
+        dimensions, widths: sizes set by the environment and by the user.
+        algorithm, allocation: names, of `ALGORITHMS` and of `allocation.ALLOCATIONS`.
+        sparsity: share of each network's weights that are zero, in [0, 1).
+
+    Raises:
+        UserError: unknown algorithm or allocation, sparsity outside [0, 1).
+
+    Source: MAST, Appendix B.4 and Table 1.
+    """
+    counts = {
+        network.name: active_counts(network.shapes, allocate(network.shapes, sparsity, allocation))
+        for network in algorithm_networks(dimensions, algorithm, widths)
+    }
+    return account_active(dimensions, algorithm, counts, widths)
+
+
+def account_active(
+    dimensions: Dimensions,
+    algorithm: str,
+    active: Mapping[str, Mapping[str, int]],
+    widths: Widths = PYMARL_WIDTHS,
+) -> Account:
+    """Size and FLOPs for given active weights, by network and layer name, as counted from masks.
+
+    Raises:
+        UserError: unknown algorithm.
+        KeyError: a network or layer with weights is missing in `active`.
+    """
+    uses = network_uses(dimensions, algorithm)
+    networks = tuple(
+        _network_account(network, uses[network.name], active.get(network.name, {}))
+        for network in algorithm_networks(dimensions, algorithm, widths)
+    )
+    return Account(networks, sum((n.costs for n in networks[1:]), start=networks[0].costs))
+
+
+def _network_account(network: Network, use: Use, active: Mapping[str, int]) -> NetworkAccount:
+    layers = tuple(
+        LayerAccount(
+            network=network.name,
+            layer=layer.shape.name,
+            inputs=layer.shape.inputs,
+            outputs=layer.shape.outputs,
+            active=active[layer.shape.name],
+            costs=_costs(replace(network, layers=(layer,), generated_flops=0), use, active),
+        )
+        for layer in network.layers
+    )
+    return NetworkAccount(network.name, use, layers, _costs(network, use, active))
+
+
+def _costs(network: Network, use: Use, active: Mapping[str, int]) -> Costs:
+    dense = {shape.name: shape.weights for shape in network.shapes}
+    held = Cost(parameters(network.layers, active), parameters(network.layers, dense))
+    forward = Cost(
+        network.passes * forward_flops(network.layers, active) + network.generated_flops,
+        network.passes * forward_flops(network.layers, dense) + network.generated_flops,
+    )
+    return Costs(
+        parameters=held,
+        size=held.times(use.copies),
+        flops_train=forward.times(use.training),
+        flops_inference=forward.times(use.inference),
+    )

@@ -1,0 +1,1 @@
+"""Training: collecting, the loop, evaluation, checkpoints, and what a user sees of them."""

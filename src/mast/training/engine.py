@@ -1,0 +1,174 @@
+"""The device side of training: every jitted step, for one run or for several in one program."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mast.config import Config
+from mast.envs.protocol import Environment
+from mast.learning.algorithms.value_decomposition import Sizes
+from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
+from mast.learning.method import method_from_config
+from mast.learning.replay import Batch
+from mast.training.rollout import JaxPlayers, Recording, Totals, players_for
+
+INIT, COLLECT, EVALUATE, EVOLVE = range(4)
+"""What a run's random key is folded with, so that no two purposes share numbers."""
+
+
+def run_key(seed: int, purpose: int, number: int = 0) -> PRNGKeyArray:
+    """The random key of one purpose of a run at one count; a counter is the whole random state."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), purpose), number)
+
+
+class Engine:
+    """Initialises, plays and updates; with several configurations all arrays lead with a run axis.
+
+    The first call of each compiled step is timed as compilation.
+
+    Args:
+        configs: one per run; they may differ in what is data (seed, method), not in shapes.
+        environment: where the runs play.
+        vmapped: whether there is a run axis; must be set for more than one configuration.
+    """
+
+    def __init__(
+        self, configs: Sequence[Config], environment: Environment, vmapped: bool = False
+    ) -> None:
+        self._configs = configs
+        self._vmapped = vmapped
+        config, spec = configs[0], environment.spec
+        sizes = Sizes(
+            features=spec.observation,
+            actions=spec.actions,
+            agents=spec.agents,
+            state=spec.state,
+            hidden_size=config.hidden_size,
+            mixer_embed=config.mixer_embed,
+            hypernet_hidden=config.hypernet_hidden,
+        )
+        self.compile_seconds = 0.0
+        self._seen: set[Any] = set()
+        self._learners = [Learner(each, sizes) for each in configs]
+        update, evolve = self._learners[0].update, self._learners[0].evolve
+        if vmapped:
+            update = jax.vmap(update, in_axes=(0, 0, 0, 0, None))
+            evolve = jax.vmap(evolve)
+        self._update = jax.jit(update, donate_argnums=0)
+        self._evolve = jax.jit(evolve, donate_argnums=0)
+        self._copy_target = jax.jit(copy_target)
+        self._players = (
+            JaxPlayers(environment, config.replay_dtype, over_runs=True)
+            if vmapped
+            else players_for(environment, config.replay_dtype)
+        )
+        self._method = self._stacked([method_from_config(each) for each in configs])
+
+    def init(self) -> LearnerState:
+        """Fresh networks for every run."""
+        states = [
+            jax.jit(learner.init)(run_key(learner.config.seed, INIT)) for learner in self._learners
+        ]
+        return self._stacked(states)
+
+    def record(
+        self, state: LearnerState, number: int, epsilon: Sequence[float], episodes: int
+    ) -> tuple[Totals, Recording]:
+        """Play and keep `episodes` episodes in every run (collection round `number`)."""
+        return self._timed("record", self._players.record)(
+            state.params.agent, self._keys(COLLECT, number, episodes), self._column(epsilon)
+        )
+
+    def evaluate(self, state: LearnerState, number: int, episodes: int) -> Totals:
+        """Play `episodes` greedy episodes in every run (evaluation `number`)."""
+        zeros = [0.0] * len(self._configs)
+        return self._timed("play", self._players.play)(
+            state.params.agent, self._keys(EVALUATE, number, episodes), self._column(zeros)
+        )
+
+    def update(
+        self,
+        state: LearnerState,
+        batches: Sequence[Batch],
+        env_steps: Sequence[int],
+        number: int,
+        evolve_now: bool,
+    ) -> tuple[LearnerState, UpdateMetrics]:
+        """One update of every run, and where it is time the evolution; `state` is given away.
+
+        Which program runs is decided here, on the host and from shared counters, so no compiled step
+        holds a branch that a run axis could turn into both of its sides.
+
+        Args:
+            state: of all runs.
+            batches: one per run, all of the same length.
+            env_steps: one per run.
+            number: of the update, for the random keys.
+            evolve_now: whether an evolution follows (or replaces) this update, for all runs alike.
+        """
+        batch = batches[0]
+        if self._vmapped:
+            batch = Batch(*(np.stack(parts) for parts in zip(*batches, strict=True)))
+        steps = self._column(env_steps)
+        takes_step = not (evolve_now and self._configs[0].evolve_order == "replace")
+        state, metrics, gradient = self._timed(("update", batch.reward.shape), self._update)(
+            state, batch, self._method, steps, np.bool_(takes_step)
+        )
+        if evolve_now:
+            keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
+            state, _ = self._timed("evolve", self._evolve)(
+                state, gradient, self._method, steps, keys
+            )
+        return state, metrics
+
+    def copy_target(self, state: LearnerState) -> LearnerState:
+        """The state with the target networks set to the online ones."""
+        return self._copy_target(state)
+
+    def of_run(self, tree: Any, run: int) -> Any:
+        """One run's part of a tree of arrays."""
+        return jax.tree.map(lambda leaf: leaf[run], tree) if self._vmapped else tree
+
+    def recording_of_run(self, recording: Recording, run: int) -> Recording:
+        """One run's part of a recording, whose arrays lead with time."""
+        if not self._vmapped:
+            return recording
+        return Recording(*(array[:, run] for array in recording))
+
+    def stacked(self, parts: Sequence[Any]) -> Any:
+        """The runs' parts as one tree; the inverse of `of_run`."""
+        return self._stacked(parts)
+
+    def _stacked(self, parts: Sequence[Any]) -> Any:
+        if not self._vmapped:
+            return parts[0]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+    def _column(self, numbers: Sequence[float]) -> Float[Array, "..."]:
+        return self._stacked([np.float32(number) for number in numbers])
+
+    def _keys(self, purpose: int, number: int, episodes: int) -> PRNGKeyArray:
+        return self._stacked(
+            [
+                jax.random.split(run_key(each.seed, purpose, number), episodes)
+                for each in self._configs
+            ]
+        )
+
+    def _timed(self, what: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+        if what in self._seen:
+            return function
+
+        def first_call(*args: Any) -> Any:
+            start = time.perf_counter()
+            result = jax.block_until_ready(function(*args))
+            self.compile_seconds += time.perf_counter() - start
+            self._seen.add(what)
+            return result
+
+        return first_call

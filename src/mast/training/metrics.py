@@ -1,0 +1,34 @@
+"""What a round of training tells its watcher."""
+
+from dataclasses import dataclass
+
+from mast.training.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One collection round; None where not yet defined. Of several runs in one program: their means."""
+
+    env_steps: int
+    total_env_steps: int
+    episodes: int
+    updates: int
+    epsilon: float
+    loss: float | None
+    q_tot: float | None
+    target: float | None
+    gradient_norm: float | None
+    train_return: float
+    train_win_rate: float | None
+    train_length: float
+    density: float
+    env_steps_per_second: float | None
+    updates_per_second: float | None
+    eta_seconds: float | None
+    seconds: float
+    """Wall time of training so far, earlier sessions of the run included."""
+    evaluation: Evaluation | None
+    """The evaluation that followed this round, if one did."""
+    last_evaluation: Evaluation | None
+    compiling: bool
+    """Whether something was compiled in this round, so that its speed means nothing."""

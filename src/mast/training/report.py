@@ -1,0 +1,60 @@
+"""The numbers a finished (or interrupted) training is summed up in."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mast.config import Config
+from mast.envs.protocol import EnvironmentSpec
+from mast.sparsity.accounting import Account, Dimensions, Widths, account
+
+if TYPE_CHECKING:
+    from mast.training.trainer import Trainer
+
+
+def account_of(config: Config, spec: EnvironmentSpec) -> Account:
+    """Size and FLOPs of a run's networks (MAST, Appendix B.4)."""
+    dimensions = Dimensions(spec.observation, spec.state, spec.actions, spec.agents)
+    widths = Widths(
+        hidden=config.hidden_size,
+        mixer_embed=config.mixer_embed,
+        hyper_hidden=config.hypernet_hidden,
+    )
+    return account(dimensions, config.algorithm, config.sparsity, config.allocation, widths)
+
+
+def summary(trainer: "Trainer") -> dict[str, Any]:
+    """What `mast train --json` and `mast resume --json` print; of several runs, the means.
+
+    Keys: env_steps, episodes, updates, seconds, compile_seconds, env_steps_per_second,
+    updates_per_second, learner_updates_per_second, win_rate, score, return, parameters,
+    parameters_dense, density, flops_train_ratio, flops_inference_ratio, phases, out; None where undefined.
+    """
+    runs = trainer.runs
+    costs = account_of(trainer.config, trainer.environment.spec)
+    last = [run.last_evaluation for run in runs]
+    return {
+        "env_steps": int(np.mean([run.counters.env_steps for run in runs])),
+        "episodes": trainer.counters.episodes,
+        "updates": trainer.counters.updates,
+        "seconds": trainer.seconds,
+        "compile_seconds": trainer.engine.compile_seconds,
+        "env_steps_per_second": trainer.env_steps_per_second,
+        "updates_per_second": trainer.updates_per_second,
+        "learner_updates_per_second": trainer.learner_updates_per_second,
+        "win_rate": _mean([None if each is None else each.win_rate for each in last]),
+        "score": _mean([run.score for run in runs]),
+        "return": _mean([None if each is None else each.return_ for each in last]),
+        "parameters": costs.parameters,
+        "parameters_dense": costs.parameters_dense,
+        "density": costs.density,
+        "flops_train_ratio": costs.flops_train_ratio,
+        "flops_inference_ratio": costs.flops_inference_ratio,
+        "phases": dict(trainer.phases),
+        "out": None if trainer.out is None else str(trainer.out),
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None

@@ -1,0 +1,334 @@
+"""Playing whole episodes: the team acts ε-greedily in several environments until all have ended."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from mast.envs.protocol import Environment, Outcome, TimeStep
+from mast.learning.replay import Episode
+from mast.networks.agent import NO_ACTION, RecurrentAgent
+
+
+class Totals(NamedTuple):
+    """What each episode came to; any leading axes, the last one is the episode."""
+
+    length: Int[Array, "*runs episodes"]
+    return_: Float[Array, "*runs episodes"]
+    """Undiscounted, scaled as the environment scales its reward."""
+    terminated: Bool[Array, "*runs episodes"]
+    won: Bool[Array, "*runs episodes"]
+
+
+class Recording(NamedTuple):
+    """Whole episodes, time first, as the ring stores them; what lies after an episode's end is undefined."""
+
+    observation: Any
+    state: Any
+    available: Any
+    action: Any
+    reward: Any
+
+
+class Players(Protocol):
+    """Something that plays whole episodes with a team; one for JAX environments, one for the others."""
+
+    def record(
+        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
+    ) -> tuple[Totals, Recording]:
+        """Play one episode per key and keep all of it."""
+        ...
+
+    def play(
+        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
+    ) -> Totals:
+        """Play one episode per key and keep only what it came to."""
+        ...
+
+
+class _Playing(NamedTuple):
+    """The loop's state; arrays lead with [*runs, episodes]."""
+
+    step: Int[Array, ""]
+    env_state: Any
+    seen: TimeStep
+    hidden: Array
+    last_action: Array
+    ended: Array
+    totals: Totals
+    recording: Any
+
+
+def greedy_action(
+    q: Float[Array, "*batch actions"], available: Bool[Array, "*batch actions"]
+) -> Int[Array, "*batch"]:
+    """The available action of largest value; ties go to the lowest index."""
+    return jnp.where(available, q, -jnp.inf).argmax(-1)
+
+
+def epsilon_greedy_action(
+    key: PRNGKeyArray,
+    q: Float[Array, "agents actions"],
+    available: Bool[Array, "agents actions"],
+    epsilon: Float[Array, ""],
+) -> Int[Array, "agents"]:
+    """Each agent by itself: with probability ε any available action, else the greedy one."""
+    explore_key, choice_key = jax.random.split(key)
+    explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon
+    chance = jax.random.uniform(choice_key, q.shape)
+    return jnp.where(explore, greedy_action(chance, available), greedy_action(q, available))
+
+
+class JaxPlayers:
+    """Plays a JAX environment inside one jitted loop that stops when the last episode has ended.
+
+    With `over_runs`, `agent`, `keys` and `epsilon` lead with a run axis; every run plays with its own weights
+    and the loop ends with the longest episode of all.
+
+    Args:
+        environment: a JAX environment.
+        store_dtype: of recorded observations and states.
+        over_runs: whether there is a run axis.
+    """
+
+    def __init__(self, environment: Environment, store_dtype: Any, over_runs: bool = False) -> None:
+        self._environment = environment
+        self._dtype = store_dtype
+        self._over_runs = over_runs
+        self._episodes = (
+            jax.vmap if not over_runs else (lambda f, **kw: jax.vmap(jax.vmap(f, **kw)))
+        )
+        self.record = jax.jit(partial(self._loop, recorded=True))
+        self._play = jax.jit(partial(self._loop, recorded=False))
+
+    def play(
+        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
+    ) -> Totals:
+        """Play one episode per key and keep only what it came to."""
+        return self._play(agent, keys, epsilon)[0]
+
+    def _loop(
+        self,
+        agent: RecurrentAgent,
+        keys: PRNGKeyArray,
+        epsilon: Float[Array, "*runs"],
+        recorded: bool,
+    ) -> tuple[Totals, Recording | None]:
+        spec = self._environment.spec
+        lead = keys.shape
+        over_runs = self._over_runs
+        reset_keys = self._episodes(lambda key: jax.random.fold_in(key, 0))(keys)
+        env_state, seen = self._episodes(self._environment.reset)(reset_keys)
+
+        def act(
+            agent: Any, epsilon: Array, key: Array, seen: TimeStep, last: Array, h: Array
+        ) -> Any:
+            q, h = agent.step(seen.observation, last, h)
+            action_keys = jax.vmap(jax.random.split)(key)
+            action = jax.vmap(epsilon_greedy_action, in_axes=(0, 0, 0, None))(
+                action_keys[:, 0], q, seen.available, epsilon
+            )
+            return action, h, action_keys[:, 1]
+
+        act_all = jax.vmap(act) if over_runs else act
+
+        def body(now: _Playing) -> _Playing:
+            step_keys = self._episodes(lambda key: jax.random.fold_in(key, now.step + 1))(keys)
+            action, hidden, env_keys = act_all(
+                agent, epsilon, step_keys, now.seen, now.last_action, now.hidden
+            )
+            env_state, seen, outcome = self._episodes(self._environment.step)(
+                env_keys, now.env_state, action
+            )
+            recording = now.recording
+            if recorded:
+                recording = self._write(recording, now, seen, action, outcome)
+            return _Playing(
+                step=now.step + 1,
+                env_state=env_state,
+                seen=seen,
+                hidden=hidden,
+                last_action=action,
+                ended=now.ended | outcome.terminated | outcome.truncated,
+                totals=_add(now.totals, now.ended, outcome),
+                recording=recording,
+            )
+
+        start = _Playing(
+            step=jnp.zeros((), jnp.int32),
+            env_state=env_state,
+            seen=seen,
+            hidden=jnp.zeros((*lead, spec.agents, agent.hidden_size)),
+            last_action=jnp.full((*lead, spec.agents), NO_ACTION),
+            ended=jnp.zeros(lead, bool),
+            totals=_no_totals(lead),
+            recording=self._blank(lead, seen) if recorded else None,
+        )
+        done = jax.lax.while_loop(
+            lambda now: ~now.ended.all() & (now.step < spec.episode_limit), body, start
+        )
+        return done.totals, done.recording
+
+    def _blank(self, lead: tuple[int, ...], seen: TimeStep) -> Recording:
+        """Buffers for the longest possible episodes, the first moment already in them."""
+        spec = self._environment.spec
+        limit = spec.episode_limit
+
+        def blank(length: int, shape: tuple[int, ...], dtype: Any) -> Array:
+            return jnp.zeros((length, *lead, *shape), dtype)
+
+        return Recording(
+            observation=blank(limit + 1, (spec.agents, spec.observation), self._dtype)
+            .at[0]
+            .set(seen.observation.astype(self._dtype)),
+            state=blank(limit + 1, (spec.state,), self._dtype)
+            .at[0]
+            .set(seen.state.astype(self._dtype)),
+            available=blank(limit + 1, (spec.agents, spec.actions), bool).at[0].set(seen.available),
+            action=blank(limit, (spec.agents,), jnp.int16),
+            reward=blank(limit, (), jnp.float32),
+        )
+
+    def _write(
+        self, recording: Recording, now: _Playing, seen: TimeStep, action: Array, outcome: Outcome
+    ) -> Recording:
+        step = now.step
+        return Recording(
+            observation=recording.observation.at[step + 1].set(
+                seen.observation.astype(self._dtype)
+            ),
+            state=recording.state.at[step + 1].set(seen.state.astype(self._dtype)),
+            available=recording.available.at[step + 1].set(seen.available),
+            action=recording.action.at[step].set(action.astype(jnp.int16)),
+            reward=recording.reward.at[step].set(outcome.reward),
+        )
+
+
+def _no_totals(lead: tuple[int, ...]) -> Totals:
+    return Totals(
+        length=jnp.zeros(lead, jnp.int32),
+        return_=jnp.zeros(lead),
+        terminated=jnp.zeros(lead, bool),
+        won=jnp.zeros(lead, bool),
+    )
+
+
+def _add(totals: Totals, ended: Array, outcome: Outcome) -> Totals:
+    """The totals after one more step; episodes that had ended before it do not change."""
+    live = ~ended
+    return Totals(
+        length=totals.length + live,
+        return_=totals.return_ + jnp.where(live, outcome.reward, 0.0),
+        terminated=totals.terminated | (live & outcome.terminated),
+        won=totals.won | (live & outcome.won),
+    )
+
+
+class HostPlayers:
+    """Plays an environment that is plain Python, one episode after another; only acting is jitted.
+
+    Args:
+        environment: an environment whose spec says `is_jax=False`.
+        store_dtype: of recorded observations and states.
+    """
+
+    def __init__(self, environment: Environment, store_dtype: Any) -> None:
+        self._environment = environment
+        self._dtype = np.dtype(store_dtype)
+
+        @jax.jit
+        def act(agent: Any, key: Array, seen: Any, last: Array, hidden: Array, eps: Array) -> Any:
+            q, hidden = agent.step(seen.observation, last, hidden)
+            return epsilon_greedy_action(key, q, seen.available, eps), hidden
+
+        self._act: Callable[..., Any] = act
+
+    def play(self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, ""]) -> Totals:
+        """Play one episode per key and keep only what it came to."""
+        return self.record(agent, keys, epsilon)[0]
+
+    def record(
+        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, ""]
+    ) -> tuple[Totals, Recording]:
+        """Play one episode per key and keep all of it."""
+        spec = self._environment.spec
+        count, limit = len(keys), spec.episode_limit
+        totals = jax.tree.map(lambda x: np.array(x), _no_totals((count,)))
+        recording = Recording(
+            observation=np.zeros((limit + 1, count, spec.agents, spec.observation), self._dtype),
+            state=np.zeros((limit + 1, count, spec.state), self._dtype),
+            available=np.zeros((limit + 1, count, spec.agents, spec.actions), bool),
+            action=np.zeros((limit, count, spec.agents), np.int16),
+            reward=np.zeros((limit, count), np.float32),
+        )
+        for episode in range(count):
+            self._one(agent, keys[episode], epsilon, totals, recording, episode)
+        return totals, recording
+
+    def _one(
+        self,
+        agent: RecurrentAgent,
+        key: PRNGKeyArray,
+        epsilon: Float[Array, ""],
+        totals: Totals,
+        recording: Recording,
+        episode: int,
+    ) -> None:
+        spec = self._environment.spec
+        seeds = np.random.Generator(np.random.Philox(key=np.asarray(jax.random.key_data(key))))
+        env_state, seen = self._environment.reset(int(seeds.integers(2**31)))
+        hidden = agent.initial_hidden(spec.agents)
+        last = np.full(spec.agents, NO_ACTION)
+        _see(recording, 0, episode, seen)
+        for step in range(spec.episode_limit):
+            action, hidden = self._act(
+                agent, jax.random.fold_in(key, step), seen, last, hidden, epsilon
+            )
+            last = np.asarray(action)
+            env_state, seen, outcome = self._environment.step(
+                int(seeds.integers(2**31)), env_state, cast(Array, last)
+            )
+            recording.action[step, episode] = last
+            recording.reward[step, episode] = outcome.reward
+            _see(recording, step + 1, episode, seen)
+            totals.length[episode] += 1
+            totals.return_[episode] += outcome.reward
+            totals.terminated[episode] = outcome.terminated
+            totals.won[episode] = outcome.won
+            if outcome.terminated or outcome.truncated:
+                return
+
+
+def _see(recording: Recording, step: int, episode: int, seen: TimeStep) -> None:
+    recording.observation[step, episode] = seen.observation
+    recording.state[step, episode] = seen.state
+    recording.available[step, episode] = seen.available
+
+
+def players_for(environment: Environment, store_dtype: Any) -> Players:
+    """The player that fits an environment."""
+    kind = JaxPlayers if environment.spec.is_jax else HostPlayers
+    return kind(environment, store_dtype)
+
+
+def episodes(totals: Totals, recording: Recording) -> list[Episode]:
+    """The recorded episodes of one run, each cut to its length, as host arrays."""
+    host = jax.tree.map(np.asarray, recording)
+    cut = []
+    for place, length in enumerate(np.asarray(totals.length)):
+        cut.append(
+            Episode(
+                observation=host.observation[: length + 1, place],
+                state=host.state[: length + 1, place],
+                available=host.available[: length + 1, place],
+                action=host.action[:length, place],
+                reward=host.reward[:length, place],
+                terminated=bool(totals.terminated[place]),
+                won=bool(totals.won[place]),
+            )
+        )
+    return cut

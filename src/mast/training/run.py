@@ -1,0 +1,150 @@
+"""The host side of one run: its replay ring, its counters, and its files."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mast.config import Config
+from mast.envs.protocol import EnvironmentSpec
+from mast.errors import SelfCheckError
+from mast.learning.replay import Batch, Episode, Ring
+from mast.policy import save_policy
+from mast.training.checkpoint import CheckpointStore
+from mast.training.evaluation import Evaluation
+from mast.training.logging import MetricsWriter
+from mast.training.statistics import score
+
+SCORE_WINDOW = 20
+"""A run's score is the mean win rate of its last 20 evaluations (MAST §5.1)."""
+
+
+@dataclass
+class RunCounters:
+    """What a checkpoint keeps of a run beside arrays and episodes; ready for JSON."""
+
+    env_steps: int = 0
+    win_rates: list[float] = field(default_factory=list)
+    last_evaluation: dict[str, Any] | None = None
+    best: list[float] | None = None
+    """Win rate and return of the best evaluation so far."""
+
+
+class Run:
+    """One run's ring, counters and folder.
+
+    Args:
+        config: its settings.
+        spec: of its environment.
+        out: its folder; None to write nothing.
+    """
+
+    def __init__(self, config: Config, spec: EnvironmentSpec, out: Path | None) -> None:
+        self.config = config
+        self.spec = spec
+        self.out = out
+        self.counters = RunCounters()
+        self.ring = Ring(spec, config.buffer_episodes, config.replay_dtype)
+        self.writer: MetricsWriter | None = None
+        self.store: CheckpointStore | None = None
+        if out is not None:
+            self.store = CheckpointStore(out / "checkpoints")
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has taken all its environment steps."""
+        return self.counters.env_steps >= self.config.steps
+
+    @property
+    def epsilon(self) -> float:
+        """ε of the next round: linear over `epsilon_steps`, then constant."""
+        config = self.config
+        progress = min(1.0, self.counters.env_steps / config.epsilon_steps)
+        return config.epsilon_start + progress * (config.epsilon_end - config.epsilon_start)
+
+    @property
+    def last_evaluation(self) -> Evaluation | None:
+        """The newest evaluation."""
+        last = self.counters.last_evaluation
+        return None if last is None else Evaluation(**last)
+
+    @property
+    def score(self) -> float | None:
+        """Mean win rate of the last 20 evaluations; None before the first or where nothing is won."""
+        return score(self.counters.win_rates, SCORE_WINDOW) if self.counters.win_rates else None
+
+    def add(self, episodes: Sequence[Episode]) -> None:
+        """Store finished episodes and count their steps."""
+        for episode in episodes:
+            self.ring.add(episode)
+            self.counters.env_steps += len(episode.reward)
+
+    def draw(self, update: int) -> np.ndarray:
+        """The slots of the batch of one update."""
+        config = self.config
+        return self.ring.sample_indices(
+            config.batch_size,
+            config.online_batch,
+            config.online_episodes,
+            seed=config.seed,
+            update=update,
+        )
+
+    def gather(self, slots: np.ndarray, length: int) -> Batch:
+        """The batch in these slots, padded to `length` steps."""
+        return self.ring.gather(slots, length)
+
+    def note_evaluation(self, evaluation: Evaluation) -> bool:
+        """Count an evaluation; whether it is the best so far (by win rate, then return)."""
+        self.counters.last_evaluation = asdict(evaluation)
+        if evaluation.win_rate is not None:
+            self.counters.win_rates.append(evaluation.win_rate)
+        worth = [evaluation.win_rate or 0.0, evaluation.return_]
+        better = self.counters.best is None or worth > self.counters.best
+        if better:
+            self.counters.best = worth
+        return better
+
+    def write_row(self, row: dict[str, Any]) -> None:
+        """Append to metrics.csv; nothing where the run has no folder."""
+        if self.out is None:
+            return
+        if self.writer is None:
+            self.writer = MetricsWriter(self.out)
+        self.writer.write(row)
+
+    def forget_metrics_after(self, env_steps: int) -> None:
+        """Cut metrics.csv back to a checkpoint."""
+        assert self.out is not None
+        self.writer = MetricsWriter(self.out)
+        self.writer.truncate_to(env_steps)
+
+    def save_policy(self, name: str, state: Any) -> None:
+        """Write the acting network as `name` into the run's folder.
+
+        Raises:
+            SelfCheckError: a parameter is not finite.
+        """
+        if self.out is None:
+            return
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+            raise SelfCheckError("a parameter is not finite; the policy was not saved")
+        about = {
+            "algorithm": self.config.algorithm,
+            "method": self.config.method,
+            "sparsity": self.config.sparsity,
+            "seed": self.config.seed,
+            "env_steps": self.counters.env_steps,
+            "state_last_action": self.config.state_last_action,
+            "episode_limit": self.spec.episode_limit,
+        }
+        save_policy(self.out / name, state.params.agent, state.optimizer.masks, self.spec, about)
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None

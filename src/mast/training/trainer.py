@@ -1,0 +1,490 @@
+"""The loop: collect → learn → maybe evolve → maybe evaluate → maybe save, in plain Python."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mast.config import Config, seed_configs, write_run_record
+from mast.envs.protocol import Environment
+from mast.envs.registry import make
+from mast.errors import SelfCheckError, UserError
+from mast.learning.learner import LearnerState, UpdateMetrics
+from mast.learning.replay import bucket, length_buckets
+from mast.learning.ring_memory import check_memory, expected_bytes, machine_memory
+from mast.training.engine import Engine
+from mast.training.evaluation import Evaluation, summarise
+from mast.training.metrics import Metrics
+from mast.training.report import summary
+from mast.training.rollout import Totals, episodes
+from mast.training.run import Run
+
+
+@dataclass
+class Counters:
+    """What all runs of a program share; a predicate may read nothing else. Ready for JSON."""
+
+    rounds: int = 0
+    episodes: int = 0
+    updates: int = 0
+    update_credit: float = 0.0
+    """Updates that are due but not whole yet."""
+    evaluations: int = 0
+    evaluated_at: int = 0
+    """Environment steps at the last evaluation."""
+    target_copied_at: int = 0
+    """Episodes at the last copy."""
+    seconds: float = 0.0
+    """Wall time of earlier sessions."""
+
+
+class Trainer:
+    """Trains one team, or several runs of it in one vmapped program; iterate over it or call `run`.
+
+    Each step of the iteration is one collection round. Checkpoints, metrics.csv, TensorBoard events and
+    policies are written to the run's folder as it goes.
+
+    Args:
+        config: resolved settings.
+        out: the run's folder, which must not hold a run; None writes nothing.
+        environment: an environment object; made from `config.environment` where None.
+        given: what the user set, kept in config.json beside the resolved settings.
+        callback: called with each round's `Metrics`.
+        vmapped: several seeds as one program with a run axis, each in `out/seed-K`.
+
+    Raises:
+        UserError: `out` already holds a run or cannot be written, or the replay ring does not fit.
+    """
+
+    state: LearnerState
+    engine: Engine
+
+    def __init__(
+        self,
+        config: Config,
+        out: str | Path | None = None,
+        *,
+        environment: Environment | None = None,
+        given: Mapping[str, Any] | None = None,
+        callback: Any = None,
+        vmapped: bool = False,
+    ) -> None:
+        self._prepare(config, None if out is None else Path(out), environment, callback, vmapped)
+        if self.out is not None:
+            _claim_folder(self.out)
+            settings = {"environment": config.environment} if given is None else given
+            write_run_record(self.out, config, settings)
+            for run in self.runs if vmapped else ():
+                assert run.out is not None
+                run.out.mkdir(exist_ok=True)
+                write_run_record(run.out, run.config, {**settings, "seed": run.config.seed})
+
+    @classmethod
+    def resume(cls, path: str | Path, steps: int | None = None) -> "Trainer":
+        """Go on from a run's last checkpoint, bit for bit on the same machine and CPU count.
+
+        A run that was killed before its first checkpoint starts again from its config.json.
+
+        Args:
+            path: the run's folder.
+            steps: a new total of environment steps; T_0 and the drop fraction's cosine follow it.
+
+        Raises:
+            UserError: no run there, fewer steps than taken, or every checkpoint is damaged.
+        """
+        out = Path(path)
+        record = load_run_record(out)
+        config = load_run_config(out)
+        trainer = cls.__new__(cls)
+        cpus = usable_cpus()
+        extended = steps is not None and steps != config.steps
+        if extended:
+            config = config.model_copy(update={"steps": steps})
+        trainer._prepare(config, out, None, None, config.seeds > 1)
+        trainer._restore()
+        if extended:
+            trainer._extend(record["given"], record["settings"]["steps"])
+        if record["cpu_count"] != cpus:
+            trainer.notices.append(
+                f"the run began on {record['cpu_count']} CPUs and goes on with {cpus}: "
+                "its numbers will not be bit-identical to an uninterrupted run's"
+            )
+        return trainer
+
+    def _restore(self) -> None:
+        """Set every run back to its last good checkpoint."""
+        states = []
+        for place, run in enumerate(self.runs):
+            assert run.store is not None
+            template = self.engine.of_run(self.state, place)
+            restored = run.store.restore(template, run.ring)
+            if restored is None:
+                self.notices.append("no checkpoint yet: the run starts again from its config.json")
+                run.forget_metrics_after(0)
+                return
+            self.notices += restored.skipped
+            self.counters = Counters(**restored.counters["shared"])
+            run.counters = RunCounters(**restored.counters["run"])
+            run.forget_metrics_after(run.counters.env_steps)
+            states.append(restored.state)
+        self.state = self.engine.stacked(states)
+
+    def _extend(self, given: Mapping[str, Any], before: int) -> None:
+        steps = self.config.steps
+        taken = max(run.counters.env_steps for run in self.runs)
+        if steps < taken:
+            raise UserError(f"steps = {steps}: the run has already taken {taken}")
+        assert self.out is not None
+        write_run_record(self.out, self.config, {**given, "steps": steps})
+        self.notices.append(
+            f"steps {before} → {steps}: the λ-return now begins at "
+            f"{self.config.burn_in_fraction * steps:.0f} env steps and the drop fraction falls to 0 at "
+            f"{steps}; both differ from a run that was given {steps} steps at first"
+        )
+
+    def _prepare(
+        self,
+        config: Config,
+        out: Path | None,
+        environment: Environment | None,
+        callback: Any,
+        vmapped: bool,
+    ) -> None:
+        self.config = config
+        self.out = out
+        self.callback = callback
+        self.notices: list[str] = []
+        self.environment = environment or make(
+            config.environment,
+            reward_scale=config.reward_scale,
+            state_last_action=config.state_last_action,
+            episode_limit=config.episode_limit,
+        )
+        spec = self.environment.spec
+        if vmapped and not spec.is_jax:
+            raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
+        configs = seed_configs(config) if vmapped else [config]
+        bound = expected_bytes(spec, config.buffer_episodes, config.replay_dtype) * len(configs)
+        self.ring_bytes_bound = bound
+        check_memory(bound // 2, machine_memory())
+        folders = [
+            out / f"seed-{each.seed}" if out is not None and vmapped else out for each in configs
+        ]
+        self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
+        self.counters = Counters()
+        self.engine = Engine(configs, self.environment, vmapped)
+        self.state = self.engine.init()
+        self._density = _density(self.engine, self.state, len(configs))
+        self._buckets = length_buckets(spec.episode_limit)
+        self.phases = dict.fromkeys(("collect", "sample", "learn", "evaluate", "checkpoint"), 0.0)
+        self._started = self._saved_at = time.perf_counter()
+        self._session_env_steps = self._session_updates = 0
+        self._window: list[dict[str, np.ndarray]] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run has taken all its environment steps."""
+        return all(run.finished for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training, earlier sessions included."""
+        return self.counters.seconds + time.perf_counter() - self._started
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end and return the summary."""
+        for _ in self:
+            pass
+        return self.summary()
+
+    def __iter__(self) -> Iterator[Metrics]:
+        if self.finished:
+            return
+        while not self.finished:
+            metrics = self._round()
+            if self.callback is not None:
+                self.callback(metrics)
+            yield metrics
+        self.save()
+        for run in self.runs:
+            run.close()
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers that `mast train --json` prints; None where undefined."""
+        return summary(self)
+
+    def _round(self) -> Metrics:
+        """Collect, learn, and evaluate and save where it is time."""
+        compiled = self.engine.compile_seconds
+        totals = self._collect()
+        updates = self._learn(self.config.parallel_envs)
+        row = self._row(totals, updates)
+        self._window.append(row)
+        evaluation = None
+        due = self.counters.evaluated_at // self.config.eval_interval + 1
+        steps = min(run.counters.env_steps for run in self.runs)
+        if steps >= due * self.config.eval_interval or self.finished:
+            evaluation = self._evaluate(steps)
+        if time.perf_counter() - self._saved_at >= self.config.checkpoint_interval:
+            self.save()
+        return self._metrics(row, evaluation, self.engine.compile_seconds > compiled)
+
+    def _collect(self) -> Totals:
+        """One round of episodes in every run, into the rings; what they came to."""
+        with self._phase("collect"):
+            count = self.config.parallel_envs
+            totals, recording = jax.block_until_ready(
+                self.engine.record(
+                    self.state, self.counters.rounds, [run.epsilon for run in self.runs], count
+                )
+            )
+            for place, run in enumerate(self.runs):
+                before = run.counters.env_steps
+                of_run = self.engine.of_run(totals, place)
+                run.add(episodes(of_run, self.engine.recording_of_run(recording, place)))
+                self._session_env_steps += run.counters.env_steps - before
+            self.counters.rounds += 1
+            self.counters.episodes += count
+            return jax.tree.map(np.asarray, totals)
+
+    def _learn(self, collected: int) -> list[UpdateMetrics]:
+        """The updates that are due for the episodes just collected, and the target copies among them."""
+        config, counters = self.config, self.counters
+        if len(self.runs[0].ring) < config.batch_size or any(
+            run.counters.env_steps < config.warmup_env_steps for run in self.runs
+        ):
+            return []
+        counters.update_credit += config.updates_per_episode * collected
+        due = int(counters.update_credit)
+        counters.update_credit -= due
+        evolves = any(run.config.growth != "none" for run in self.runs)
+        done = []
+        for index in range(due):
+            counters.updates += 1
+            with self._phase("sample"):
+                slots = [run.draw(counters.updates) for run in self.runs]
+                longest = max(run.ring.longest(s) for run, s in zip(self.runs, slots, strict=True))
+                length = bucket(longest, self._buckets)
+                batches = [run.gather(s, length) for run, s in zip(self.runs, slots, strict=True)]
+            with self._phase("learn"):
+                self.state, metrics = self.engine.update(
+                    self.state,
+                    batches,
+                    [run.counters.env_steps for run in self.runs],
+                    counters.updates,
+                    evolves and counters.updates % config.evolve_interval == 0,
+                )
+                done.append(metrics)
+                episode = counters.episodes - collected + round((index + 1) / due * collected)
+                if episode - counters.target_copied_at >= config.target_interval:
+                    self.state = self.engine.copy_target(self.state)
+                    counters.target_copied_at = episode
+        with self._phase("learn"):
+            done = jax.device_get(done)
+        self._session_updates += due
+        self._check_finite(done)
+        return done
+
+    def _check_finite(self, updates: Sequence[UpdateMetrics]) -> None:
+        first = self.counters.updates - len(updates) + 1
+        for number, update in enumerate(updates, start=first):
+            for name, value in (("loss", update.loss), ("gradient norm", update.gradient_norm)):
+                if not np.isfinite(value).all():
+                    steps = self.runs[0].counters.env_steps
+                    raise SelfCheckError(
+                        f"{name} is {value} at update {number} (env step {steps}); the last good "
+                        f"checkpoint is kept in {self.out}: look at q_tot and gradient_norm in "
+                        "metrics.csv, then lower learning_rate or gradient_clip"
+                    )
+
+    def _evaluate(self, steps: int) -> Evaluation | None:
+        """Greedy episodes in every run; rows, best policies. Of several runs, the means."""
+        with self._phase("evaluate"):
+            totals = self.engine.evaluate(
+                self.state, self.counters.evaluations, self.config.eval_episodes
+            )
+            totals = jax.tree.map(np.asarray, totals)
+            self.counters.evaluations += 1
+            self.counters.evaluated_at = steps
+            done = []
+            for place, run in enumerate(self.runs):
+                evaluation = summarise(
+                    self.engine.of_run(totals, place), self.environment.spec.has_win
+                )
+                done.append(evaluation)
+                if run.note_evaluation(evaluation):
+                    run.save_policy(
+                        "policy-best.safetensors", self.engine.of_run(self.state, place)
+                    )
+                run.write_row(self._evaluation_row(place, evaluation))
+            self._window = []
+            return _mean_evaluation(done)
+
+    def save(self) -> None:
+        """Write a checkpoint of every run, and its policy."""
+        if self.out is None:
+            return
+        with self._phase("checkpoint"):
+            shared = asdict(self.counters) | {"seconds": self.seconds}
+            for place, run in enumerate(self.runs):
+                state = self.engine.of_run(self.state, place)
+                run.save_policy("policy.safetensors", state)
+                assert run.store is not None
+                run.store.save(
+                    self.counters.rounds,
+                    state,
+                    {"shared": shared, "run": asdict(run.counters)},
+                    run.ring,
+                )
+        self._saved_at = time.perf_counter()
+
+    def _row(self, totals: Totals, updates: Sequence[UpdateMetrics]) -> dict[str, np.ndarray]:
+        """The means of one round, one number per run."""
+        runs = len(self.runs)
+
+        def per_run(values: Any) -> np.ndarray:
+            return np.asarray(values, np.float64).reshape(-1, runs).mean(0)
+
+        row = {
+            "train_return": np.asarray(totals.return_).reshape(runs, -1).mean(1),
+            "train_win_rate": np.asarray(totals.won).reshape(runs, -1).mean(1),
+            "train_length": np.asarray(totals.length).reshape(runs, -1).mean(1),
+        }
+        if updates:
+            row |= {
+                "loss": per_run([each.loss for each in updates]),
+                "q_tot": per_run([each.loss_metrics.q_tot for each in updates]),
+                "target": per_run([each.loss_metrics.target for each in updates]),
+                "gradient_norm": per_run([each.gradient_norm for each in updates]),
+            }
+        return row
+
+    def _evaluation_row(self, place: int, evaluation: Evaluation) -> dict[str, Any]:
+        """One row of metrics.csv: the means since the last evaluation."""
+        run = self.runs[place]
+
+        def mean(name: str) -> float | None:
+            values = [row[name][place] for row in self._window if name in row]
+            return float(np.mean(values)) if values else None
+
+        has_win = self.environment.spec.has_win
+        names = ("loss", "q_tot", "target", "gradient_norm", "train_return", "train_length")
+        return {name: mean(name) for name in names} | {
+            "env_steps": run.counters.env_steps,
+            "episodes": self.counters.episodes,
+            "updates": self.counters.updates,
+            "seconds": self.seconds,
+            "epsilon": run.epsilon,
+            "train_win_rate": mean("train_win_rate") if has_win else None,
+            "win_rate": evaluation.win_rate,
+            "return": evaluation.return_,
+            "episode_length": evaluation.length,
+            "density": self._density[place],
+            "env_steps_per_second": self.env_steps_per_second,
+            "updates_per_second": self.updates_per_second,
+        }
+
+    @property
+    def loop_seconds(self) -> float:
+        """Wall time of this session's loop without compilation and evaluations."""
+        session = time.perf_counter() - self._started
+        return session - self.engine.compile_seconds - self.phases["evaluate"]
+
+    @property
+    def env_steps_per_second(self) -> float | None:
+        """Environment steps of all runs over `loop_seconds`."""
+        return self._session_env_steps / self.loop_seconds if self._session_env_steps else None
+
+    @property
+    def updates_per_second(self) -> float | None:
+        """Updates of each run over `loop_seconds`."""
+        return self._session_updates / self.loop_seconds if self._session_updates else None
+
+    @property
+    def learner_updates_per_second(self) -> float | None:
+        """Updates over the time inside the learner only."""
+        return self._session_updates / self.phases["learn"] if self._session_updates else None
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        start, compiled = time.perf_counter(), self.engine.compile_seconds
+        yield
+        compiling = self.engine.compile_seconds - compiled
+        self.phases[name] += time.perf_counter() - start - compiling
+
+    def _metrics(
+        self, row: Mapping[str, np.ndarray], evaluation: Evaluation | None, compiling: bool
+    ) -> Metrics:
+        steps = int(np.mean([run.counters.env_steps for run in self.runs]))
+        total = self.config.steps
+        rate = self.env_steps_per_second
+        rate = None if rate is None else rate / len(self.runs)
+        means = {name: float(values.mean()) for name, values in row.items()}
+        last = [run.last_evaluation for run in self.runs]
+        return Metrics(
+            env_steps=steps,
+            total_env_steps=total,
+            episodes=self.counters.episodes,
+            updates=self.counters.updates,
+            epsilon=float(np.mean([run.epsilon for run in self.runs])),
+            loss=means.get("loss"),
+            q_tot=means.get("q_tot"),
+            target=means.get("target"),
+            gradient_norm=means.get("gradient_norm"),
+            train_return=means["train_return"],
+            train_win_rate=means["train_win_rate"] if self.environment.spec.has_win else None,
+            train_length=means["train_length"],
+            density=float(np.mean(self._density)),
+            env_steps_per_second=rate,
+            updates_per_second=self.updates_per_second,
+            eta_seconds=None if rate is None else max(0, total - steps) / rate,
+            seconds=self.seconds,
+            evaluation=evaluation,
+            last_evaluation=_mean_evaluation([each for each in last if each is not None]),
+            compiling=compiling,
+        )
+
+
+def _density(engine: Engine, state: LearnerState, runs: int) -> list[float]:
+    """Share of active weights of each run's online networks; it never changes."""
+    densities = []
+    for place in range(runs):
+        masks = engine.of_run(state.optimizer.masks, place).values()
+        active, size = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
+        densities.append(active / size)
+    return densities
+
+
+def _mean_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """The mean over runs; an only one as it is."""
+    if len(evaluations) < 2:
+        return evaluations[0] if evaluations else None
+    wins = [each.win_rate for each in evaluations if each.win_rate is not None]
+    return Evaluation(
+        win_rate=float(np.mean(wins)) if wins else None,
+        return_=float(np.mean([each.return_ for each in evaluations])),
+        length=float(np.mean([each.length for each in evaluations])),
+        episodes=sum(each.episodes for each in evaluations),
+    )
+
+
+def _claim_folder(out: Path) -> None:
+    """Make the folder of a new run.
+
+    Raises:
+        UserError: it holds a run, or cannot be made or written.
+    """
+    if (out / "config.json").exists():
+        raise UserError(f"out = {out}: already holds a run; resume it, or choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".mast-write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"out = {out}: cannot be written ({error.strerror})") from None
