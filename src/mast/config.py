@@ -17,10 +17,10 @@ from mast.configuration.record import (
     load_run_config,
     load_run_record,
     run_record,
-    usable_cpus,
     write_run_record,
 )
 from mast.configuration.settings import Config
+from mast.configuration.threads import limit_threads, usable_cpus
 from mast.envs.names import check_id
 from mast.errors import UserError
 
@@ -31,6 +31,7 @@ __all__ = [
     "MethodPreset",
     "allowed",
     "default_text",
+    "limit_threads",
     "load_config_file",
     "load_run_config",
     "load_run_record",

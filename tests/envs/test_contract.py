@@ -19,57 +19,67 @@ from mast.envs.registry import make
 from mast.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-PLAYED = (
-    "smax/3m",
-    "smax/2s3z",
-    "smax/5m_vs_6m",
-    "smax/smacv2_5_units",
-    "mpe/simple_spread",
-    "examples.pursuit:Pursuit",
-)
+SHORT = 12
+PLAYED: dict[str, dict[str, Any]] = {
+    "smax/3m": {"episode_limit": SHORT},
+    "smax/2s3z": {"state_last_action": True},
+    "smax/5m_vs_6m": {},
+    "smax/smacv2_5_units": {},
+    "mpe/simple_spread": {},
+    "examples.pursuit:Pursuit": {},
+}
 GAMES = 8
+QUICKLY_COMPILED = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
 
 
 @cache
 def environment(id: str) -> Environment:
     if str(ROOT) not in sys.path:  # examples/ lies in the root
         sys.path.insert(0, str(ROOT))
-    return make(id)
+    return make(id, **PLAYED[id])
 
 
 class Games(NamedTuple):
-    """Random legal games, arrays [games, time, ...], stepped on past their ends."""
+    """Random legal games, arrays [time, games, ...], stepped on past their ends."""
 
     seen: TimeStep  # one more in time than outcome
     outcome: Outcome
     ends: np.ndarray  # number of steps of each game, 0 where it did not end
 
+    def until_end(self, array: Any) -> np.ndarray:
+        """Only what lies within the games."""
+        return array[np.arange(len(array))[:, None] <= self.ends]
+
 
 @cache
 def random_games(id: str) -> Games:
-    env = environment(id)
+    env, random = environment(id), np.random.default_rng(0)
 
-    def game(key: jax.Array) -> tuple[TimeStep, Outcome]:
-        def turn(carry: Any, key: jax.Array) -> Any:
-            env_state, seen = carry
-            choice_key, step_key = jax.random.split(key)
-            actions = jax.random.categorical(choice_key, jnp.where(seen.available, 0.0, -jnp.inf))
-            env_state, seen, outcome = env.step(step_key, env_state, actions)
-            return (env_state, seen), (seen, outcome)
+    def compiled(function: Any, *arguments: Any) -> Any:
+        function = jax.jit(jax.vmap(function))
+        return function.lower(*arguments).compile(QUICKLY_COMPILED)
 
-        reset_key, *keys = jax.random.split(key, env.spec.episode_limit + 1)
-        env_state, first = env.reset(reset_key)
-        _, (seen, outcome) = jax.lax.scan(turn, (env_state, first), jnp.stack(keys))
-        seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, seen)
-        return seen, outcome
-
-    seen, outcome = jax.jit(jax.vmap(game))(jax.random.split(jax.random.key(7), GAMES))
-    seen, outcome = jax.tree.map(np.asarray, (seen, outcome))
+    keys = jax.random.split(jax.random.key(7), (env.spec.episode_limit + 1, GAMES))
+    reset = compiled(env.reset, keys[0])
+    env_state, seen = reset(keys[0])
+    nothing = np.zeros((GAMES, env.spec.agents), np.int32)
+    step = compiled(env.step, keys[0], env_state, nothing)
+    all_seen, outcomes = [seen], []
+    for key in keys[1:]:
+        liking = random.random(seen.available.shape)
+        actions = np.where(seen.available, liking, -1).argmax(-1).astype(np.int32)
+        env_state, seen, outcome = step(key, env_state, actions)
+        all_seen.append(seen)
+        outcomes.append(outcome)
+    seen, outcome = (jax.tree.map(lambda *x: np.stack(x), *each) for each in (all_seen, outcomes))
     over = outcome.terminated | outcome.truncated
-    return Games(seen, outcome, np.where(over.any(1), over.argmax(1) + 1, 0))
+    return Games(seen, outcome, np.where(over.any(0), over.argmax(0) + 1, 0))
 
 
-@pytest.mark.parametrize("id", PLAYED)
+@pytest.mark.parametrize("id", ["mpe/simple_spread", "examples.pursuit:Pursuit"])
 def test_keeps_the_contract(id: str) -> None:
     check_contract(environment(id), id)
 
@@ -77,7 +87,7 @@ def test_keeps_the_contract(id: str) -> None:
 @pytest.mark.parametrize("id", PLAYED)
 def test_shapes_and_types(id: str) -> None:
     spec, games = environment(id).spec, random_games(id)
-    time = (GAMES, spec.episode_limit + 1)
+    time = (spec.episode_limit + 1, GAMES)
     assert games.seen.observation.shape == (*time, spec.agents, spec.observation)
     assert games.seen.available.shape == (*time, spec.agents, spec.actions)
     assert games.seen.state.shape == (*time, spec.state)
@@ -101,7 +111,7 @@ def test_ends_are_told_apart_and_within_the_limit(id: str) -> None:
     assert not (outcome.terminated & outcome.truncated).any()
     assert not (outcome.won & ~outcome.terminated).any()
     assert spec.has_win or not outcome.won.any()
-    first_end = (np.arange(GAMES), games.ends - 1)
+    first_end = (games.ends - 1, np.arange(GAMES))
     cut = outcome.truncated[first_end]
     assert (games.ends[cut] == spec.episode_limit).all()
 
@@ -109,8 +119,8 @@ def test_ends_are_told_apart_and_within_the_limit(id: str) -> None:
 @pytest.mark.parametrize("id", PLAYED)
 def test_returns_stay_below_the_largest(id: str) -> None:
     spec, games = environment(id).spec, random_games(id)
-    within = np.arange(spec.episode_limit) < games.ends[:, None]
-    returns = np.where(within, games.outcome.reward, 0).sum(1)
+    within = np.arange(spec.episode_limit)[:, None] < games.ends
+    returns = np.where(within, games.outcome.reward, 0).sum(0)
     assert spec.max_return is not None
     assert (returns <= spec.max_return + 1e-4).all()
 
@@ -118,11 +128,18 @@ def test_returns_stay_below_the_largest(id: str) -> None:
 @pytest.mark.parametrize("id", [id for id in PLAYED if not id.startswith("mpe")])
 def test_what_networks_see_is_about_unit_sized(id: str) -> None:
     games = random_games(id)
-    alive = np.arange(games.seen.state.shape[1]) <= games.ends[:, None]
+    state = games.until_end(games.seen.state)
     # smacv2 draws places up to two units, 1/16 of the map, beyond the edge.
-    assert games.seen.state[alive].min() >= -0.1
-    assert games.seen.state[alive].max() <= 1.1
-    assert np.abs(games.seen.observation[alive]).max() <= 1.1
+    assert state.min() >= -0.1
+    assert state.max() <= 1.1
+    assert np.abs(games.until_end(games.seen.observation)).max() <= 1.1
+
+
+def test_the_episode_limit_is_the_true_number_of_steps() -> None:
+    # Twelve steps are too few for anybody to die.
+    games = random_games("smax/3m")
+    assert (games.ends == SHORT).all()
+    assert games.outcome.truncated[-1].all()
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.id)
@@ -143,7 +160,7 @@ def test_the_numpy_example_of_the_docs_works(
     (tmp_path / "levers.py").write_text(code[1])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    env = make("levers:Levers", reward_scale=3.0)
+    env: Any = make("levers:Levers", reward_scale=3.0)
     env_state, seen = env.reset(5)
     total, steps, cut = 0.0, 0, False
     while not cut:
@@ -172,15 +189,18 @@ class Faulty:
         self.spec = wrong["spec"](spec) if "spec" in wrong else spec
 
     def time_step(self) -> TimeStep:
-        good = TimeStep(np.zeros((2, 4), np.float32), np.ones((2, 3), bool), np.zeros(5, "f4"))
+        new: Any = TimeStep
+        good: TimeStep = new(np.zeros((2, 4), np.float32), np.ones((2, 3), bool), np.zeros(5, "f4"))
         return good._replace(**{k: v for k, v in self.wrong.items() if k in TimeStep._fields})
 
     def reset(self, key: int) -> Any:
         return self.wrong.get("reset", (None, self.time_step()))
 
     def step(self, key: int, env_state: Any, actions: Any) -> Any:
-        outcome = Outcome(0.0, False, False, False)
-        outcome = outcome._replace(**{k: v for k, v in self.wrong.items() if k in Outcome._fields})
+        new: Any = Outcome
+        outcome = new(0.0, False, False, False)._replace(
+            **{k: v for k, v in self.wrong.items() if k in Outcome._fields}
+        )
         return self.wrong.get("step", (None, self.time_step(), outcome))
 
 

@@ -1,5 +1,7 @@
 """simple_spread: a game without a win."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,10 +27,10 @@ def test_it_is_cut_at_its_limit_and_never_ends(options: dict[str, int], limit: i
 
 def test_reward_is_the_mean_of_the_agents_and_scaled() -> None:
     env, theirs = SimpleSpread(reward_scale=3.0), SimpleSpreadMPE()
-    state, _ = env.reset(jax.random.key(0))
+    state: Any = env.reset(jax.random.key(0))[0]
     # Two agents touch, the third stands aside: their rewards differ.
     state = state.replace(p_pos=state.p_pos.at[:3].set(jnp.array([[0, 0], [0.1, 0], [0.9, 0.9]])))
-    state, seen, outcome = env.step(jax.random.key(1), state, jnp.zeros(3, jnp.int32))
+    state, seen, outcome = jax.jit(env.step)(jax.random.key(1), state, jnp.zeros(3, jnp.int32))
     rewards = np.array([float(reward) for reward in theirs.rewards(state).values()])
     assert len(set(rewards)) > 1
     np.testing.assert_allclose(outcome.reward, 3 * rewards.mean(), rtol=1e-6)

@@ -41,7 +41,7 @@ def test_available_is_the_table() -> None:
 
 
 def test_options_reach_the_environment() -> None:
-    spec = make("smax/3m", reward_scale=2, state_last_action=True, episode_limit=60).spec
+    spec = make("smax/3m", reward_scale=2.0, state_last_action=True, episode_limit=60).spec
     assert (spec.reward_scale, spec.episode_limit, spec.max_return) == (2.0, 60, 4.0)
     assert spec.state == 72 + 3 * 8
     assert "last actions in the state" in spec.identity

@@ -39,7 +39,7 @@ GRADIENTS = {name: jax.jit(jax.grad(operator)) for name, operator in OPERATORS.i
 
 
 @st.composite
-def states(draw, largest: float = 30.0):
+def states(draw: st.DrawFn, largest: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
     """Utilities of one state in [-largest, largest] and a choice of available actions."""
     number = st.floats(-largest, largest, width=32)
     q = draw(st.lists(number, min_size=ACTIONS, max_size=ACTIONS))
@@ -50,13 +50,13 @@ def states(draw, largest: float = 30.0):
 # --- hard operators ---------------------------------------------------------------------------
 
 
-def test_max_value_by_hand():
+def test_max_value_by_hand() -> None:
     q = jnp.array([[1.0, 5.0, 9.0], [-3.0, -2.0, -1.0]])
     available = jnp.array([[True, True, False], [True, False, False]])
     np.testing.assert_array_equal(max_value(q, available), [5.0, -3.0])
 
 
-def test_double_q_takes_the_online_choice_and_the_target_value():
+def test_double_q_takes_the_online_choice_and_the_target_value() -> None:
     target = jnp.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
     online = jnp.array([[7.0, 8.0, 9.0], [5.0, 4.0, 5.0]])
     available = jnp.array([[True, True, False], [True, True, True]])
@@ -64,7 +64,7 @@ def test_double_q_takes_the_online_choice_and_the_target_value():
     np.testing.assert_array_equal(double_q_value(target, online, available), [2.0, 10.0])
 
 
-def test_double_q_gradient_is_one_at_the_chosen_action_and_none_through_the_choice():
+def test_double_q_gradient_is_one_at_the_chosen_action_and_none_through_the_choice() -> None:
     target, online = jnp.array([1.0, 2.0, 3.0]), jnp.array([3.0, 5.0, 4.0])
     available = jnp.ones(3, bool)
     by_target, by_online = jax.grad(double_q_value, (0, 1))(target, online, available)
@@ -76,27 +76,29 @@ def test_double_q_gradient_is_one_at_the_chosen_action_and_none_through_the_choi
 
 
 # The error allowed is that of float32 in the utilities themselves: 1e-6 of the largest.
-PARAMETERS = st.floats(-100, 100, width=32)
+INVERSE_TEMPERATURE = st.floats(0, 100, width=32)
 SHARPNESS = st.floats(2.0**-24, 2.0**10, width=32)
 
 
-@given(states(), PARAMETERS)
+@given(states(), INVERSE_TEMPERATURE)
 @settings(max_examples=100, deadline=None)
-def test_softmax_value_is_its_definition(state, beta):
+def test_softmax_value_is_its_definition(state: tuple[np.ndarray, np.ndarray], beta: float) -> None:
     expected = golden.softmax_value(*state, beta)
     assert float(softmax_jitted(*state, beta)) == pytest.approx(expected, abs=resolution(*state))
 
 
 @given(states(), SHARPNESS)
 @settings(max_examples=100, deadline=None)
-def test_mellowmax_is_its_definition(state, omega):
+def test_mellowmax_is_its_definition(state: tuple[np.ndarray, np.ndarray], omega: float) -> None:
     expected = golden.mellowmax(*state, omega)
     assert float(mellowmax_jitted(*state, omega)) == pytest.approx(expected, abs=resolution(*state))
 
 
-@given(states(), PARAMETERS, SHARPNESS)
+@given(states(), INVERSE_TEMPERATURE, SHARPNESS)
 @settings(max_examples=200, deadline=None)
-def test_soft_mellowmax_is_its_definition(state, alpha, omega):
+def test_soft_mellowmax_is_its_definition(
+    state: tuple[np.ndarray, np.ndarray], alpha: float, omega: float
+) -> None:
     expected = golden.soft_mellowmax(*state, alpha, omega)
     value = float(soft_mellowmax_jitted(*state, alpha, omega))
     assert value == pytest.approx(expected, abs=resolution(*state))
@@ -108,7 +110,7 @@ def resolution(q: np.ndarray, available: np.ndarray) -> float:
 
 @pytest.mark.parametrize("omega", [1e-6, 1e-3, 0.1, 1.0, 10.0, 1e3])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_mellowmax_keeps_the_digits_of_the_gaps_at_every_scale(omega, scale):
+def test_mellowmax_keeps_the_digits_of_the_gaps_at_every_scale(omega: float, scale: float) -> None:
     """Even where ωQ is far above 88 or below 1e-7."""
     q = np.array([-1.0, 0.25, 0.5, 1.0], np.float32) * np.float32(scale)
     available = np.ones(4, bool)
@@ -117,7 +119,7 @@ def test_mellowmax_keeps_the_digits_of_the_gaps_at_every_scale(omega, scale):
     assert float(mellowmax_jitted(q, available, omega)) == pytest.approx(expected, abs=3e-7 * scale)
 
 
-def test_soft_mellowmax_of_two_actions_by_hand():
+def test_soft_mellowmax_of_two_actions_by_hand() -> None:
     """Q = (0, log 3) with α = ω = 1: (1·1 + 3·3)/4 inside, so log 2.5."""
     q = jnp.array([0.0, np.log(3.0)], jnp.float32)
     assert float(soft_mellowmax_jitted(q, jnp.ones(2, bool), 1.0, 1.0)) == pytest.approx(
@@ -129,38 +131,42 @@ def test_soft_mellowmax_of_two_actions_by_hand():
 
 
 @pytest.mark.parametrize("omega", [1e-6, 1e-12, 1e-30, 0.0, -1.0])
-def test_mellowmax_tends_to_the_mean_as_omega_vanishes(omega):
+def test_mellowmax_tends_to_the_mean_as_omega_vanishes(omega: float) -> None:
     assert float(mellowmax_jitted(Q, ALL, omega)) == pytest.approx(2.25, abs=2e-6)
 
 
 @pytest.mark.parametrize("omega", [1e-6, 1e-12, 1e-30, 0.0, -1.0])
-def test_soft_mellowmax_tends_to_the_softmax_value_as_omega_vanishes(omega):
+def test_soft_mellowmax_tends_to_the_softmax_value_as_omega_vanishes(omega: float) -> None:
     expected = float(softmax_jitted(Q, ALL, 0.7))
     assert float(soft_mellowmax_jitted(Q, ALL, 0.7, omega)) == pytest.approx(expected, abs=2e-6)
 
 
 @pytest.mark.parametrize("omega", [1e7, 1e20])
-def test_mellowmax_family_tends_to_the_maximum_as_omega_grows(omega):
+def test_mellowmax_family_tends_to_the_maximum_as_omega_grows(omega: float) -> None:
     assert float(mellowmax_jitted(Q, ALL, omega)) == pytest.approx(3.0, abs=1e-6)
     assert float(soft_mellowmax_jitted(Q, ALL, 1.0, omega)) == pytest.approx(3.0, abs=1e-6)
 
 
 @given(states(), SHARPNESS)
 @settings(max_examples=50, deadline=None)
-def test_soft_mellowmax_without_weights_is_mellowmax(state, omega):
+def test_soft_mellowmax_without_weights_is_mellowmax(
+    state: tuple[np.ndarray, np.ndarray], omega: float
+) -> None:
     expected = golden.mellowmax(*state, omega)
     value = float(soft_mellowmax_jitted(*state, 0.0, omega))
     assert value == pytest.approx(expected, abs=resolution(*state))
 
 
-def test_softmax_value_is_the_mean_at_zero_and_the_maximum_at_infinity():
+def test_softmax_value_is_the_mean_at_zero_and_the_maximum_at_infinity() -> None:
     assert float(softmax_jitted(Q, ALL, 0.0)) == pytest.approx(2.25)
     assert float(softmax_jitted(Q, ALL, 1e20)) == 3.0
 
 
 @given(states(largest=1e4), st.floats(0, 50), st.floats(1e-3, 50))
 @settings(max_examples=100, deadline=None)
-def test_soft_operators_lie_between_mean_and_maximum(state, alpha, omega):
+def test_soft_operators_lie_between_mean_and_maximum(
+    state: tuple[np.ndarray, np.ndarray], alpha: float, omega: float
+) -> None:
     """Weights that favour higher utilities cannot bring the value under their mean."""
     q, available = state
     highest, mean = q[available].max(), q[available].astype(np.float64).mean()
@@ -178,7 +184,7 @@ def test_soft_operators_lie_between_mean_and_maximum(state, alpha, omega):
 
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("junk", [1e30, -1e30, np.inf, -np.inf, np.nan])
-def test_unavailable_actions_have_no_influence(name, junk):
+def test_unavailable_actions_have_no_influence(name: str, junk: float) -> None:
     operator, gradient_of = OPERATORS[name], GRADIENTS[name]
     available = jnp.array([True, False, True, True, False])
     with_junk = jnp.array([1.0, junk, -2.0, 0.5, junk])
@@ -191,7 +197,7 @@ def test_unavailable_actions_have_no_influence(name, junk):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_a_single_available_action_has_its_own_utility(name):
+def test_a_single_available_action_has_its_own_utility(name: str) -> None:
     q = jnp.array([[5.0, -7.125, 3.0], [1e4, -1e4, 0.0]])
     available = jnp.array([[False, True, False], [False, True, False]])
     np.testing.assert_array_equal(OPERATORS[name](q, available), [-7.125, -1e4])
@@ -203,7 +209,7 @@ EXTREME = np.array([[1e4, -1e4, 0.0], [1e4, 1e4, 1e4], [-1e4, -1e4, -9999.0]], n
 
 
 @jax.jit
-def extreme_values(q, alpha, omega):
+def extreme_values(q: jax.Array, alpha: float, omega: float) -> jax.Array:
     available = jnp.ones(3, bool)
     values = [
         softmax_value(q, available, alpha),
@@ -216,9 +222,9 @@ def extreme_values(q, alpha, omega):
 extreme_gradients = jax.jit(jax.jacrev(extreme_values))
 
 
-@pytest.mark.parametrize("alpha", [-10.0, 0.0, 1.0, 10.0, 1e4])
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 10.0, 1e4])
 @pytest.mark.parametrize("omega", [0.0, 1e-6, 1.0, 10.0, 1e4])
-def test_values_are_right_and_gradients_finite_at_ten_thousand(alpha, omega):
+def test_values_are_right_and_gradients_finite_at_ten_thousand(alpha: float, omega: float) -> None:
     available = np.ones(3, bool)
     for q in EXTREME:
         values = extreme_values(q, alpha, omega)
@@ -237,7 +243,7 @@ def test_values_are_right_and_gradients_finite_at_ten_thousand(alpha, omega):
 
 
 @pytest.mark.parametrize("name", SOFT_OPERATORS)
-def test_gradients_agree_with_finite_differences_and_sum_to_one(name):
+def test_gradients_agree_with_finite_differences_and_sum_to_one(name: str) -> None:
     """A shift of all utilities shifts the value: the highest, held constant, loses nothing."""
     operator = SOFT_OPERATORS[name]
     q = jnp.array([0.3, -0.2, 0.45, 0.1])
@@ -251,8 +257,8 @@ def test_gradients_agree_with_finite_differences_and_sum_to_one(name):
     assert gradient.sum() == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("alpha", [-5.0, 0.0, 2.0])
-def test_soft_mellowmax_gradient_is_that_of_high_precision(alpha):
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 5.0])
+def test_soft_mellowmax_gradient_is_that_of_high_precision(alpha: float) -> None:
     q = np.array([0.3, -0.2, 0.45, 0.1], np.float32)
     available = np.ones(4, bool)
     gradient = jax.grad(soft_mellowmax)(jnp.asarray(q), jnp.asarray(available), alpha, 10.0)
@@ -267,12 +273,14 @@ def test_soft_mellowmax_gradient_is_that_of_high_precision(alpha):
 # --- the operator as data ---------------------------------------------------------------------
 
 
-def test_names_in_the_configuration_are_the_members_in_lower_case():
+def test_names_in_the_configuration_are_the_members_in_lower_case() -> None:
     names = {operator.name.lower(): int(operator) for operator in Operator}
     assert names == {"max": 0, "softmax": 1, "mellowmax": 2, "soft_mellowmax": 3}
 
 
-def batch_of_utilities(shape=(3, 2, 4)) -> tuple[jax.Array, jax.Array, jax.Array]:
+def batch_of_utilities(
+    shape: tuple[int, ...] = (3, 2, 4),
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     rng = np.random.default_rng(0)
     target = jnp.asarray(rng.normal(0, 5, shape), jnp.float32)
     online = jnp.asarray(rng.normal(0, 5, shape), jnp.float32)
@@ -282,7 +290,7 @@ def batch_of_utilities(shape=(3, 2, 4)) -> tuple[jax.Array, jax.Array, jax.Array
 
 @pytest.mark.parametrize("double_q", [True, False])
 @pytest.mark.parametrize("operator", list(Operator))
-def test_backup_value_is_the_operator_with_that_number(operator, double_q):
+def test_backup_value_is_the_operator_with_that_number(operator: Operator, double_q: bool) -> None:
     target, online, available = batch_of_utilities()
     expected = {
         Operator.MAX: double_q_value(target, online, available)
@@ -299,7 +307,7 @@ def test_backup_value_is_the_operator_with_that_number(operator, double_q):
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
-def test_backup_value_gives_each_run_its_own_operator_under_vmap():
+def test_backup_value_gives_each_run_its_own_operator_under_vmap() -> None:
     """One program for all methods; the zeros are what a method that lacks the parameter holds."""
     target, online, available = batch_of_utilities(shape=(5, 3, 2, 4))
     operators = jnp.array([0, 0, 1, 2, 3])
@@ -320,7 +328,7 @@ def test_backup_value_gives_each_run_its_own_operator_under_vmap():
     np.testing.assert_allclose(values, jnp.stack(expected), rtol=1e-6)
 
     @jax.jit
-    def total(target):
+    def total(target: jax.Array) -> jax.Array:
         return jax.vmap(backup_value)(
             operators, target, online, available, double_q, alpha, omega, beta
         ).sum()
@@ -328,7 +336,7 @@ def test_backup_value_gives_each_run_its_own_operator_under_vmap():
     assert np.isfinite(jax.grad(total)(target)).all()
 
 
-def test_backup_value_keeps_the_dtype_of_the_utilities():
+def test_backup_value_keeps_the_dtype_of_the_utilities() -> None:
     target, online, available = batch_of_utilities()
     parameter = jnp.float32(1.0)
     for operator in Operator:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -36,10 +37,10 @@ class Columns(NamedTuple):
 
     @property
     def arrays(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        batch = (self.reward, self.terminated, self.mask, self.value)
-        return tuple(jnp.asarray(part) for part in batch)
+        reward, terminated = jnp.asarray(self.reward), jnp.asarray(self.terminated)
+        return reward, terminated, jnp.asarray(self.mask), jnp.asarray(self.value)
 
-    def expected(self, one_return) -> np.ndarray:
+    def expected(self, one_return: Callable[..., float]) -> np.ndarray:
         """`one_return(reward, value, terminates, t)` for each real step, 0 in the padding."""
         result = np.zeros(self.reward.shape)
         for episode, steps in enumerate(self.lengths):
@@ -51,7 +52,7 @@ class Columns(NamedTuple):
 
 
 @st.composite
-def columns(draw) -> Columns:
+def columns(draw: st.DrawFn) -> Columns:
     """Episodes of any length from 0 to the whole; everything that must not be read is NaN."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     lengths = draw(st.lists(st.integers(0, TIME), min_size=EPISODES, max_size=EPISODES))
@@ -114,7 +115,7 @@ WITHOUT_BOOTSTRAP = [
 @pytest.mark.parametrize(
     ("n", "expected"), [(1, ONE_STEP), (2, TWO_STEP), (3, MONTE_CARLO), (50, MONTE_CARLO)]
 )
-def test_n_step_returns_of_two_episodes_by_hand(n, expected):
+def test_n_step_returns_of_two_episodes_by_hand(n: int, expected: list[list[float]]) -> None:
     returns = n_step_returns(REWARD, TERMINATED, MASK, VALUE, 0.5, n)
     np.testing.assert_array_equal(returns, expected)
 
@@ -122,17 +123,19 @@ def test_n_step_returns_of_two_episodes_by_hand(n, expected):
 @pytest.mark.parametrize(
     ("lambda_", "expected"), [(0.0, ONE_STEP), (0.5, LAMBDA_HALF), (1.0, MONTE_CARLO)]
 )
-def test_td_lambda_returns_of_two_episodes_by_hand(lambda_, expected):
+def test_td_lambda_returns_of_two_episodes_by_hand(
+    lambda_: float, expected: list[list[float]]
+) -> None:
     returns = td_lambda_returns(REWARD, TERMINATED, MASK, VALUE, 0.5, lambda_)
     np.testing.assert_array_equal(returns, expected)
 
 
-def test_discounted_returns_of_two_episodes_by_hand():
+def test_discounted_returns_of_two_episodes_by_hand() -> None:
     returns = discounted_returns(REWARD, MASK, 0.5)
     np.testing.assert_array_equal(returns, WITHOUT_BOOTSTRAP)
 
 
-def test_a_cut_treated_as_terminal_is_not_bootstrapped():
+def test_a_cut_treated_as_terminal_is_not_bootstrapped() -> None:
     terminated = treat_cuts_as_terminal(TERMINATED, MASK)
     expected = [[False, False], [False, True], [True, False], [False, False]]
     np.testing.assert_array_equal(terminated, expected)
@@ -141,7 +144,7 @@ def test_a_cut_treated_as_terminal_is_not_bootstrapped():
 
 
 @pytest.mark.parametrize("steps", [0, 1, TIME])
-def test_treat_cuts_as_terminal_marks_the_last_real_step_whatever_the_length(steps):
+def test_treat_cuts_as_terminal_marks_the_last_real_step_whatever_the_length(steps: int) -> None:
     mask = (jnp.arange(TIME) < steps)[:, None]
     terminated = treat_cuts_as_terminal(jnp.zeros((TIME, 1), bool), mask)
     expected = np.zeros((TIME, 1), bool)
@@ -149,7 +152,7 @@ def test_treat_cuts_as_terminal_marks_the_last_real_step_whatever_the_length(ste
     np.testing.assert_array_equal(terminated, expected)
 
 
-def test_a_terminal_step_one_row_off_would_be_seen():
+def test_a_terminal_step_one_row_off_would_be_seen() -> None:
     """The hand-computed batch tells `terminated` from its two neighbours (the usual slip)."""
     for shift in (-1, 1):
         shifted = jnp.roll(TERMINATED, shift, axis=0)
@@ -165,7 +168,9 @@ def test_a_terminal_step_one_row_off_would_be_seen():
     st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=32)),
 )
 @settings(max_examples=150, deadline=None)
-def test_td_lambda_returns_are_the_double_sum(batch, discount, lambda_):
+def test_td_lambda_returns_are_the_double_sum(
+    batch: Columns, discount: float, lambda_: float
+) -> None:
     returns = td_lambda_jitted(*batch.arrays, discount, lambda_)
     expected = batch.expected(
         lambda reward, value, terminates, t: golden.td_lambda_return(
@@ -177,7 +182,9 @@ def test_td_lambda_returns_are_the_double_sum(batch, discount, lambda_):
 
 @given(columns(), st.floats(0, 1, width=32), st.integers(1, TIME + 1))
 @settings(max_examples=150, deadline=None)
-def test_n_step_returns_are_the_sum_of_the_definition(batch, discount, n):
+def test_n_step_returns_are_the_sum_of_the_definition(
+    batch: Columns, discount: float, n: int
+) -> None:
     returns = n_step_jitted(*batch.arrays, discount, n=n)
     expected = batch.expected(
         lambda reward, value, terminates, t: golden.n_step_return(
@@ -189,7 +196,7 @@ def test_n_step_returns_are_the_sum_of_the_definition(batch, discount, n):
 
 @given(columns(), st.floats(0, 1, width=32))
 @settings(max_examples=50, deadline=None)
-def test_discounted_returns_are_the_sum_of_the_definition(batch, discount):
+def test_discounted_returns_are_the_sum_of_the_definition(batch: Columns, discount: float) -> None:
     returns = discounted_jitted(jnp.asarray(batch.reward), jnp.asarray(batch.mask), discount)
     expected = batch.expected(
         lambda reward, value, terminates, t: golden.discounted_return(reward, discount, t)
@@ -199,7 +206,9 @@ def test_discounted_returns_are_the_sum_of_the_definition(batch, discount):
 
 @pytest.mark.parametrize("lambda_", [0.0, 0.6, 0.8, 1.0])
 @pytest.mark.parametrize("terminates", [True, False])
-def test_td_lambda_returns_agree_with_rlax_on_a_full_column(lambda_, terminates):
+def test_td_lambda_returns_agree_with_rlax_on_a_full_column(
+    lambda_: float, terminates: bool
+) -> None:
     rng = np.random.default_rng(5)
     steps = 20
     reward = jnp.asarray(rng.normal(size=steps), jnp.float32)
@@ -217,7 +226,7 @@ def test_td_lambda_returns_agree_with_rlax_on_a_full_column(lambda_, terminates)
     np.testing.assert_allclose(ours[:, 0], theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_lambda_zero_is_the_one_step_return_to_the_last_bit():
+def test_lambda_zero_is_the_one_step_return_to_the_last_bit() -> None:
     rng = np.random.default_rng(6)
     value = jnp.asarray(rng.normal(size=VALUE.shape), jnp.float32)
     one_step = n_step_returns(REWARD, TERMINATED, MASK, value, 0.99, 1)
@@ -225,7 +234,7 @@ def test_lambda_zero_is_the_one_step_return_to_the_last_bit():
     np.testing.assert_array_equal(td_zero, one_step)
 
 
-def test_lambda_and_discount_are_data_under_vmap():
+def test_lambda_and_discount_are_data_under_vmap() -> None:
     lambdas, discounts = jnp.array([0.0, 0.5, 1.0]), jnp.array([0.9, 0.5, 0.99])
     together = jax.vmap(td_lambda_returns, in_axes=(None, None, None, None, 0, 0))(
         REWARD, TERMINATED, MASK, VALUE, discounts, lambdas
@@ -235,8 +244,8 @@ def test_lambda_and_discount_are_data_under_vmap():
         np.testing.assert_allclose(together[run], alone, rtol=1e-6)
 
 
-def test_gradients_reach_the_values_that_the_returns_hold_and_no_others():
-    def total(value):
+def test_gradients_reach_the_values_that_the_returns_hold_and_no_others() -> None:
+    def total(value: jax.Array) -> jax.Array:
         return td_lambda_returns(REWARD, TERMINATED, MASK, value, 0.5, 0.5).sum()
 
     gradient = np.asarray(jax.grad(total)(VALUE))
@@ -244,7 +253,7 @@ def test_gradients_reach_the_values_that_the_returns_hold_and_no_others():
     np.testing.assert_array_equal(gradient != 0, is_read)
 
 
-def test_n_below_one_is_refused():
+def test_n_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="n >= 1, got 0"):
         n_step_returns(REWARD, TERMINATED, MASK, VALUE, 0.5, 0)
 
@@ -252,18 +261,18 @@ def test_n_below_one_is_refused():
 @pytest.mark.parametrize(
     ("env_steps", "expected"), [(0, 0.0), (749_999, 0.0), (750_000, 0.8), (2_000_000, 0.8)]
 )
-def test_hybrid_lambda_switches_at_the_end_of_the_burn_in(env_steps, expected):
+def test_hybrid_lambda_switches_at_the_end_of_the_burn_in(env_steps: int, expected: float) -> None:
     now = jax.jit(hybrid_lambda)(jnp.int32(env_steps), 750_000, jnp.float32(0.8))
     assert now.dtype == jnp.float32
     assert float(now) == pytest.approx(expected)
     assert float(hybrid_lambda(env_steps, 750_000, 0.8)) == pytest.approx(expected)
 
 
-def test_hybrid_lambda_without_burn_in_is_lambda_from_the_start():
+def test_hybrid_lambda_without_burn_in_is_lambda_from_the_start() -> None:
     assert float(hybrid_lambda(0, 0, 0.6)) == pytest.approx(0.6)
 
 
-def test_hybrid_lambda_takes_each_run_by_its_own_env_steps():
+def test_hybrid_lambda_takes_each_run_by_its_own_env_steps() -> None:
     env_steps = jnp.array([10, 100, 1000])
     now = jax.vmap(hybrid_lambda, in_axes=(0, None, 0))(env_steps, 100, jnp.array([0.8, 0.6, 0.4]))
     np.testing.assert_allclose(now, [0.0, 0.6, 0.4], rtol=1e-6)

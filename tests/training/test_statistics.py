@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,18 +8,20 @@ from mast.training.statistics import bootstrap_interval, score
 
 
 @pytest.mark.parametrize("samples", [[0.7], [0.1] * 7, np.array([3.0, 3.0])])
-def test_one_sample_or_equal_samples_have_an_interval_without_width(samples):
+def test_one_sample_or_equal_samples_have_an_interval_without_width(
+    samples: list[float] | np.ndarray,
+) -> None:
     interval = bootstrap_interval(samples)
     assert interval == (samples[0], samples[0], samples[0])
 
 
-def test_interval_of_two_samples_by_hand():
+def test_interval_of_two_samples_by_hand() -> None:
     """Of (0, 1) the resampled means are 0, ½, 1 with chances ¼, ½, ¼."""
     assert bootstrap_interval([0.0, 1.0]) == (0.5, 0.0, 1.0)
     assert bootstrap_interval([0.0, 1.0], confidence=0.4) == (0.5, 0.5, 0.5)
 
 
-def test_interval_agrees_with_all_resamples_of_four_samples():
+def test_interval_agrees_with_all_resamples_of_four_samples() -> None:
     samples = np.array([0.0, 1.0, 3.0, 10.0])
     means = [np.mean(resample) for resample in itertools.product(samples, repeat=4)]
     low, high = np.quantile(means, [0.1, 0.9])
@@ -28,7 +31,7 @@ def test_interval_agrees_with_all_resamples_of_four_samples():
     assert interval.high == pytest.approx(high, abs=0.26)
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     covered = 0
     for seed in range(200):
@@ -37,19 +40,19 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.88 <= covered / 200 <= 0.99
 
 
-def test_interval_is_the_same_for_the_same_seed_and_not_for_another():
+def test_interval_is_the_same_for_the_same_seed_and_not_for_another() -> None:
     samples = np.random.default_rng(2).normal(size=30)
     assert bootstrap_interval(samples) == bootstrap_interval(list(samples))
     assert bootstrap_interval(samples, seed=1) != bootstrap_interval(samples, seed=2)
 
 
-def test_interval_of_wins_counts_them_as_ones():
+def test_interval_of_wins_counts_them_as_ones() -> None:
     interval = bootstrap_interval(np.array([True, False, True, True]))
     assert interval.mean == 0.75
     assert 0.0 <= interval.low < 0.75 < interval.high <= 1.0
 
 
-def test_interval_of_many_samples_goes_by_blocks():
+def test_interval_of_many_samples_goes_by_blocks() -> None:
     samples = np.random.default_rng(3).normal(size=300_000)
     interval = bootstrap_interval(samples, resamples=20)
     assert interval.low < interval.mean < interval.high
@@ -67,7 +70,9 @@ def test_interval_of_many_samples_goes_by_blocks():
         ([1.0, 2.0], {"resamples": 0}, "resamples"),
     ],
 )
-def test_interval_of_nonsense_is_refused(samples, options, message):
+def test_interval_of_nonsense_is_refused(
+    samples: list[float] | np.ndarray, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         bootstrap_interval(samples, **options)
 
@@ -83,10 +88,12 @@ def test_interval_of_nonsense_is_refused(samples, options, message):
         ([None, None], 20, None),
     ],
 )
-def test_score_is_the_mean_of_the_last_known_win_rates(win_rates, last, expected):
+def test_score_is_the_mean_of_the_last_known_win_rates(
+    win_rates: list[float | None], last: int, expected: float | None
+) -> None:
     assert score(win_rates, last) == expected
 
 
-def test_score_of_the_last_none_is_refused():
+def test_score_of_the_last_none_is_refused() -> None:
     with pytest.raises(ValueError, match="last"):
         score([1.0], last=0)

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mast.commands.options import Command, Option
+from mast.commands.output import make_console
 
 WIDTH = 100
 """Lines longer than this are hard to read, however wide the terminal."""
@@ -45,7 +46,7 @@ def print_help(command: Command) -> None:
 
 
 def _console() -> Console:
-    console = Console(highlight=False)
+    console = make_console()
     console.width = min(console.width, WIDTH)
     return console
 

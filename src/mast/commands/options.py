@@ -151,14 +151,14 @@ def _unknown(command: Command, unknown: Sequence[str]) -> str:
     return f"unknown option {name}{hint or f' (see: mast {command.name} --help)'}"
 
 
-def required(values: Values, name: str, example: str) -> str:
-    """The text of a positional argument.
+def required(values: Values, name: str, shown: str, example: str) -> str:
+    """The text of a positional argument, which the help shows as `shown`.
 
     Raises:
         UserError: it was not typed.
     """
     if name not in values:
-        raise UserError(f"{name.upper()}: missing; for example {example}")
+        raise UserError(f"{shown}: missing; for example {example}")
     return str(values[name])
 
 

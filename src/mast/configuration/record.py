@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from mast.configuration.explain import first_problem
 from mast.configuration.settings import Config
+from mast.configuration.threads import usable_cpus
 from mast.errors import UserError
 from mast.files import write_atomically
 
@@ -52,13 +52,6 @@ def _typed(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     if "sparsity" in given:
         typed["sparsity"] = float(given["sparsity"])
     return typed
-
-
-def usable_cpus() -> int:
-    """CPU cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str]:

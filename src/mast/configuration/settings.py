@@ -1,4 +1,3 @@
-
 """Every setting of a run: its meaning, default, source and bounds."""
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from mast.configuration.presets import layered_defaults
 
 
 def _setting(default: Any, group: str, description: str, source: str, **bounds: Any) -> Any:
-    extra = {"group": group, "source": source}
+    extra: dict[str, Any] = {"group": group, "source": source}
     return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 
 _RUN, _ENVIRONMENT, _NETWORK = "run", "environment", "networks"
 _TOPOLOGY, _TARGET, _REPLAY, _OPTIMIZER = "sparse topology", "targets", "replay", "optimizer"
-_EXPLORATION, _WATCH = "exploration", "evaluation and checkpoints"
+_EXPLORATION, _WATCH = "exploration", "evaluation"
 
 
 class Config(BaseModel):

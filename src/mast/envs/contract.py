@@ -7,20 +7,20 @@ from typing import Any, NoReturn, TypeVar
 import jax
 import numpy as np
 
-from mast.envs.protocol import Environment, EnvironmentSpec, Outcome, TimeStep
+from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 from mast.errors import UserError
 
 Result = TypeVar("Result")
 
 
-def check_contract(environment: Environment, name: str) -> None:
+def check_contract(environment: Any, name: str) -> None:
     """Play one reset and one step and hold what comes out to the environment's own spec.
 
     For a JAX environment both run jitted, and the carried state must keep its structure, shapes and
     types, as every loop of JAX demands.
 
     Args:
-        environment: The environment.
+        environment: What claims to be a `mast.envs.protocol.Environment`.
         name: What to call it in a message.
 
     Raises:
@@ -78,7 +78,7 @@ def _call(name: str, doing: str, function: Callable[[], Result]) -> Result:
         raise user_error(name, doing, error) from error
 
 
-def _check_spec(environment: Environment, name: str) -> EnvironmentSpec:
+def _check_spec(environment: Any, name: str) -> EnvironmentSpec:
     """The spec, once it makes sense in itself."""
     spec = _call(name, "spec", lambda: getattr(environment, "spec", None))
     if not isinstance(spec, EnvironmentSpec):

@@ -72,7 +72,7 @@ def _make_own(id: str, options: dict[str, Any]) -> Environment:
     factory = _import_own(id)
     _check_options(factory, id, options)
     try:
-        environment: Environment = factory(**options)
+        environment = factory(**options)
     except UserError:
         raise
     except Exception as error:

@@ -7,7 +7,8 @@ action has no influence, NaN and infinity included, neither on values nor on gra
 
 Parameters (β, α, ω) are data, never Python branches, so that one program serves many methods. As a
 `switch` under `vmap` computes every operator and selects one, all of them stay finite, in value and
-gradient, for whatever the unselected parameters hold: any α and β that are finite, and any ω.
+gradient, for whatever the unselected parameters hold: any finite α, β >= 0, and any finite ω.
+Values are right to float32's rounding of the utilities, for |Q| up to 1e4 and beyond.
 """
 
 import enum
@@ -74,14 +75,13 @@ def softmax_value(
     Args:
         q: utilities [..., actions].
         available: which actions may be taken [..., actions].
-        beta: inverse temperature, in units of 1/Q.
+        beta: inverse temperature >= 0, in units of 1/Q.
 
     Source: Pan et al. 2021 (RES), softmax operator; here per agent.
     """
-    lowest, highest = _extremes(q, available)
-    preferred = jnp.where(jnp.asarray(beta) < 0, lowest, highest)
-    gap, odds = _gap_and_odds(q, available, preferred, beta)
-    return preferred + jnp.sum(odds * gap, axis=-1) / jnp.sum(odds, axis=-1)
+    highest, gap = _gap_to_highest(q, available)
+    weight = jax.nn.softmax(beta * gap, axis=-1, where=available)
+    return highest + jnp.sum(weight * gap, axis=-1)
 
 
 def mellowmax(
@@ -116,31 +116,21 @@ def soft_mellowmax(
     Args:
         q: utilities [..., actions].
         available: which actions may be taken [..., actions].
-        alpha: inverse temperature of the weights, any real number, in units of 1/Q.
+        alpha: inverse temperature of the weights >= 0, in units of 1/Q.
         omega: sharpness > 0, in units of 1/Q; at or below 0 the limit ω → 0 is returned.
 
     Source: Gan, Zhang & Tan 2021; MAST eq. 3.
     """
+    highest, gap = _gap_to_highest(q, available)
     # The root of the smallest normal number: so small that the limit ω → 0 is reached to the last
     # digit, and so large that products with the gaps and divisions by it stay representable.
-    omega = jnp.maximum(omega, jnp.finfo(q.dtype).tiny ** 0.5)
-    lowest, highest = _extremes(q, available)
-
-    # Where ωQ spans less than 1, Σ w exp(ωg) is 1 + something that float32 would lose before the
-    # logarithm, and the division by ω would magnify that: hence log1p and expm1.
-    preferred = jnp.where(jnp.asarray(alpha) < 0, lowest, highest)
-    gap, odds = _gap_and_odds(q, available, preferred, alpha)
-    total = jnp.sum(odds, axis=-1)
-    excess = jnp.sum(odds * jnp.expm1(jnp.clip(omega * gap, -1, 1)), axis=-1) / total
-    narrow = preferred + jnp.log1p(excess) / omega
-
-    # Elsewhere (1/ω)(log Σ exp((α + ω)Q) - log Σ exp(αQ)), each sum about its largest term; these
-    # are two different actions if α < 0 < α + ω.
-    largest = jnp.where(alpha + omega < 0, lowest, highest)
-    _, terms = _gap_and_odds(q, available, largest, alpha + omega)
-    log_ratio = jnp.log(jnp.sum(terms, axis=-1)) - jnp.log(total)
-    wide = largest + (alpha * (largest - preferred) + log_ratio) / omega
-    return jnp.where(omega * (highest - lowest) < 1, narrow, wide)
+    omega = jnp.maximum(omega, jnp.finfo(gap.dtype).tiny ** 0.5)
+    weight = jax.nn.softmax(alpha * gap, axis=-1, where=available)
+    # log Σ w exp(ωg) as log1p(Σ w (exp(ωg) - 1)): where ωg is small the sum would be 1 + something
+    # below float32's resolution, and the division by ω would magnify the loss. The sum never nears
+    # -1, where log1p has its pole: for α >= 0 the highest action, with g = 0, has w >= 1/actions.
+    excess = jnp.sum(weight * jnp.expm1(omega * gap), axis=-1)
+    return highest + jnp.log1p(excess) / omega
 
 
 def backup_value(
@@ -188,29 +178,17 @@ def backup_value(
     return jax.lax.switch(operator_id, branches)
 
 
-def _extremes(
+def _gap_to_highest(
     q: Float[Array, "*batch actions"], available: Bool[Array, "*batch actions"]
-) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
-    """The lowest and the highest available utility, constants for gradients.
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch actions"]]:
+    """The highest available utility h, a constant for gradients, and Q - h <= 0.
 
-    The soft operators are shift-invariant: c + operator(Q - c) has the gradient of operator(Q)
-    although c is held constant.
+    The soft operators are shift-invariant, so h + operator(Q - h) has the gradient of operator(Q)
+    although h is held constant, and the rounding of large utilities stays out of the exponents. An
+    unavailable action gets gap 0 instead of -inf: its weight is made 0 by `where`, and no infinity
+    ever enters a product or a derivative.
     """
-    lowest = jnp.min(jnp.where(available, q, jnp.inf), axis=-1)
-    return jax.lax.stop_gradient((lowest, max_value(q, available)))
-
-
-def _gap_and_odds(
-    q: Float[Array, "*batch actions"],
-    available: Bool[Array, "*batch actions"],
-    reference: Float[Array, "*batch"],
-    inverse_temperature: Float[ArrayLike, ""],
-) -> tuple[Float[Array, "*batch actions"], Float[Array, "*batch actions"]]:
-    """Q - reference, and Boltzmann odds against it: 1 at the reference, 0 where unavailable.
-
-    The reference must be the utility with the largest odds, so that nothing overflows. Unavailable
-    actions get gap 0 instead of an infinity, which a product or a derivative could turn into NaN.
-    """
-    reference = reference[..., None]
-    gap = jnp.where(available, q, reference) - reference
-    return gap, jnp.where(available, jnp.exp(inverse_temperature * gap), 0)
+    highest = jax.lax.stop_gradient(max_value(q, available))
+    # Only a difference of available values: `q` elsewhere may be huge or NaN.
+    gap = jnp.where(available, q, highest[..., None]) - highest[..., None]
+    return highest, gap

@@ -101,7 +101,7 @@ class CheckpointStore:
           step: where the run is, by whatever the caller counts.
           state: a pytree; its arrays (JAX's and NumPy's, typed random keys too) and Python numbers
             are saved, every other leaf is the template's when it is restored.
-          counters: whatever JSON can hold.
+          counters: whatever JSON can hold; tuples come back as lists.
           ring: the replay ring, which has grown from the one that was saved before.
 
         Returns:
@@ -161,7 +161,7 @@ class CheckpointStore:
         return None
 
     def peek(self) -> tuple[int, dict[str, Any]] | None:
-        """Step and counters of the newest readable manifest, without JAX; None if there is none.
+        """Step and counters of the newest manifest that can be read, without JAX, or None.
 
         Raises:
           UserError: it is of another format.
@@ -180,6 +180,7 @@ class CheckpointStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         serial = 1 + max((_serial(name) for name in self._entries()), default=0)
         arrays = named_arrays(state)
+        segments = self._segments_with_new(serial, ring)
         write_state(self._folder / _state_name(serial), arrays)
         manifest = _Manifest(
             serial=serial,
@@ -189,7 +190,7 @@ class CheckpointStore:
             total_added=ring.total_added,
             leaves=_describe_leaves(arrays),
             state=_record_tree(self._folder, self._folder / _state_name(serial)),
-            segments=self._segments_with_new(serial, ring),
+            segments=segments,
         )
         sync_directory(self._folder)  # the files have their names before the manifest has its own
         path = _write_manifest(self._folder, manifest)

@@ -15,7 +15,7 @@ from mast.learning.algorithms.value_decomposition import Sizes
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
 from mast.learning.method import method_from_config
 from mast.learning.replay import Batch
-from mast.training.rollout import JaxPlayers, Recording, Totals, players_for
+from mast.training.rollout import JaxPlayers, Recording, Totals, play, players_for
 
 INIT, COLLECT, EVALUATE, EVOLVE = range(4)
 """What a run's random key is folded with, so that no two purposes share numbers."""
@@ -84,11 +84,15 @@ class Engine:
             state.params.agent, self._keys(COLLECT, number, episodes), self._column(epsilon)
         )
 
-    def evaluate(self, state: LearnerState, number: int, episodes: int) -> Totals:
-        """Play `episodes` greedy episodes in every run (evaluation `number`)."""
+    def evaluate(self, state: LearnerState, number: int, episodes: int, at_once: int) -> Totals:
+        """Play `episodes` greedy episodes in every run (evaluation `number`), `at_once` at a time."""
         zeros = [0.0] * len(self._configs)
-        return self._timed("play", self._players.play)(
-            state.params.agent, self._keys(EVALUATE, number, episodes), self._column(zeros)
+        return play(
+            self._players,
+            state.params.agent,
+            self._keys(EVALUATE, number, episodes),
+            self._column(zeros),
+            at_once,
         )
 
     def update(

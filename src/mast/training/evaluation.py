@@ -9,7 +9,7 @@ import numpy as np
 
 from mast.envs.protocol import Environment
 from mast.networks.agent import RecurrentAgent
-from mast.training.rollout import Totals, players_for
+from mast.training.rollout import Totals, play, players_for
 from mast.training.statistics import bootstrap_interval
 
 
@@ -47,7 +47,7 @@ def evaluate_policy(
     *,
     episodes: int = 128,
     seed: int = 0,
-    batch: int = 64,
+    at_once: int = 32,
 ) -> dict[str, Any]:
     """Greedy win rate, return and episode length, each with a 95 % bootstrap interval.
 
@@ -56,19 +56,15 @@ def evaluate_policy(
         environment: where it plays.
         episodes: how many whole episodes.
         seed: of the episodes; the same seed gives the same battles.
-        batch: episodes played at once.
+        at_once: episodes played side by side.
 
     Returns:
         `win_rate`, `return`, `episode_length`, each {"mean", "low", "high"} (win_rate None where nothing
         can be won), and `episodes`.
     """
-    players = players_for(environment, jnp.float32)
     keys = jax.random.split(jax.random.key(seed), episodes)
-    played = [
-        jax.tree.map(np.asarray, players.play(agent, keys[start : start + batch], jnp.float32(0.0)))
-        for start in range(0, episodes, batch)
-    ]
-    totals = jax.tree.map(lambda *parts: np.concatenate(parts), *played)
+    players = players_for(environment, jnp.float32)
+    totals = play(players, agent, keys, jnp.float32(0.0), min(at_once, episodes))
 
     def interval(samples: np.ndarray) -> dict[str, float]:
         mean, low, high = bootstrap_interval(samples.astype(np.float64))

@@ -1,7 +1,6 @@
 """Playing whole episodes: the team acts ε-greedily in several environments until all have ended."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
 import jax
@@ -40,13 +39,7 @@ class Players(Protocol):
     def record(
         self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
     ) -> tuple[Totals, Recording]:
-        """Play one episode per key and keep all of it."""
-        ...
-
-    def play(
-        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
-    ) -> Totals:
-        """Play one episode per key and keep only what it came to."""
+        """Play one episode per key, each agent ε-greedily."""
         ...
 
 
@@ -102,22 +95,17 @@ class JaxPlayers:
         self._episodes = (
             jax.vmap if not over_runs else (lambda f, **kw: jax.vmap(jax.vmap(f, **kw)))
         )
-        self.record = jax.jit(partial(self._loop, recorded=True))
-        self._play = jax.jit(partial(self._loop, recorded=False))
+        self._record = jax.jit(self._loop)
 
-    def play(
+    def record(
         self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
-    ) -> Totals:
-        """Play one episode per key and keep only what it came to."""
-        return self._play(agent, keys, epsilon)[0]
+    ) -> tuple[Totals, Recording]:
+        """Play one episode per key, each agent ε-greedily."""
+        return self._record(agent, keys, epsilon)
 
     def _loop(
-        self,
-        agent: RecurrentAgent,
-        keys: PRNGKeyArray,
-        epsilon: Float[Array, "*runs"],
-        recorded: bool,
-    ) -> tuple[Totals, Recording | None]:
+        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
+    ) -> tuple[Totals, Recording]:
         spec = self._environment.spec
         lead = keys.shape
         over_runs = self._over_runs
@@ -144,9 +132,6 @@ class JaxPlayers:
             env_state, seen, outcome = self._episodes(self._environment.step)(
                 env_keys, now.env_state, action
             )
-            recording = now.recording
-            if recorded:
-                recording = self._write(recording, now, seen, action, outcome)
             return _Playing(
                 step=now.step + 1,
                 env_state=env_state,
@@ -155,7 +140,7 @@ class JaxPlayers:
                 last_action=action,
                 ended=now.ended | outcome.terminated | outcome.truncated,
                 totals=_add(now.totals, now.ended, outcome),
-                recording=recording,
+                recording=self._write(now, seen, action, outcome),
             )
 
         start = _Playing(
@@ -166,7 +151,7 @@ class JaxPlayers:
             last_action=jnp.full((*lead, spec.agents), NO_ACTION),
             ended=jnp.zeros(lead, bool),
             totals=_no_totals(lead),
-            recording=self._blank(lead, seen) if recorded else None,
+            recording=self._blank(lead, seen),
         )
         done = jax.lax.while_loop(
             lambda now: ~now.ended.all() & (now.step < spec.episode_limit), body, start
@@ -193,10 +178,8 @@ class JaxPlayers:
             reward=blank(limit, (), jnp.float32),
         )
 
-    def _write(
-        self, recording: Recording, now: _Playing, seen: TimeStep, action: Array, outcome: Outcome
-    ) -> Recording:
-        step = now.step
+    def _write(self, now: _Playing, seen: TimeStep, action: Array, outcome: Outcome) -> Recording:
+        step, recording = now.step, now.recording
         return Recording(
             observation=recording.observation.at[step + 1].set(
                 seen.observation.astype(self._dtype)
@@ -247,14 +230,10 @@ class HostPlayers:
 
         self._act: Callable[..., Any] = act
 
-    def play(self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, ""]) -> Totals:
-        """Play one episode per key and keep only what it came to."""
-        return self.record(agent, keys, epsilon)[0]
-
     def record(
         self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, ""]
     ) -> tuple[Totals, Recording]:
-        """Play one episode per key and keep all of it."""
+        """Play one episode per key, each agent ε-greedily."""
         spec = self._environment.spec
         count, limit = len(keys), spec.episode_limit
         totals = jax.tree.map(lambda x: np.array(x), _no_totals((count,)))
@@ -313,6 +292,34 @@ def players_for(environment: Environment, store_dtype: Any) -> Players:
     """The player that fits an environment."""
     kind = JaxPlayers if environment.spec.is_jax else HostPlayers
     return kind(environment, store_dtype)
+
+
+def play(
+    players: Players,
+    agent: RecurrentAgent,
+    keys: PRNGKeyArray,
+    epsilon: Float[Array, "*runs"],
+    at_once: int,
+) -> Totals:
+    """Play one episode per key, `at_once` at a time, and keep only what they came to.
+
+    It runs the same compiled program as collecting does, so an evaluation costs no compilation.
+
+    Args:
+        players: who plays.
+        agent: the acting network.
+        keys: one per episode; leading run axes as in `record`.
+        epsilon: share of random actions.
+        at_once: episodes in one go; a last, smaller part is played with repeated keys and cut.
+    """
+    count = keys.shape[-1]
+    played = []
+    for start in range(0, count, at_once):
+        wanted = jnp.minimum(jnp.arange(start, start + at_once), count - 1)
+        totals = players.record(agent, keys[..., wanted], epsilon)[0]
+        part = min(at_once, count - start)
+        played.append(jax.tree.map(lambda x, part=part: np.asarray(x)[..., :part], totals))
+    return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *played)
 
 
 def episodes(totals: Totals, recording: Recording) -> list[Episode]:

@@ -51,7 +51,7 @@ class Run:
         self.writer: MetricsWriter | None = None
         self.store: CheckpointStore | None = None
         if out is not None:
-            self.store = CheckpointStore(out / "checkpoints")
+            self.store = CheckpointStore(out)
 
     @property
     def finished(self) -> bool:

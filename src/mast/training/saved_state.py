@@ -3,6 +3,9 @@
 JAX and Orbax are imported where they are used: whether a folder can be resumed is found out first.
 """
 
+import logging
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,13 +65,28 @@ def fill_template(template: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def write_state(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes named arrays to a new folder."""
+    """Writes named arrays to a new folder.
+
+    Raises:
+      OSError: the disk is full or fails.
+    """
     import orbax.checkpoint as ocp
 
     # Orbax refuses arrays without elements; the manifest says all that there is about them.
     tree = {name: array for name, array in arrays.items() if array.size}
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        checkpointer.save(folder, args=ocp.args.StandardSave(tree))
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # of an error it logs each thread's traceback and raises it too
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(folder, args=ocp.args.StandardSave(tree))
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+    finally:
+        log.setLevel(level)
 
 
 def read_state(folder: Path, leaves: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:

@@ -306,9 +306,11 @@ class Trainer:
         """Greedy episodes in every run; rows, best policies. Of several runs, the means."""
         with self._phase("evaluate"):
             totals = self.engine.evaluate(
-                self.state, self.counters.evaluations, self.config.eval_episodes
+                self.state,
+                self.counters.evaluations,
+                self.config.eval_episodes,
+                self.config.parallel_envs,
             )
-            totals = jax.tree.map(np.asarray, totals)
             self.counters.evaluations += 1
             self.counters.evaluated_at = steps
             done = []

@@ -1,0 +1,69 @@
+"""The `mast` command: picks a command, reads its options, turns errors into exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from mast.commands.evaluate import EVALUATE
+from mast.commands.help import print_help, print_overview
+from mast.commands.info import INFO
+from mast.commands.listing import ENVS, METHODS_COMMAND
+from mast.commands.options import parse
+from mast.commands.train import INTERRUPTED, RESUME, TRAIN
+from mast.configuration.explain import did_you_mean
+from mast.errors import SelfCheckError, UserError
+
+COMMANDS = (TRAIN, RESUME, EVALUATE, INFO, ENVS, METHODS_COMMAND)
+USER_ERROR = 2
+SELF_CHECK_ERROR = 3
+_HELP = ("-h", "--help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: what was typed after `mast`; that of the process by default.
+
+    Returns:
+        0; 2 for a user's mistake; 3 for NaN or a failed self-check; 130 if interrupted.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        return _refuse(error, USER_ERROR)
+    except SelfCheckError as error:
+        return _refuse(error, SELF_CHECK_ERROR)
+    except KeyboardInterrupt:
+        print("mast: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `mast envs | head`: nobody reads any more, also not what Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in _HELP:
+        print_overview(COMMANDS)
+        return 0
+    if arguments[0] == "--version":
+        import importlib.metadata
+
+        print(f"mast {importlib.metadata.version('mast-marl')}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    commands = {command.name: command for command in COMMANDS}
+    if name not in commands:
+        hint = did_you_mean(name, list(commands)) or f": one of {', '.join(commands)}"
+        raise UserError(f"unknown command {name!r}{hint}")
+    if any(word in _HELP for word in rest):
+        print_help(commands[name])
+        return 0
+    return commands[name].run(parse(commands[name], rest))
+
+
+def _refuse(error: Exception, code: int) -> int:
+    print("mast: error: " + " ".join(str(error).split()), file=sys.stderr)
+    return code

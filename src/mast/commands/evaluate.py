@@ -1,0 +1,95 @@
+"""`mast evaluate`: a saved policy plays greedily."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from mast.commands.folders import seed_folders
+from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
+from mast.commands.output import Output
+from mast.commands.several import mean_summary
+from mast.config import Config, limit_threads, load_run_config
+from mast.errors import UserError
+
+POLICIES = {"last": "policy.safetensors", "best": "policy-best.safetensors"}
+COLUMNS = {"win_rate": "win rate", "return": "return", "episode_length": "episode length"}
+
+
+def run_evaluate(values: Values) -> int:
+    """Plays whole episodes with the policy of a run, or of each of several seeds."""
+    output = Output(values)
+    run = Path(required(values, "run", "DIR", "runs/my-run"))
+    config = load_run_config(run)
+    checkpoint = values.get("checkpoint", "last")
+    if checkpoint not in POLICIES:
+        raise UserError(f"checkpoint = {checkpoint}: must be one of {', '.join(POLICIES)}")
+    episodes = whole_number(values, "episodes", 128, at_least=1)
+    seed = whole_number(values, "seed", 0, at_least=0)
+    policies = [folder / POLICIES[checkpoint] for folder in seed_folders(run, config)]
+    for policy in policies:
+        if not policy.is_file():
+            raise UserError(f"{policy} does not exist yet: the run has saved no such policy")
+    limit_threads(config.threads)
+    with output.only_ours():
+        played = [_play(policy, config, episodes, seed) for policy in policies]
+    _show(played, output)
+    result = played[0] if config.seeds == 1 else mean_summary(played) | {"runs": played}
+    output.result(result | {"checkpoint": checkpoint, "out": str(run)})
+    return 0
+
+
+def _play(path: Path, config: Config, episodes: int, seed: int) -> dict[str, Any]:
+    from mast.envs.registry import make
+    from mast.policy import Policy
+    from mast.training.evaluation import evaluate_policy
+
+    environment = make(
+        config.environment,
+        reward_scale=config.reward_scale,
+        state_last_action=config.state_last_action,
+        episode_limit=config.episode_limit,
+    )
+    agent = Policy.load(path).agent
+    result = evaluate_policy(agent, environment, episodes=episodes, seed=seed)
+    return {**result, "environment": environment.spec.identity, "policy": str(path)}
+
+
+def _show(played: list[dict[str, Any]], output: Output) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for heading in ("mean", "95 % interval"):
+        table.add_column(heading)
+    for result in played:
+        if len(played) > 1:
+            table.add_row(Path(result["policy"]).parent.name, style="bold")
+        for name, words in COLUMNS.items():
+            interval = result[name]
+            if interval is None:
+                table.add_row(words, "-", "this environment cannot be won")
+            else:
+                low, high = interval["low"], interval["high"]
+                table.add_row(words, f"{interval['mean']:.3f}", f"{low:.3f} to {high:.3f}")
+    output.show(table)
+    output.say(f"\n{played[0]['episodes']} greedy episodes of {played[0]['environment']}")
+
+
+EVALUATE = Command(
+    "evaluate",
+    "let a trained team play, without exploring",
+    "Plays whole greedy episodes and gives each mean with its 95 % bootstrap interval.",
+    (
+        Option("run", "the run's folder", "DIR", positional=True),
+        Option("episodes", "how many to play", "N", "default 128"),
+        Option(
+            "checkpoint",
+            "the newest policy, or the one with the best evaluation: last, best",
+            "NAME",
+            "default last",
+        ),
+        Option("seed", "of the episodes; the same seed, the same battles", "N", "default 0"),
+        QUIET,
+        JSON,
+    ),
+    run_evaluate,
+)

@@ -1,0 +1,68 @@
+"""`mast envs` and `mast methods`: what there is to choose from."""
+
+from rich.table import Table
+from rich.text import Text
+
+from mast.commands.options import JSON, QUIET, Command, Values
+from mast.commands.output import Output
+from mast.config import METHODS
+from mast.envs.names import ENTRIES
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def run_envs(values: Values) -> int:
+    """Lists the environments that come with Mast."""
+    output = Output(values)
+    table = _table("environment", "agents", "actions", "observation", "state", "limit", "")
+    for column in table.columns[1:6]:
+        column.justify = "right"
+    for entry in ENTRIES:
+        sizes = (entry.agents, entry.actions, entry.observation, entry.state, entry.episode_limit)
+        table.add_row(Text(entry.id, style="cyan"), *map(str, sizes), entry.about)
+    output.show(table)
+    output.say("\nyour own: package.module:Class")
+    output.result({"environments": [vars(entry) for entry in ENTRIES]})
+    return 0
+
+
+def run_methods(values: Values) -> int:
+    """Lists the sparse-training methods with what each sets."""
+    output = Output(values)
+    table = _table("method", "", "sets")
+    for name, preset in METHODS.items():
+        sets = ", ".join(f"{setting}={value}" for setting, value in preset.overrides.items())
+        table.add_row(Text(name, style="cyan"), preset.description, sets or "-")
+    output.show(table)
+    output.result(
+        {
+            "methods": [
+                {"name": name, "description": preset.description, "settings": preset.overrides}
+                for name, preset in METHODS.items()
+            ]
+        }
+    )
+    return 0
+
+
+ENVS = Command(
+    "envs",
+    "the environments",
+    "Lists the environments with their sizes: features of an agent's observation and of the "
+    "state, and the largest number of steps.",
+    (QUIET, JSON),
+    run_envs,
+)
+
+METHODS_COMMAND = Command(
+    "methods",
+    "the sparse-training methods and what each sets",
+    "Lists the methods. Each is a record of settings; what you type yourself comes on top.",
+    (QUIET, JSON),
+    run_methods,
+)

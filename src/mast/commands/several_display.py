@@ -1,0 +1,91 @@
+"""A line per run while several train side by side, read from their metrics.csv."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.live import Live
+from rich.table import Table
+
+from mast.commands.output import Output
+from mast.config import Config
+from mast.training.logging import read_metrics
+
+
+class Watched(Protocol):
+    """A run that can be looked at from outside."""
+
+    folder: Path
+
+    @property
+    def state(self) -> str:
+        """waiting, running, finished, interrupted or failed."""
+
+
+class RunsDisplay:
+    """A live table at a terminal; elsewhere a line whenever a run has something new.
+
+    Args:
+        config: of all runs.
+        runs: in the order to show.
+        output: where to, and whether at all.
+    """
+
+    def __init__(self, config: Config, runs: Sequence[Watched], output: Output) -> None:
+        self._config = config
+        self._runs = runs
+        self._output = output
+        self._said = ["waiting"] * len(runs)
+        self._live: Live | None = None
+        if output.console.is_terminal and not output.quiet:
+            self._live = Live(console=output.console, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Says something beside the table."""
+        self._output.say(text)
+
+    def update(self) -> None:
+        """Looks at every run again."""
+        if self._output.quiet:
+            return
+        rows = [(run.folder.name, *self._seen(run)) for run in self._runs]
+        if self._live is not None:
+            table = Table.grid(padding=(0, 2))
+            for row in rows:
+                table.add_row(*row)
+            self._live.update(table)
+            return
+        for index, row in enumerate(rows):
+            line = "  ".join(cell for cell in row if cell)
+            if row[1] != "waiting" and line != self._said[index]:
+                self._said[index] = line
+                self._output.say(line)
+
+    def _seen(self, run: Watched) -> tuple[str, str, str, str]:
+        rows = read_metrics(run.folder) if run.folder.exists() else []
+        if not rows:
+            return run.state, "", "", ""
+        last = rows[-1]
+        steps = last["env_steps"] or 0
+        win = last["win_rate"]
+        return (
+            run.state,
+            f"{steps:,} steps {steps / self._config.steps:.0%}",
+            "" if win is None else f"win {win:.2f}",
+            f"return {last['return'] or 0:.2f}",
+        )

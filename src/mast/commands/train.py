@@ -1,0 +1,194 @@
+"""`mast train` and `mast resume`: one run here; several of them in `mast.commands.several`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from mast.commands.folders import check_new, default_folder, held
+from mast.commands.interruption import Interruption
+from mast.commands.options import (
+    JSON,
+    QUIET,
+    Command,
+    Option,
+    Values,
+    given_settings,
+    required,
+    setting_options,
+)
+from mast.commands.output import Output
+from mast.commands.several import resume_processes, train_processes
+from mast.config import Config, limit_threads, load_config_file, load_run_config, notices, resolve
+
+if TYPE_CHECKING:
+    from mast.training.trainer import Trainer
+
+INTERRUPTED = 130
+"""Exit code of a run that was stopped and saved."""
+
+
+def run_train(values: Values) -> int:
+    """Trains a new run, or several seeds of it, to the end or to Ctrl-C."""
+    output = Output(values)
+    given = load_config_file(Path(values["config"])) if "config" in values else {}
+    given |= given_settings(values)
+    config = resolve(given)
+    out = Path(values["out"]) if "out" in values else default_folder(config)
+    check_new(out)
+    for notice in notices(given):
+        output.say(f"note: {notice}")
+    limit_threads(config.threads)
+    with output.only_ours():
+        if config.seeds > 1:
+            placement = _placement(config)
+            config = config.model_copy(update={"placement": placement})
+            given["placement"] = placement
+            if placement == "process":
+                return train_processes(config, given, out, output)
+        from mast.training.trainer import Trainer
+
+        trainer = Trainer(config, out=out, given=given, vmapped=config.seeds > 1)
+        for notice in trainer.notices:
+            output.say(f"note: {notice}")
+        return _watch(trainer, out, output)
+
+
+def run_resume(values: Values) -> int:
+    """Goes on with a run from its last checkpoint; a finished one is left as it is."""
+    output = Output(values)
+    run = Path(required(values, "run", "DIR", "runs/my-run"))
+    config = load_run_config(run)
+    steps = _more_steps(config, values.get("steps"))
+    limit_threads(config.threads)
+    with output.only_ours():
+        if config.seeds > 1 and config.placement == "process":
+            return resume_processes(config, run, steps, output)
+        from mast.training.trainer import Trainer
+
+        with held(run):
+            trainer = Trainer.resume(run, steps=steps)
+        for notice in trainer.notices:
+            output.say(f"note: {notice}")
+        if trainer.finished:
+            output.say(f"{run} is finished; for more: mast resume {run} --steps N")
+            output.result(trainer.summary())
+            return 0
+        return _watch(trainer, run, output)
+
+
+def _placement(config: Config) -> str:
+    if config.placement != "auto":
+        return config.placement
+    import jax
+
+    return "process" if jax.default_backend() == "cpu" else "vmap"
+
+
+def _more_steps(config: Config, text: str | None) -> int | None:
+    """The new end of a run; None where it keeps its own."""
+    return None if text is None else resolve(config.model_dump() | {"steps": text}).steps
+
+
+def _watch(trainer: "Trainer", out: Path, output: Output) -> int:
+    """Trains to the end or to Ctrl-C, and says what came of it."""
+    from mast.training.display import open_display
+
+    resume = f"go on with: mast resume {out}"
+    with held(out):
+        display = open_display(trainer.config, output.console, quiet=output.quiet)
+        try:
+            with (
+                display,
+                Interruption(
+                    lambda: display.note("stopping after this round; Ctrl-C again stops at once")
+                ) as interruption,
+            ):
+                for metrics in trainer:
+                    display.update(metrics)
+                    if interruption.requested:
+                        break
+                if interruption.requested:
+                    trainer.save()
+        except KeyboardInterrupt:
+            output.say(f"stopped; the last checkpoint stands; {resume}")
+            return INTERRUPTED
+    summary = trainer.summary()
+    stopped = interruption.requested and not trainer.finished
+    if stopped:
+        output.say(f"interrupted and saved at {summary['env_steps']:,} env steps; {resume}")
+    else:
+        show_summary(summary, output)
+    output.result(summary)
+    return INTERRUPTED if stopped else 0
+
+
+def show_summary(summary: Mapping[str, Any], output: Output) -> None:
+    """What a run came to, for people."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+
+    def number(name: str, form: str) -> str:
+        return "-" if summary[name] is None else format(summary[name], form)
+
+    if summary["score"] is not None:
+        last = f"mean of the last 20 evaluations; the last one {number('win_rate', '.2f')}"
+        table.add_row("win rate", f"{number('score', '.3f')}  ({last})")
+    table.add_row("return", number("return", ".2f"))
+    table.add_row(
+        "size",
+        f"{number('parameters', ',')} of {number('parameters_dense', ',')} parameters, "
+        f"density {number('density', '.3f')}",
+    )
+    table.add_row(
+        "FLOPs",
+        f"{number('flops_train_ratio', '.3f')} of dense in training, "
+        f"{number('flops_inference_ratio', '.3f')} acting",
+    )
+    table.add_row(
+        "speed",
+        f"{number('env_steps_per_second', ',.0f')} env steps/s, "
+        f"{number('updates_per_second', '.1f')} updates/s, {number('seconds', '.0f')} s in all",
+    )
+    table.add_row("policy", f"{summary['out']}/policy.safetensors")
+    output.say("")
+    output.show(table)
+    output.say(f"\nplay it: mast evaluate {summary['out']}")
+
+
+TRAIN = Command(
+    "train",
+    "train a team",
+    "Trains a team and keeps everything about the run in one folder. Ctrl-C saves; "
+    "mast resume goes on.",
+    (
+        Option(
+            "environment",
+            "what to learn: smax/3m … or package.module:Class",
+            "ENV",
+            "see: mast envs",
+            positional=True,
+        ),
+        Option("out", "the run's folder", "DIR", "default runs/ENV-ALGORITHM-METHOD-TIME"),
+        Option("config", "start from the settings of a config.json (or a run's folder)", "FILE"),
+        QUIET,
+        JSON,
+        *setting_options(),
+    ),
+    run_train,
+)
+
+RESUME = Command(
+    "resume",
+    "go on with a run that was stopped or killed",
+    "Goes on from the last checkpoint, bit for bit as if nothing had happened.",
+    (
+        Option("run", "the run's folder", "DIR", positional=True),
+        Option("steps", "a later end, for more training", "N", "default the run's own"),
+        QUIET,
+        JSON,
+    ),
+    run_resume,
+)
