@@ -189,7 +189,7 @@ def _report(children: Sequence[Child], out: Path, interrupted: bool, output: Out
     means = mean_summary(summaries)
     if means.get("score") is not None:
         output.say(
-            f"win rate {means['score']:.3f}: mean of {len(summaries)} runs, 20 evaluations each"
+            f"win rate {means['score']:.3f}: mean of {len(summaries)} runs, each of its last evaluations"
         )
     output.result(means | {"out": str(out), "runs": summaries})
     return code

@@ -134,7 +134,9 @@ def show_summary(summary: Mapping[str, Any], output: Output) -> None:
         return "-" if summary[name] is None else format(summary[name], form)
 
     if summary["score"] is not None:
-        last = f"mean of the last 20 evaluations; the last one {number('win_rate', '.2f')}"
+        last = (
+            f"mean of the last evaluations, at most 20; the very last {number('win_rate', '.2f')}"
+        )
         table.add_row("win rate", f"{number('score', '.3f')}  ({last})")
     table.add_row("return", number("return", ".2f"))
     table.add_row(

@@ -30,18 +30,18 @@ def summary(trainer: "Trainer") -> dict[str, Any]:
     updates_per_second, learner_updates_per_second, win_rate, score, return, parameters,
     parameters_dense, density, flops_train_ratio, flops_inference_ratio, phases, out; None where undefined.
     """
-    runs = trainer.runs
+    runs, meter = trainer.runs, trainer.meter
     costs = account_of(trainer.config, trainer.environment.spec)
     last = [run.last_evaluation for run in runs]
     return {
         "env_steps": int(np.mean([run.counters.env_steps for run in runs])),
         "episodes": trainer.counters.episodes,
         "updates": trainer.counters.updates,
-        "seconds": trainer.seconds,
+        "seconds": meter.seconds,
         "compile_seconds": trainer.engine.compile_seconds,
-        "env_steps_per_second": trainer.env_steps_per_second,
-        "updates_per_second": trainer.updates_per_second,
-        "learner_updates_per_second": trainer.learner_updates_per_second,
+        "env_steps_per_second": meter.env_steps_per_second,
+        "updates_per_second": meter.updates_per_second,
+        "learner_updates_per_second": meter.learner_updates_per_second,
         "win_rate": _mean([None if each is None else each.win_rate for each in last]),
         "score": _mean([run.score for run in runs]),
         "return": _mean([None if each is None else each.return_ for each in last]),
@@ -50,7 +50,7 @@ def summary(trainer: "Trainer") -> dict[str, Any]:
         "density": costs.density,
         "flops_train_ratio": costs.flops_train_ratio,
         "flops_inference_ratio": costs.flops_inference_ratio,
-        "phases": dict(trainer.phases),
+        "phases": dict(meter.phases),
         "out": None if trainer.out is None else str(trainer.out),
     }
 

@@ -16,11 +16,11 @@ from mast.networks.agent import NO_ACTION, RecurrentAgent
 class Totals(NamedTuple):
     """What each episode came to; any leading axes, the last one is the episode."""
 
-    length: Int[Array, "*runs episodes"]
-    return_: Float[Array, "*runs episodes"]
+    length: Int[Any, "*runs episodes"]
+    return_: Float[Any, "*runs episodes"]
     """Undiscounted, scaled as the environment scales its reward."""
-    terminated: Bool[Array, "*runs episodes"]
-    won: Bool[Array, "*runs episodes"]
+    terminated: Bool[Any, "*runs episodes"]
+    won: Bool[Any, "*runs episodes"]
 
 
 class Recording(NamedTuple):

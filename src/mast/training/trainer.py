@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,16 @@ import jax
 import numpy as np
 
 from mast.config import Config, seed_configs, write_run_record
-from mast.envs.protocol import Environment
+from mast.envs.protocol import Environment, EnvironmentSpec
 from mast.envs.registry import make
 from mast.errors import SelfCheckError, UserError
 from mast.learning.learner import LearnerState, UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
 from mast.learning.ring_memory import check_memory, expected_bytes, machine_memory
+from mast.runtime import prepare
 from mast.training.engine import Engine
 from mast.training.evaluation import Evaluation, summarise
+from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.report import summary
 from mast.training.rollout import Totals, episodes
@@ -76,7 +77,7 @@ class Trainer:
     ) -> None:
         self._prepare(config, None if out is None else Path(out), environment, callback, vmapped)
         if self.out is not None:
-            _claim_folder(self.out)
+            claim_folder(self.out)
             settings = {"environment": config.environment} if given is None else given
             write_run_record(self.out, config, settings)
             for run in self.runs if vmapped else ():
@@ -118,21 +119,34 @@ class Trainer:
 
     def _restore(self) -> None:
         """Set every run back to its last good checkpoint."""
-        states = []
-        for place, run in enumerate(self.runs):
-            assert run.store is not None
-            template = self.engine.of_run(self.state, place)
-            restored = run.store.restore(template, run.ring)
-            if restored is None:
-                self.notices.append("no checkpoint yet: the run starts again from its config.json")
+        restored = self._restored()
+        if None in restored:
+            self.notices.append("no checkpoint yet: the run starts again from its config.json")
+            for run in self.runs:
                 run.forget_metrics_after(0)
-                return
-            self.notices += restored.skipped
-            self.counters = Counters(**restored.counters["shared"])
-            run.counters = RunCounters(**restored.counters["run"])
+                run.ring.clear()
+            return
+        for run, found in zip(self.runs, restored, strict=True):
+            self.notices += found.skipped
+            self.counters = Counters(**found.counters["shared"])
+            run.counters = RunCounters(**found.counters["run"])
             run.forget_metrics_after(run.counters.env_steps)
-            states.append(restored.state)
-        self.state = self.engine.stacked(states)
+        self.state = self.engine.stacked([found.state for found in restored])
+        self.meter = Meter(self.engine, len(self.runs), self.counters.seconds)
+
+    def _restored(self) -> list[Any]:
+        """Each run's newest checkpoint; of several runs, the newest round that all of them have."""
+        at_most: int | None = None
+        while True:
+            found = []
+            for place, run in enumerate(self.runs):
+                assert run.store is not None
+                template = self.engine.of_run(self.state, place)
+                found.append(run.store.restore(template, run.ring, at_most=at_most))
+            rounds = [-1 if each is None else each.step for each in found]
+            if min(rounds) == max(rounds) or min(rounds) < 0:
+                return found
+            at_most = min(rounds)
 
     def _extend(self, given: Mapping[str, Any], before: int) -> None:
         steps = self.config.steps
@@ -155,6 +169,7 @@ class Trainer:
         callback: Any,
         vmapped: bool,
     ) -> None:
+        prepare()
         self.config = config
         self.out = out
         self.callback = callback
@@ -169,9 +184,7 @@ class Trainer:
         if vmapped and not spec.is_jax:
             raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
         configs = seed_configs(config) if vmapped else [config]
-        bound = expected_bytes(spec, config.buffer_episodes, config.replay_dtype) * len(configs)
-        self.ring_bytes_bound = bound
-        check_memory(bound // 2, machine_memory())
+        self._check_memory(spec, len(configs))
         folders = [
             out / f"seed-{each.seed}" if out is not None and vmapped else out for each in configs
         ]
@@ -181,20 +194,28 @@ class Trainer:
         self.state = self.engine.init()
         self._density = _density(self.engine, self.state, len(configs))
         self._buckets = length_buckets(spec.episode_limit)
-        self.phases = dict.fromkeys(("collect", "sample", "learn", "evaluate", "checkpoint"), 0.0)
-        self._started = self._saved_at = time.perf_counter()
-        self._session_env_steps = self._session_updates = 0
-        self._window: list[dict[str, np.ndarray]] = []
+        self.meter = Meter(self.engine, len(configs))
+        self._saved_at = time.perf_counter()
+
+    def _check_memory(self, spec: EnvironmentSpec, runs: int) -> None:
+        """Say what the rings will take, and refuse what the machine does not have."""
+        episodes, dtype, limit = (
+            self.config.buffer_episodes,
+            self.config.replay_dtype,
+            spec.episode_limit,
+        )
+        bound = runs * expected_bytes(spec, episodes, dtype)
+        expected = runs * expected_bytes(spec, episodes, dtype, mean_length=limit / 2)
+        self.notices.append(
+            f"replay ring: about {expected / 1e9:.2f} GB when full (episodes of half the limit), "
+            f"{bound / 1e9:.2f} GB at most"
+        )
+        check_memory(expected, machine_memory())
 
     @property
     def finished(self) -> bool:
         """Whether every run has taken all its environment steps."""
         return all(run.finished for run in self.runs)
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of training, earlier sessions included."""
-        return self.counters.seconds + time.perf_counter() - self._started
 
     def run(self) -> dict[str, Any]:
         """Train to the end and return the summary."""
@@ -223,8 +244,7 @@ class Trainer:
         compiled = self.engine.compile_seconds
         totals = self._collect()
         updates = self._learn(self.config.parallel_envs)
-        row = self._row(totals, updates)
-        self._window.append(row)
+        row = self.meter.round(totals, updates)
         evaluation = None
         due = self.counters.evaluated_at // self.config.eval_interval + 1
         steps = min(run.counters.env_steps for run in self.runs)
@@ -236,7 +256,7 @@ class Trainer:
 
     def _collect(self) -> Totals:
         """One round of episodes in every run, into the rings; what they came to."""
-        with self._phase("collect"):
+        with self.meter.phase("collect"):
             count = self.config.parallel_envs
             totals, recording = jax.block_until_ready(
                 self.engine.record(
@@ -247,7 +267,7 @@ class Trainer:
                 before = run.counters.env_steps
                 of_run = self.engine.of_run(totals, place)
                 run.add(episodes(of_run, self.engine.recording_of_run(recording, place)))
-                self._session_env_steps += run.counters.env_steps - before
+                self.meter.env_steps += run.counters.env_steps - before
             self.counters.rounds += 1
             self.counters.episodes += count
             return jax.tree.map(np.asarray, totals)
@@ -266,12 +286,12 @@ class Trainer:
         done = []
         for index in range(due):
             counters.updates += 1
-            with self._phase("sample"):
+            with self.meter.phase("sample"):
                 slots = [run.draw(counters.updates) for run in self.runs]
                 longest = max(run.ring.longest(s) for run, s in zip(self.runs, slots, strict=True))
                 length = bucket(longest, self._buckets)
                 batches = [run.gather(s, length) for run, s in zip(self.runs, slots, strict=True)]
-            with self._phase("learn"):
+            with self.meter.phase("learn"):
                 self.state, metrics = self.engine.update(
                     self.state,
                     batches,
@@ -284,9 +304,8 @@ class Trainer:
                 if episode - counters.target_copied_at >= config.target_interval:
                     self.state = self.engine.copy_target(self.state)
                     counters.target_copied_at = episode
-        with self._phase("learn"):
+        with self.meter.phase("learn"):
             done = jax.device_get(done)
-        self._session_updates += due
         self._check_finite(done)
         return done
 
@@ -304,7 +323,7 @@ class Trainer:
 
     def _evaluate(self, steps: int) -> Evaluation | None:
         """Greedy episodes in every run; rows, best policies. Of several runs, the means."""
-        with self._phase("evaluate"):
+        with self.meter.phase("evaluate"):
             totals = self.engine.evaluate(
                 self.state,
                 self.counters.evaluations,
@@ -324,15 +343,15 @@ class Trainer:
                         "policy-best.safetensors", self.engine.of_run(self.state, place)
                     )
                 run.write_row(self._evaluation_row(place, evaluation))
-            self._window = []
+            self.meter.forget_rounds()
             return _mean_evaluation(done)
 
     def save(self) -> None:
         """Write a checkpoint of every run, and its policy."""
         if self.out is None:
             return
-        with self._phase("checkpoint"):
-            shared = asdict(self.counters) | {"seconds": self.seconds}
+        with self.meter.phase("checkpoint"):
+            shared = asdict(self.counters) | {"seconds": self.meter.seconds}
             for place, run in enumerate(self.runs):
                 state = self.engine.of_run(self.state, place)
                 run.save_policy("policy.safetensors", state)
@@ -345,86 +364,32 @@ class Trainer:
                 )
         self._saved_at = time.perf_counter()
 
-    def _row(self, totals: Totals, updates: Sequence[UpdateMetrics]) -> dict[str, np.ndarray]:
-        """The means of one round, one number per run."""
-        runs = len(self.runs)
-
-        def per_run(values: Any) -> np.ndarray:
-            return np.asarray(values, np.float64).reshape(-1, runs).mean(0)
-
-        row = {
-            "train_return": np.asarray(totals.return_).reshape(runs, -1).mean(1),
-            "train_win_rate": np.asarray(totals.won).reshape(runs, -1).mean(1),
-            "train_length": np.asarray(totals.length).reshape(runs, -1).mean(1),
-        }
-        if updates:
-            row |= {
-                "loss": per_run([each.loss for each in updates]),
-                "q_tot": per_run([each.loss_metrics.q_tot for each in updates]),
-                "target": per_run([each.loss_metrics.target for each in updates]),
-                "gradient_norm": per_run([each.gradient_norm for each in updates]),
-            }
-        return row
-
     def _evaluation_row(self, place: int, evaluation: Evaluation) -> dict[str, Any]:
         """One row of metrics.csv: the means since the last evaluation."""
-        run = self.runs[place]
-
-        def mean(name: str) -> float | None:
-            values = [row[name][place] for row in self._window if name in row]
-            return float(np.mean(values)) if values else None
-
-        has_win = self.environment.spec.has_win
-        names = ("loss", "q_tot", "target", "gradient_norm", "train_return", "train_length")
-        return {name: mean(name) for name in names} | {
+        run, meter = self.runs[place], self.meter
+        means = meter.since_last_evaluation(place)
+        if not self.environment.spec.has_win:
+            del means["train_win_rate"]
+        return means | {
             "env_steps": run.counters.env_steps,
             "episodes": self.counters.episodes,
             "updates": self.counters.updates,
-            "seconds": self.seconds,
+            "seconds": meter.seconds,
             "epsilon": run.epsilon,
-            "train_win_rate": mean("train_win_rate") if has_win else None,
             "win_rate": evaluation.win_rate,
             "return": evaluation.return_,
             "episode_length": evaluation.length,
             "density": self._density[place],
-            "env_steps_per_second": self.env_steps_per_second,
-            "updates_per_second": self.updates_per_second,
+            "env_steps_per_second": meter.env_steps_per_second,
+            "updates_per_second": meter.updates_per_second,
         }
-
-    @property
-    def loop_seconds(self) -> float:
-        """Wall time of this session's loop without compilation and evaluations."""
-        session = time.perf_counter() - self._started
-        return session - self.engine.compile_seconds - self.phases["evaluate"]
-
-    @property
-    def env_steps_per_second(self) -> float | None:
-        """Environment steps of all runs over `loop_seconds`."""
-        return self._session_env_steps / self.loop_seconds if self._session_env_steps else None
-
-    @property
-    def updates_per_second(self) -> float | None:
-        """Updates of each run over `loop_seconds`."""
-        return self._session_updates / self.loop_seconds if self._session_updates else None
-
-    @property
-    def learner_updates_per_second(self) -> float | None:
-        """Updates over the time inside the learner only."""
-        return self._session_updates / self.phases["learn"] if self._session_updates else None
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        start, compiled = time.perf_counter(), self.engine.compile_seconds
-        yield
-        compiling = self.engine.compile_seconds - compiled
-        self.phases[name] += time.perf_counter() - start - compiling
 
     def _metrics(
         self, row: Mapping[str, np.ndarray], evaluation: Evaluation | None, compiling: bool
     ) -> Metrics:
         steps = int(np.mean([run.counters.env_steps for run in self.runs]))
         total = self.config.steps
-        rate = self.env_steps_per_second
+        rate = self.meter.env_steps_per_second
         rate = None if rate is None else rate / len(self.runs)
         means = {name: float(values.mean()) for name, values in row.items()}
         last = [run.last_evaluation for run in self.runs]
@@ -443,9 +408,9 @@ class Trainer:
             train_length=means["train_length"],
             density=float(np.mean(self._density)),
             env_steps_per_second=rate,
-            updates_per_second=self.updates_per_second,
+            updates_per_second=self.meter.updates_per_second,
             eta_seconds=None if rate is None else max(0, total - steps) / rate,
-            seconds=self.seconds,
+            seconds=self.meter.seconds,
             evaluation=evaluation,
             last_evaluation=_mean_evaluation([each for each in last if each is not None]),
             compiling=compiling,
@@ -473,20 +438,3 @@ def _mean_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation | None:
         length=float(np.mean([each.length for each in evaluations])),
         episodes=sum(each.episodes for each in evaluations),
     )
-
-
-def _claim_folder(out: Path) -> None:
-    """Make the folder of a new run.
-
-    Raises:
-        UserError: it holds a run, or cannot be made or written.
-    """
-    if (out / "config.json").exists():
-        raise UserError(f"out = {out}: already holds a run; resume it, or choose another folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".mast-write-test"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"out = {out}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,102 @@
+"""Timing and means of a training session: where the seconds went, what the last rounds came to."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from mast.learning.learner import UpdateMetrics
+from mast.training.engine import Engine
+from mast.training.rollout import Totals
+
+PHASES = ("collect", "sample", "learn", "evaluate", "checkpoint")
+
+
+class Meter:
+    """Seconds per phase, counts and rates of this session, and the means since the last evaluation.
+
+    Args:
+        engine: tells what of the time was compilation, which belongs to no phase.
+        runs: how many runs the program holds.
+        earlier_seconds: wall time of earlier sessions.
+    """
+
+    def __init__(self, engine: Engine, runs: int, earlier_seconds: float = 0.0) -> None:
+        self.phases = dict.fromkeys(PHASES, 0.0)
+        self.env_steps = self.updates = 0
+        self._engine = engine
+        self._runs = runs
+        self._earlier = earlier_seconds
+        self._started = time.perf_counter()
+        self._window: list[dict[str, np.ndarray]] = []
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training, earlier sessions included."""
+        return self._earlier + time.perf_counter() - self._started
+
+    @property
+    def _loop_seconds(self) -> float:
+        """Wall time of this session without compilation and evaluations."""
+        session = time.perf_counter() - self._started
+        return session - self._engine.compile_seconds - self.phases["evaluate"]
+
+    @property
+    def env_steps_per_second(self) -> float | None:
+        """Environment steps of all runs together."""
+        return self.env_steps / self._loop_seconds if self.env_steps else None
+
+    @property
+    def updates_per_second(self) -> float | None:
+        """Updates of each run."""
+        return self.updates / self._loop_seconds if self.updates else None
+
+    @property
+    def learner_updates_per_second(self) -> float | None:
+        """Updates over the time inside the learner only."""
+        return self.updates / self.phases["learn"] if self.updates else None
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time inside as `name`, compilation aside."""
+        start, compiled = time.perf_counter(), self._engine.compile_seconds
+        yield
+        compiling = self._engine.compile_seconds - compiled
+        self.phases[name] += time.perf_counter() - start - compiling
+
+    def round(self, totals: Totals, updates: Sequence[UpdateMetrics]) -> Mapping[str, np.ndarray]:
+        """The means of one round, one number per run; kept until the next evaluation."""
+        runs = self._runs
+
+        def per_run(values: Any) -> np.ndarray:
+            return np.asarray(values, np.float64).reshape(-1, runs).mean(0)
+
+        means = {
+            "train_return": np.asarray(totals.return_).reshape(runs, -1).mean(1),
+            "train_win_rate": np.asarray(totals.won).reshape(runs, -1).mean(1),
+            "train_length": np.asarray(totals.length).reshape(runs, -1).mean(1),
+        }
+        if updates:
+            means |= {
+                "loss": per_run([each.loss for each in updates]),
+                "q_tot": per_run([each.loss_metrics.q_tot for each in updates]),
+                "target": per_run([each.loss_metrics.target for each in updates]),
+                "gradient_norm": per_run([each.gradient_norm for each in updates]),
+            }
+        self.updates += len(updates)
+        self._window.append(means)
+        return means
+
+    def since_last_evaluation(self, run: int) -> dict[str, float]:
+        """The means over the rounds since `forget_rounds`, of one run."""
+        names = dict.fromkeys(name for means in self._window for name in means)
+        return {
+            name: float(np.mean([means[name][run] for means in self._window if name in means]))
+            for name in names
+        }
+
+    def forget_rounds(self) -> None:
+        """Begin the next means."""
+        self._window = []
