@@ -27,7 +27,7 @@ class Memory(NamedTuple):
     """What a team carries from step to step."""
 
     hidden: Float[Array, "agents hidden"]
-    last_action: Int[Array, "agents"]
+    last_action: Int[Array, " agents"]
 
 
 @dataclass(frozen=True)

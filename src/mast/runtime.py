@@ -22,7 +22,8 @@ def prepare() -> None:
     freed memory back to the system: an update frees and asks again for tens of megabytes, and the page
     faults of fresh memory cost up to a third of a dense update on a CPU.
     """
-    if jax.config.jax_compilation_cache_dir is None and not os.environ.get("MAST_NO_CACHE"):
+    told = {"JAX_COMPILATION_CACHE_DIR", "MAST_NO_CACHE"} & os.environ.keys()
+    if not told:
         cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(cache_home) / "mast" / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -8,7 +8,7 @@ from rich.table import Table
 from mast.commands.folders import seed_folders
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
 from mast.commands.output import Output
-from mast.commands.several import mean_summary
+from mast.commands.summary import mean_summary
 from mast.config import Config, limit_threads, load_run_config
 from mast.errors import UserError
 

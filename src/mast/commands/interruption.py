@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,7 +20,7 @@ class Interruption:
         self._say = say
         self._before: list[Any] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interruption":
         self._before = [signal.signal(number, self._receive) for number in _SIGNALS]
         return self
 

@@ -1,6 +1,5 @@
 """Several seeds as one process each: DIR/seed-K is a run of its own, started with `mast train`."""
 
-import itertools
 import json
 import os
 import signal
@@ -17,8 +16,10 @@ from mast.commands.folders import held, seed_folders
 from mast.commands.interruption import Interruption
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
+from mast.commands.summary import mean_summary, show_summary
 from mast.config import Config, load_run_record, write_run_record
 
+PROGRAM = (sys.executable, "-m", "mast")
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 20.0
 """How long a child may take to stop once it is told to do so at once."""
@@ -141,7 +142,7 @@ def _start(child: Child, cores: Sequence[int]) -> None:
         if cores:
             os.sched_setaffinity(0, cores)
         child.process = subprocess.Popen(
-            [sys.executable, "-m", "mast", *child.arguments],
+            [*PROGRAM, *child.arguments],
             stdin=subprocess.DEVNULL,
             stdout=child.stdout,
             stderr=child.stderr,
@@ -186,29 +187,11 @@ def _report(children: Sequence[Child], out: Path, interrupted: bool, output: Out
     if interrupted or any(child.state == "interrupted" for child in children):
         output.say(f"interrupted; go on with: mast resume {out}")
         code = code or 130
-    means = mean_summary(summaries)
-    if means.get("score") is not None:
-        output.say(
-            f"win rate {means['score']:.3f}: mean of {len(summaries)} runs, each of its last evaluations"
-        )
-    output.result(means | {"out": str(out), "runs": summaries})
+    means = mean_summary(summaries) | {"out": str(out), "runs": summaries}
+    if summaries and code == 0:
+        show_summary(means, output)
+    output.result(means)
     return code
-
-
-def mean_summary(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The means of the numbers that runs report; None where a run has none."""
-    keys = itertools.chain.from_iterable(summary.keys() for summary in summaries)
-    means = {key: _mean([s.get(key) for s in summaries]) for key in dict.fromkeys(keys)}
-    means.pop("seed", None)
-    return means
-
-
-def _mean(values: Sequence[Any]) -> Any:
-    if all(isinstance(value, Mapping) for value in values):
-        return {key: _mean([value.get(key) for value in values]) for key in values[0]}
-    if all(isinstance(value, int | float) for value in values):
-        return sum(values) / len(values)
-    return None
 
 
 def _read(file: IO[bytes]) -> str:

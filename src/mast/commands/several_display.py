@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from rich.live import Live
 from rich.table import Table
@@ -41,7 +41,7 @@ class RunsDisplay:
         if output.console.is_terminal and not output.quiet:
             self._live = Live(console=output.console, refresh_per_second=4)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunsDisplay":
         if self._live is not None:
             self._live.start()
         return self
@@ -85,7 +85,7 @@ class RunsDisplay:
         win = last["win_rate"]
         return (
             run.state,
-            f"{steps:,} steps {steps / self._config.steps:.0%}",
+            f"{steps:,} steps {min(1.0, steps / self._config.steps):.0%}",
             "" if win is None else f"win {win:.2f}",
             f"return {last['return'] or 0:.2f}",
         )

@@ -1,10 +1,8 @@
 """`mast train` and `mast resume`: one run here; several of them in `mast.commands.several`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rich.table import Table
+from typing import Any, Protocol
 
 from mast.commands.folders import check_new, default_folder, held
 from mast.commands.interruption import Interruption
@@ -20,13 +18,30 @@ from mast.commands.options import (
 )
 from mast.commands.output import Output
 from mast.commands.several import resume_processes, train_processes
+from mast.commands.summary import show_summary
 from mast.config import Config, limit_threads, load_config_file, load_run_config, notices, resolve
-
-if TYPE_CHECKING:
-    from mast.training.trainer import Trainer
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped and saved."""
+
+
+class Training(Protocol):
+    """What is needed of a `Trainer`, whose import would bring JAX."""
+
+    config: Config
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rounds."""
+
+    def save(self) -> None:
+        """Writes a checkpoint."""
+
+    def summary(self) -> dict[str, Any]:
+        """What it came to."""
 
 
 def run_train(values: Values) -> int:
@@ -91,7 +106,7 @@ def _more_steps(config: Config, text: str | None) -> int | None:
     return None if text is None else resolve(config.model_dump() | {"steps": text}).steps
 
 
-def _watch(trainer: "Trainer", out: Path, output: Output) -> int:
+def _watch(trainer: Training, out: Path, output: Output) -> int:
     """Trains to the end or to Ctrl-C, and says what came of it."""
     from mast.training.display import open_display
 
@@ -122,42 +137,6 @@ def _watch(trainer: "Trainer", out: Path, output: Output) -> int:
         show_summary(summary, output)
     output.result(summary)
     return INTERRUPTED if stopped else 0
-
-
-def show_summary(summary: Mapping[str, Any], output: Output) -> None:
-    """What a run came to, for people."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column()
-
-    def number(name: str, form: str) -> str:
-        return "-" if summary[name] is None else format(summary[name], form)
-
-    if summary["score"] is not None:
-        last = (
-            f"mean of the last evaluations, at most 20; the very last {number('win_rate', '.2f')}"
-        )
-        table.add_row("win rate", f"{number('score', '.3f')}  ({last})")
-    table.add_row("return", number("return", ".2f"))
-    table.add_row(
-        "size",
-        f"{number('parameters', ',')} of {number('parameters_dense', ',')} parameters, "
-        f"density {number('density', '.3f')}",
-    )
-    table.add_row(
-        "FLOPs",
-        f"{number('flops_train_ratio', '.3f')} of dense in training, "
-        f"{number('flops_inference_ratio', '.3f')} acting",
-    )
-    table.add_row(
-        "speed",
-        f"{number('env_steps_per_second', ',.0f')} env steps/s, "
-        f"{number('updates_per_second', '.1f')} updates/s, {number('seconds', '.0f')} s in all",
-    )
-    table.add_row("policy", f"{summary['out']}/policy.safetensors")
-    output.say("")
-    output.show(table)
-    output.say(f"\nplay it: mast evaluate {summary['out']}")
 
 
 TRAIN = Command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -225,7 +225,7 @@ class Config(BaseModel):
         return layered
 
     @model_validator(mode="after")
-    def _check_together(self) -> Self:
+    def _check_together(self) -> Config:
         def at_most(small: str, large: str) -> None:
             if getattr(self, small) > getattr(self, large):
                 bound = f"{large} = {getattr(self, large)}"

@@ -25,7 +25,7 @@ class Episode(NamedTuple):
     state: Float[np.ndarray, "steps_and_last state"]
     available: Bool[np.ndarray, "steps_and_last agents actions"]
     action: Integer[np.ndarray, "steps agents"]
-    reward: Float[np.ndarray, "steps"]
+    reward: Float[np.ndarray, " steps"]
     terminated: bool
     won: bool
 
@@ -82,7 +82,7 @@ def sample_ages(
     *,
     seed: int,
     update: int,
-) -> Int[np.ndarray, "batch"]:
+) -> Int[np.ndarray, " batch"]:
     """Draws a batch as ages of episodes (0 = the newest): a pure function of its arguments.
 
     The first batch_size - online_batch ages are uniform over all stored episodes, the rest over the
@@ -204,18 +204,18 @@ class Ring:
 
     def sample_indices(
         self, batch_size: int, online_batch: int, online_window: int, *, seed: int, update: int
-    ) -> Int[np.ndarray, "batch"]:
+    ) -> Int[np.ndarray, " batch"]:
         """The slots of a batch, drawn as in `sample_ages`."""
         ages = sample_ages(
             len(self), batch_size, online_batch, online_window, seed=seed, update=update
         )
         return (self._total - 1 - ages) % self.capacity
 
-    def longest(self, indices: Int[np.ndarray, "batch"]) -> int:
+    def longest(self, indices: Int[np.ndarray, " batch"]) -> int:
         """Steps of the longest episode in these slots."""
         return int(self._length[indices].max())
 
-    def gather(self, indices: Int[np.ndarray, "batch"], length: int) -> Batch:
+    def gather(self, indices: Int[np.ndarray, " batch"], length: int) -> Batch:
         """Copies the episodes of these slots side by side, padded to `length` steps.
 
         The arrays are new at each call: JAX may keep host memory in use without copying it.

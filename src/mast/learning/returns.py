@@ -88,8 +88,8 @@ def td_lambda_returns(
 
     # G_t = r_t + γ ((1 - λ) V_{t+1} + λ G_{t+1}).
     def one_step_earlier(
-        later: Float[Array, "batch"], step: tuple[Array, Array, Array, Array]
-    ) -> tuple[Float[Array, "batch"], Float[Array, "batch"]]:
+        later: Float[Array, " batch"], step: tuple[Array, Array, Array, Array]
+    ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
         step_reward, is_terminal, has_successor, next_value = step
         mixed = (1 - lambda_) * next_value + lambda_ * later
         following = jnp.where(has_successor, mixed, next_value)
@@ -119,8 +119,8 @@ def discounted_returns(
     """
 
     def one_step_earlier(
-        later: Float[Array, "batch"], step_reward: Float[Array, "batch"]
-    ) -> tuple[Float[Array, "batch"], Float[Array, "batch"]]:
+        later: Float[Array, " batch"], step_reward: Float[Array, " batch"]
+    ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
         earlier = step_reward + discount * later
         return earlier, earlier
 

@@ -14,7 +14,7 @@ class Linear(eqx.Module):
     """
 
     weight: Float[Array, "outputs inputs"]
-    bias: Float[Array, "outputs"]
+    bias: Float[Array, " outputs"]
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         """The map, over any leading axes."""

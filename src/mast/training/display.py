@@ -2,7 +2,7 @@
 
 import time
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,7 +21,7 @@ LINE_INTERVAL = 10.0
 class Display(Protocol):
     """Watches a training loop: `with open_display(...) as display: ... display.update(metrics)`."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Display":
         """Starts to show."""
 
     def __exit__(
@@ -66,7 +66,7 @@ def title(config: Config) -> str:
 class SilentDisplay:
     """Shows nothing."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Display":
         return self
 
     def __exit__(
@@ -92,7 +92,7 @@ class PlainDisplay:
         self._console = console
         self._last_line = -float("inf")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Display":
         self.note(f"{self._title} · compiling…")
         return self
 
@@ -126,7 +126,7 @@ class LiveDisplay:
         # Spinner and clock move while the loop waits for a compilation.
         self._live = Live(self._render(None), console=console, refresh_per_second=4)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Display":
         self._live.start()
         return self
 

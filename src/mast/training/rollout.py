@@ -68,7 +68,7 @@ def epsilon_greedy_action(
     q: Float[Array, "agents actions"],
     available: Bool[Array, "agents actions"],
     epsilon: Float[Array, ""],
-) -> Int[Array, "agents"]:
+) -> Int[Array, " agents"]:
     """Each agent by itself: with probability ε any available action, else the greedy one."""
     explore_key, choice_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon

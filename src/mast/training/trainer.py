@@ -9,7 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from mast.config import Config, seed_configs, write_run_record
+from mast.config import (
+    Config,
+    load_run_config,
+    load_run_record,
+    seed_configs,
+    usable_cpus,
+    write_run_record,
+)
 from mast.envs.protocol import Environment, EnvironmentSpec
 from mast.envs.registry import make
 from mast.errors import SelfCheckError, UserError
@@ -23,7 +30,7 @@ from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.report import summary
 from mast.training.rollout import Totals, episodes
-from mast.training.run import Run
+from mast.training.run import Run, RunCounters, claim_folder
 
 
 @dataclass

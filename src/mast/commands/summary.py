@@ -1,0 +1,71 @@
+"""What a run came to, for people, and the means of several runs."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from mast.commands.output import Output
+
+
+def show_summary(summary: Mapping[str, Any], output: Output) -> None:
+    """The end of a training, for people.
+
+    Args:
+        summary: what `mast train --json` prints; of several runs the means, with "runs".
+        output: where to.
+    """
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+
+    def number(name: str, form: str) -> str:
+        return "-" if summary[name] is None else format(summary[name], form)
+
+    runs = summary.get("runs")
+    if summary["score"] is not None:
+        note = f"mean of the last evaluations, at most 20; the newest {number('win_rate', '.2f')}"
+        if runs:
+            scores = ", ".join(f"{run['score']:.3f}" for run in runs)
+            note = f"mean of {len(runs)} runs: {scores}"
+        table.add_row("win rate", f"{number('score', '.3f')}  ({note})")
+    table.add_row("return", number("return", ".2f"))
+    table.add_row(
+        "size",
+        f"{number('parameters', ',')} of {number('parameters_dense', ',')} parameters, "
+        f"density {number('density', '.3f')}",
+    )
+    table.add_row(
+        "FLOPs",
+        f"{number('flops_train_ratio', '.3f')} of dense in training, "
+        f"{number('flops_inference_ratio', '.3f')} acting",
+    )
+    table.add_row(
+        "speed",
+        f"{number('env_steps_per_second', ',.0f')} env steps/s, "
+        f"{number('updates_per_second', '.1f')} updates/s, {number('seconds', '.0f')} s in all",
+    )
+    folder = f"{summary['out']}/seed-K" if runs else summary["out"]
+    table.add_row("policy", f"{folder}/policy.safetensors")
+    output.say("")
+    output.show(table)
+    output.say(f"\nplay it: mast evaluate {summary['out']}")
+
+
+def mean_summary(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The means of the numbers that runs report; None where a run has none or where it is text."""
+    keys = itertools.chain.from_iterable(summary.keys() for summary in summaries)
+    means = {key: _mean([s.get(key) for s in summaries]) for key in dict.fromkeys(keys)}
+    means.pop("seed", None)
+    return means
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    if all(isinstance(value, Mapping) for value in values):
+        return {key: _mean([value.get(key) for value in values]) for key in values[0]}
+    if all(value == values[0] for value in values):
+        return values[0]
+    if all(isinstance(value, int | float) for value in values):
+        return sum(values) / len(values)
+    return None

@@ -1,0 +1,323 @@
+"""Settings: layers of defaults, bounds, one-line refusals, config.json."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
+
+import mast
+from mast.config import (
+    ENVIRONMENT_DEFAULTS,
+    METHODS,
+    Config,
+    allowed,
+    default_text,
+    limit_threads,
+    load_config_file,
+    load_run_config,
+    load_run_record,
+    notices,
+    resolve,
+    run_record,
+    seed_configs,
+    usable_cpus,
+    write_run_record,
+)
+from mast.errors import UserError
+
+SOURCE = Path(mast.__file__).parent
+GIVEN: dict[str, Any] = {"environment": "smax/3m"}
+
+
+def refusal(**given: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        resolve(GIVEN | given)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# The layers.
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_its_overrides_and_nothing_else(method: str) -> None:
+    config = resolve(GIVEN | {"method": method})
+    changed = {
+        name
+        for name, info in Config.model_fields.items()
+        if name not in ("environment", "method") and getattr(config, name) != info.get_default()
+    }
+    assert changed == set(METHODS[method].overrides)
+    for name, value in METHODS[method].overrides.items():
+        assert getattr(config, name) == value
+
+
+def test_mast_is_the_papers() -> None:
+    config = resolve(GIVEN)
+    assert config.method == "mast"
+    assert (config.operator, config.soft_mellowmax_alpha, config.omega) == (
+        "soft_mellowmax",
+        1.0,
+        10.0,
+    )
+    assert (config.td_lambda, config.burn_in_fraction) == (0.8, 0.375)
+    assert (config.batch_size, config.online_batch) == (32, 12)
+    assert (config.buffer_episodes, config.online_episodes) == (5000, 128)
+    assert config.growth == "gradient"
+
+
+def test_what_the_user_gives_wins_over_the_method() -> None:
+    assert resolve(GIVEN | {"td_lambda": 0.6, "growth": "none"}).td_lambda == 0.6
+
+
+def test_method_wins_over_environment_and_environment_over_the_field(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT_DEFAULTS, "smax/", {"td_lambda": 0.1, "target_interval": 50})
+    config = resolve(GIVEN)
+    assert config.td_lambda == 0.8
+    assert config.target_interval == 50
+    assert resolve({"environment": "mpe/simple_spread"}).target_interval == 200
+    assert default_text("target_interval") == "200, smax/* 50"
+
+
+def test_a_resolved_config_resolves_to_itself() -> None:
+    config = resolve(GIVEN | {"method": "set", "steps": 5000})
+    assert resolve(config.model_dump()) == config
+
+
+def test_dense_ignores_sparsity_and_says_so() -> None:
+    given = GIVEN | {"method": "dense", "sparsity": "0.95"}
+    assert resolve(given).sparsity == 0.0
+    assert notices(given) == ["method dense ignores sparsity = 0.95"]
+    assert notices(GIVEN | {"method": "dense"}) == []
+    assert notices(GIVEN | {"sparsity": 0.95}) == []
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        resolve(GIVEN).steps = 3  # type: ignore[misc]
+
+
+# Text from the command line.
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("steps", "500000", 500_000),
+        ("steps", "2_000_000", 2_000_000),
+        ("steps", "2e6", 2_000_000),
+        ("steps", "2.5e5", 250_000),
+        ("learning_rate", "1e-3", 1e-3),
+        ("threads", "none", None),
+        ("reward_scale", "None", None),
+        ("growth", "none", "none"),
+        ("double_q", "false", False),
+    ],
+)
+def test_text_is_read(name: str, text: str, value: Any) -> None:
+    assert getattr(resolve(GIVEN | {name: text}), name) == value
+
+
+@hypothesis_given(steps=st.integers(min_value=1, max_value=10**18))
+def test_whole_numbers_are_read_exactly(steps: int) -> None:
+    assert resolve(GIVEN | {"steps": str(steps)}).steps == steps
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sparsity": 1.0}, "sparsity = 1.0: must be a number at least 0 and below 1"),
+        ({"sparsity": -1}, "sparsity = -1: must be a number at least 0 and below 1"),
+        ({"sparsity": "nan"}, "sparsity = nan: must be a number at least 0 and below 1"),
+        (
+            {"method": "dense", "sparsity": 1},
+            "sparsity = 1: must be a number at least 0 and below 1",
+        ),
+        ({"steps": 0}, "steps = 0: must be a whole number at least 1"),
+        ({"steps": "many"}, "steps = many: must be a whole number at least 1"),
+        ({"steps": 1.5}, "steps = 1.5: must be a whole number at least 1"),
+        ({"learning_rate": "inf"}, "learning_rate = inf: must be a number above 0"),
+        ({"eval_episodes": 0}, "eval_episodes = 0: must be a whole number at least 1"),
+        ({"threads": 0}, "threads = 0: must be a whole number at least 1, or none"),
+        ({"double_q": "maybe"}, "double_q = maybe: must be true or false"),
+        (
+            {"algorithm": "qmx"},
+            "algorithm = qmx: must be one of iql, vdn, qmix (did you mean qmix?)",
+        ),
+        ({"sparisty": 0.5}, "unknown setting 'sparisty' (did you mean sparsity?)"),
+        ({"sparisty": 0.5, "steps": 0}, "unknown setting 'sparisty' (did you mean sparsity?)"),
+        (
+            {"batch_size": 64, "buffer_episodes": 32},
+            "batch_size = 64: must be at most buffer_episodes = 32",
+        ),
+        ({"batch_size": 8}, "online_batch = 12: must be at most batch_size = 8"),
+        ({"online_episodes": 4}, "online_batch = 12: must be at most online_episodes = 4"),
+        (
+            {"buffer_episodes": 100},
+            "online_episodes = 128: must be at most buffer_episodes = 100",
+        ),
+        (
+            {"warmup_env_steps": 500, "steps": 500},
+            "warmup_env_steps = 500: must be below steps = 500",
+        ),
+        ({"seed": 2**31 - 1, "seeds": 2}, "seeds = 2: the last seed would pass 2147483647"),
+        (
+            {"method": "dense", "growth": "random"},
+            "growth = random: method dense has no mask to evolve",
+        ),
+    ],
+)
+def test_a_refusal_names_setting_value_and_what_is_allowed(
+    given: dict[str, Any], message: str
+) -> None:
+    assert refusal(**given) == message
+
+
+def test_an_environment_must_be_given_and_exist() -> None:
+    with pytest.raises(UserError, match="environment: missing"):
+        resolve({})
+    assert "smax/3n" in refusal(environment="smax/3n")
+    assert resolve({"environment": "my.package:Game"}).environment == "my.package:Game"
+
+
+def test_long_values_are_cut_in_the_message() -> None:
+    assert len(refusal(steps="x\n" * 1000)) < 150
+
+
+# What the help is made of.
+
+
+@pytest.mark.parametrize("name", [name for name in Config.model_fields if name != "environment"])
+def test_every_setting_is_explained(name: str) -> None:
+    info = Config.model_fields[name]
+    extra = info.json_schema_extra
+    assert info.description
+    assert isinstance(extra, dict)
+    assert extra["group"]
+    assert extra["source"]
+    assert allowed(name)
+    assert default_text(name)
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    own = {SOURCE / "config.py", *(SOURCE / "configuration").iterdir()}
+    text = "\n".join(path.read_text() for path in SOURCE.rglob("*.py") if path not in own)
+    unread = [
+        name
+        for name in Config.model_fields
+        if not re.search(rf"\b_?configs?(\[\w+\])?\.{name}\b", text)
+    ]
+    assert unread == []
+
+
+def test_config_is_read_without_jax() -> None:
+    code = "import sys, mast.config; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# config.json.
+
+
+def test_config_json_gives_the_run_back(tmp_path: Path) -> None:
+    given = GIVEN | {"steps": "1e4", "method": "rigl"}
+    config = resolve(given)
+    write_run_record(tmp_path, config, given)
+    assert load_run_config(tmp_path) == config
+    started_from = load_config_file(tmp_path / "config.json")
+    assert started_from == {"environment": "smax/3m", "steps": 10_000, "method": "rigl"}
+    assert load_config_file(tmp_path) == started_from
+    record = load_run_record(tmp_path)
+    assert record["format"] == 1
+    assert {"settings", "versions", "git_commit", "cpu_count", "command"} <= set(record)
+    assert record["versions"]["jax"]
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_runs_settings_do_not_follow_new_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve(GIVEN)
+    write_run_record(tmp_path, config, GIVEN)
+    monkeypatch.setitem(ENVIRONMENT_DEFAULTS, "smax/", {"target_interval": 50})
+    assert load_run_config(tmp_path).target_interval == 200
+    assert resolve(load_config_file(tmp_path)).target_interval == 50
+
+
+def test_denses_ignored_sparsity_is_kept_for_the_next_run() -> None:
+    given = GIVEN | {"method": "dense", "sparsity": "0.95"}
+    again = run_record(resolve(given), given)["given"] | {"method": "mast"}
+    assert resolve(again).sparsity == 0.95
+
+
+def test_a_plain_file_of_settings_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"environment": "smax/3m", "hidden_size": 32}')
+    assert resolve(load_config_file(path)).hidden_size == 32
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "damaged or no JSON"),
+        ("[1]", "must be a JSON object"),
+        ('{"format": 2, "given": {}}', "format = 2"),
+        ('{"format": 1}', "'given' is missing"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        load_config_file(path)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        load_run_config(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        load_run_config(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="cannot read"):
+        load_config_file(tmp_path / "nowhere.json")
+
+
+def test_an_unknown_setting_of_a_run_is_refused(tmp_path: Path) -> None:
+    write_run_record(tmp_path, resolve(GIVEN), GIVEN)
+    record = json.loads((tmp_path / "config.json").read_text())
+    record["settings"]["novelty"] = 1
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="unknown setting 'novelty'"):
+        load_run_config(tmp_path)
+
+
+# Several seeds, threads.
+
+
+def test_seeds_stand_for_single_runs() -> None:
+    runs = seed_configs(resolve(GIVEN | {"seed": 5, "seeds": 3}))
+    assert [(run.seed, run.seeds) for run in runs] == [(5, 1), (6, 1), (7, 1)]
+
+
+def test_threads_are_limited_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    cores = usable_cpus()
+    limit_threads(None)
+    assert usable_cpus() == cores
+    monkeypatch.setenv("PJRT_NPROC", "")
+    limit_threads(cores + 1)
+    assert usable_cpus() == cores + 1
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.pop(variable)
