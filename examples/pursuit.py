@@ -1,6 +1,6 @@
 """An environment of one's own: two hunters catch a prey on a small grid, only together.
 
-    mast train examples.pursuit:Pursuit
+    mast train examples.pursuit:Pursuit --steps 20000 --epsilon-steps 10000
 
 The prey strays at random; it is caught, worth 10, when both hunters stand beside it at once.
 """

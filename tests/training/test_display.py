@@ -144,6 +144,7 @@ def test_a_plain_line_says_what_is_defined() -> None:
     assert "win" not in plain_line(BEFORE)
     assert "compiling" in plain_line(BEFORE)
     assert "return 1.20" in plain_line(BEFORE)
+    assert plain_line(dataclasses.replace(BEFORE, env_steps=500_001)).endswith("done")
     assert "win" not in plain_line(NO_WIN)
     assert "return 17.20" in plain_line(NO_WIN)
 

@@ -18,9 +18,15 @@ PIPED_WIDTH = 100
 """Columns of a table that goes into a file or a pipe."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leaves a closed pipe to `mast.cli.main`; rich would end the process with 1."""
+        raise BrokenPipeError
+
+
 def make_console() -> Console:
     """A console on standard output that colours nothing but what we colour."""
-    console = Console(file=sys.stdout, highlight=False, markup=False)
+    console = _Console(file=sys.stdout, highlight=False, markup=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
     return console

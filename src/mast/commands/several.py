@@ -84,9 +84,7 @@ def resume_processes(config: Config, out: Path, steps: int | None, output: Outpu
 
 
 def _run_all(config: Config, out: Path, steps: int | None, output: Output) -> int:
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    threads = config.threads or max(1, len(cores) // config.seeds)
-    slots = [cores[i : i + threads] for i in range(0, len(cores) - threads + 1, threads)] or [cores]
+    threads, slots = _slots(config)
     children = []
     for number, folder in enumerate(seed_folders(out, config)):
         if (folder / "config.json").exists():
@@ -99,6 +97,19 @@ def _run_all(config: Config, out: Path, steps: int | None, output: Output) -> in
     with held(out):
         interrupted = _supervise(children, slots, config, output)
     return _report(children, out, interrupted, output)
+
+
+def _slots(config: Config) -> tuple[int, list[list[int]]]:
+    """Threads of one run, and the cores of each of the runs that go at the same time.
+
+    The lists are empty where processes cannot be pinned (macOS).
+    """
+    pins = hasattr(os, "sched_getaffinity")
+    cores = sorted(os.sched_getaffinity(0)) if pins else list(range(os.cpu_count() or 1))
+    threads = config.threads or max(1, len(cores) // config.seeds)
+    starts = range(0, max(1, len(cores) - threads + 1), threads)
+    slots = [cores[start : start + threads] for start in starts]
+    return threads, slots if pins else [[] for _ in slots]
 
 
 def _supervise(

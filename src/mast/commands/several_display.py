@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.live import Live
 from rich.table import Table
@@ -13,6 +13,7 @@ from mast.config import Config
 from mast.training.logging import read_metrics
 
 
+@runtime_checkable
 class Watched(Protocol):
     """A run that can be looked at from outside."""
 

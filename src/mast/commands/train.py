@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mast.commands.folders import check_new, default_folder, held
 from mast.commands.interruption import Interruption
@@ -25,6 +25,7 @@ INTERRUPTED = 130
 """Exit code of a run that was stopped and saved."""
 
 
+@runtime_checkable
 class Training(Protocol):
     """What is needed of a `Trainer`, whose import would bring JAX."""
 

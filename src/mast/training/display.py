@@ -2,7 +2,7 @@
 
 import time
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,6 +18,7 @@ LINE_INTERVAL = 10.0
 """Seconds between two plain lines where no evaluation comes between."""
 
 
+@runtime_checkable
 class Display(Protocol):
     """Watches a training loop: `with open_display(...) as display: ... display.update(metrics)`."""
 
@@ -157,9 +158,16 @@ class LiveDisplay:
             f"{share:4.0%}",
             f"{real(metrics.env_steps_per_second, ',.0f')} steps/s",
             f"{real(metrics.updates_per_second, '.1f')} updates/s",
-            "compiling…" if metrics.compiling else f"ETA {duration(metrics.eta_seconds)}",
+            _state(metrics),
         )
         return Group(heading, progress, _numbers(metrics))
+
+
+def _state(metrics: Metrics) -> str:
+    if metrics.env_steps >= metrics.total_env_steps:
+        return "done"
+    # A round that compiled is followed by others that may: its ETA would mean nothing.
+    return "compiling…" if metrics.compiling else f"ETA {duration(metrics.eta_seconds)}"
 
 
 def _numbers(metrics: Metrics) -> Table:
@@ -208,7 +216,7 @@ def plain_line(metrics: Metrics) -> str:
         f"density {metrics.density:.3f}",
         f"{real(metrics.env_steps_per_second, ',.0f')} steps/s",
         f"{real(metrics.updates_per_second, '.1f')} updates/s",
-        "compiling…" if metrics.compiling else f"ETA {duration(metrics.eta_seconds)}",
+        _state(metrics),
     ]
     return "  ".join(parts)
 

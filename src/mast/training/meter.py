@@ -21,16 +21,30 @@ class Meter:
         engine: tells what of the time was compilation, which belongs to no phase.
         runs: how many runs the program holds.
         earlier_seconds: wall time of earlier sessions.
+        rounds: what `rounds` gave when it was saved.
     """
 
-    def __init__(self, engine: Engine, runs: int, earlier_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        runs: int,
+        earlier_seconds: float = 0.0,
+        rounds: Sequence[Mapping[str, Sequence[float]]] = (),
+    ) -> None:
         self.phases = dict.fromkeys(PHASES, 0.0)
         self.env_steps = self.updates = 0
         self._engine = engine
         self._runs = runs
         self._earlier = earlier_seconds
         self._started = time.perf_counter()
-        self._window: list[dict[str, np.ndarray]] = []
+        self._window = [
+            {name: np.asarray(values) for name, values in means.items()} for means in rounds
+        ]
+
+    @property
+    def rounds(self) -> list[dict[str, list[float]]]:
+        """The rounds since the last evaluation, ready for JSON, so that a resumed row is the same."""
+        return [{name: values.tolist() for name, values in means.items()} for means in self._window]
 
     @property
     def seconds(self) -> float:
@@ -74,9 +88,9 @@ class Meter:
             return np.asarray(values, np.float64).reshape(-1, runs).mean(0)
 
         means = {
-            "train_return": np.asarray(totals.return_).reshape(runs, -1).mean(1),
-            "train_win_rate": np.asarray(totals.won).reshape(runs, -1).mean(1),
-            "train_length": np.asarray(totals.length).reshape(runs, -1).mean(1),
+            "train_return": np.asarray(totals.return_, np.float64).reshape(runs, -1).mean(1),
+            "train_win_rate": np.asarray(totals.won, np.float64).reshape(runs, -1).mean(1),
+            "train_length": np.asarray(totals.length, np.float64).reshape(runs, -1).mean(1),
         }
         if updates:
             means |= {

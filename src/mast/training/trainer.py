@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class Counters:
     """Episodes at the last copy."""
     seconds: float = 0.0
     """Wall time of earlier sessions."""
+    rounds_since_evaluation: list[dict[str, list[float]]] = field(default_factory=list)
+    """Means of the rounds that the next row of metrics.csv is about."""
 
 
 class Trainer:
@@ -139,7 +141,12 @@ class Trainer:
             run.counters = RunCounters(**found.counters["run"])
             run.forget_metrics_after(run.counters.env_steps)
         self.state = self.engine.stacked([found.state for found in restored])
-        self.meter = Meter(self.engine, len(self.runs), self.counters.seconds)
+        self.meter = Meter(
+            self.engine,
+            len(self.runs),
+            self.counters.seconds,
+            self.counters.rounds_since_evaluation,
+        )
 
     def _restored(self) -> list[Any]:
         """Each run's newest checkpoint; of several runs, the newest round that all of them have."""
@@ -358,7 +365,10 @@ class Trainer:
         if self.out is None:
             return
         with self.meter.phase("checkpoint"):
-            shared = asdict(self.counters) | {"seconds": self.meter.seconds}
+            shared = asdict(self.counters) | {
+                "seconds": self.meter.seconds,
+                "rounds_since_evaluation": self.meter.rounds,
+            }
             for place, run in enumerate(self.runs):
                 state = self.engine.of_run(self.state, place)
                 run.save_policy("policy.safetensors", state)

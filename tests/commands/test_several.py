@@ -1,0 +1,119 @@
+"""Several seeds: one vmapped trainer, or one process each."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from played import FakeTrainer, last_json
+
+from mast.cli import main
+from mast.commands import several
+from mast.config import load_run_record
+
+
+def test_vmapped_seeds_are_one_trainer(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "smax/3m", "--seeds", "3", "--placement", "vmap", "--out", "r", "--quiet"]
+    assert main(line) == 0
+    [played] = trainer.made
+    assert played.vmapped
+    assert played.config.seeds == 3
+    assert load_run_record(Path("r"))["settings"]["placement"] == "vmap"
+
+
+CHILD = """
+import json, pathlib, signal, sys, time
+line = sys.argv[1:]
+get = lambda name: line[line.index(name) + 1]
+if line[0] == "train":
+    out, seed = pathlib.Path(get("--out")), int(get("--seed"))
+    assert "--seeds" in line and "--threads" in line and "--config" in line
+else:
+    out, seed = pathlib.Path(line[1]), int(line[1].rpartition("-")[2])
+assert "--quiet" in line and "--json" in line
+out.mkdir(exist_ok=True)
+with open(out / "log", "a") as log:
+    log.write(line[0] + "\\n")
+(out / "config.json").write_text("{}")
+if seed in FAILING:
+    sys.exit("mast: error: loss is nan")
+if WAITING:
+    stop = []
+    signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+    (out / "ready").touch()
+    while not stop:
+        time.sleep(0.02)
+print(json.dumps({"env_steps": 100 + seed, "score": seed / 4, "win_rate": None, "out": str(out),
+                  "return": 1.0, "parameters": 5, "parameters_dense": 50, "density": 0.1,
+                  "flops_train_ratio": 0.1, "flops_inference_ratio": 0.1, "seconds": 1.0,
+                  "env_steps_per_second": 3.0, "updates_per_second": None}))
+sys.exit(130 if WAITING else 0)
+"""
+
+
+def play_children(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str = "()", waiting: bool = False
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "child.py"
+    script.write_text(f"FAILING = {failing}\nWAITING = {waiting}\n" + CHILD)
+    monkeypatch.setattr(several, "PROGRAM", (sys.executable, str(script)))
+    monkeypatch.setattr(several, "POLL_SECONDS", 0.02)
+
+
+SEVERAL = ["train", "smax/3m", "--seeds", "3", "--placement", "process", "--out", "r", "--json"]
+
+
+def test_seeds_as_processes_come_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play_children(monkeypatch, tmp_path)
+    before = os.sched_getaffinity(0)
+    assert main(SEVERAL) == 0
+    assert os.sched_getaffinity(0) == before
+    out = capsys.readouterr().out
+    result = last_json(out)
+    assert [run["seed"] for run in result["runs"]] == [0, 1, 2]
+    assert result["env_steps"] == 101
+    assert result["score"] == 0.25
+    assert result["win_rate"] is None
+    assert result["out"] == "r"
+    assert "seed-2  finished" in out
+    assert "mean of 3 runs: 0.000, 0.250, 0.500" in out
+    assert load_run_record(Path("r"))["settings"]["seeds"] == 3
+    assert main(SEVERAL) == 2
+
+    assert main(["resume", "r", "--steps", "3e6", "--quiet"]) == 0
+    assert Path("r/seed-1/log").read_text() == "train\nresume\n"
+    assert load_run_record(Path("r"))["settings"]["steps"] == 3_000_000
+
+
+def test_one_failing_seed_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play_children(monkeypatch, tmp_path, failing="(1,)")
+    assert main([*SEVERAL, "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    assert [run["seed"] for run in last_json(out)["runs"]] == [0, 2]
+    assert err == "seed-1: mast: error: loss is nan\n"
+
+
+def test_ctrl_c_reaches_the_processes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play_children(monkeypatch, tmp_path, waiting=True)
+    update = several.RunsDisplay.update
+
+    def interrupt_when_ready(display: Any) -> None:
+        update(display)
+        if Path("r/seed-0/ready").exists():
+            os.kill(os.getpid(), signal.SIGINT)
+            monkeypatch.setattr(several.RunsDisplay, "update", update)
+
+    monkeypatch.setattr(several.RunsDisplay, "update", interrupt_when_ready)
+    assert main(SEVERAL) == 130
+    assert "go on with: mast resume r" in capsys.readouterr().out

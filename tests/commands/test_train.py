@@ -1,0 +1,175 @@
+"""`mast train` and `mast resume`: what is printed, folders, Ctrl-C, exit codes."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from played import SUMMARY, FakeTrainer, last_json, round_metrics
+
+from mast.cli import main
+from mast.commands.folders import held
+from mast.config import load_run_record
+from mast.errors import SelfCheckError, UserError
+from mast.training.metrics import Metrics
+
+
+def test_train_gives_one_json_object_as_the_last_line(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "smax/3m", "--sparsity", "0.95", "--steps", "3e3", "--out", "r", "--json"]
+    assert main(line) == 0
+    out, err = capsys.readouterr()
+    result = last_json(out)
+    assert result.keys() == SUMMARY.keys() | {"out"}
+    assert result["out"] == "r"
+    assert result["updates_per_second"] is None
+    assert "a library greets" not in out
+    assert "a library greets" in err
+    assert "1,000 steps  33%" in out
+    assert "the ring takes 12 MiB" in out
+    assert "3,409 of 53,417 parameters" in out
+    assert "mast evaluate r" in out
+    [played] = trainer.made
+    assert played.config.sparsity == 0.95
+    assert played.given == {"environment": "smax/3m", "sparsity": "0.95", "steps": "3e3"}
+    assert load_run_record(Path("r"))["given"]["steps"] == 3000
+
+
+def test_quiet_prints_only_the_json_object(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "smax/3m", "--method", "dense", "--sparsity", "0.5", "--out", "r", "--quiet"]
+    assert main([*line, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert len(out.splitlines()) == 1
+    assert last_json(out)["env_steps"] == 3000
+    line[line.index("r")] = "other"
+    assert main(line) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_dense_is_told_that_its_sparsity_is_ignored(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "smax/3m", "--method", "dense", "--sparsity", "0.5"]) == 0
+    assert capsys.readouterr().out.count("method dense ignores sparsity = 0.5") == 1
+
+
+def test_the_default_folder_is_named_after_the_run(trainer: type[FakeTrainer]) -> None:
+    assert main(["train", "smax/3m", "--method", "ss", "--quiet"]) == 0
+    assert main(["train", "my.package:Game", "--algorithm", "vdn", "--quiet"]) == 0
+    assert main(["train", "my.package:Game", "--algorithm", "vdn", "--quiet"]) == 0
+    names = sorted(path.name for path in Path("runs").iterdir())
+    assert names[0].startswith("my.package-Game-vdn-mast-2")
+    assert names[2].startswith("smax-3m-qmix-ss-2")
+    assert len(names) == 3
+
+
+def test_config_starts_from_a_run_and_the_command_line_wins(trainer: type[FakeTrainer]) -> None:
+    first = ["train", "smax/3m", "--method", "rigl", "--hidden-size", "32", "--out", "a"]
+    assert main([*first, "--quiet"]) == 0
+    second = ["train", "--config", "a/config.json", "--method", "mast", "--out", "b", "--quiet"]
+    assert main(second) == 0
+    config = trainer.made[-1].config
+    assert (config.environment, config.method, config.hidden_size) == ("smax/3m", "mast", 32)
+    assert config.td_lambda == 0.8
+
+
+def test_ctrl_c_saves_after_the_round_and_says_how_to_resume(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer.second_round = staticmethod(lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["train", "smax/3m", "--out", "r", "--json"]) == 130
+    assert trainer.made[0].saved == 1
+    out = capsys.readouterr().out
+    assert "2,000 steps" in out
+    assert "3,000 steps  100%" not in out
+    assert "go on with: mast resume r" in out
+    assert last_json(out)["out"] == "r"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_stops_at_once(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    trainer.second_round = staticmethod(twice)
+    assert main(["train", "smax/3m", "--out", "r"]) == 130
+    assert trainer.made[0].saved == 0
+    assert "the last checkpoint stands; go on with: mast resume r" in capsys.readouterr().out
+
+
+def test_ctrl_c_in_the_last_round_is_a_finished_run(trainer: type[FakeTrainer]) -> None:
+    class Last(FakeTrainer):
+        def __iter__(self) -> Iterator[Metrics]:
+            self.finished = True
+            os.kill(os.getpid(), signal.SIGINT)
+            yield round_metrics(3000, 3000)
+
+    sys.modules["mast.training.trainer"].Trainer = Last  # type: ignore[attr-defined]
+    assert main(["train", "smax/3m", "--out", "r", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(SelfCheckError("loss is nan at\nupdate 7"), 3), (UserError("no"), 2)]
+)
+def test_errors_while_training_are_one_line(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    def fail() -> None:
+        raise error
+
+    trainer.second_round = staticmethod(fail)
+    assert main(["train", "smax/3m", "--out", "r", "--json", "--quiet"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"mast: error: {' '.join(str(error).split())}\n"
+
+
+def test_a_bug_keeps_its_traceback(trainer: type[FakeTrainer]) -> None:
+    trainer.second_round = staticmethod(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["train", "smax/3m", "--quiet"])
+
+
+def test_a_folder_is_trained_in_by_one_process_only(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "smax/3m", "--out", "r", "--quiet"]) == 0
+    with held(Path("r")):
+        assert main(["resume", "r"]) == 2
+    assert "another process is training in r" in capsys.readouterr().err
+    assert main(["resume", "r", "--quiet"]) == 0
+
+
+# Resuming.
+
+
+def test_resume_goes_on_and_says_what_was_noticed(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "smax/3m", "--steps", "3000", "--out", "r", "--quiet"]) == 0
+    assert main(["resume", "r", "--steps", "9e3", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert "note: a damaged checkpoint was skipped" in out
+    assert last_json(out)["out"] == "r"
+    assert trainer.made[-1].steps == 9000  # type: ignore[attr-defined]
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "smax/3m", "--out", "r", "--quiet"]) == 0
+    trainer.finished_before = True
+    assert main(["resume", "r", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert "r is finished; for more: mast resume r --steps N" in out
+    assert last_json(out)["score"] == 0.4
+    assert trainer.made[-1].saved == 0

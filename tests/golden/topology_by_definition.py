@@ -1,0 +1,43 @@
+"""Drop, grow and RMSProp in plain Python: sorting lists, one weight at a time, float64."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def evolve_mask(
+    weight: Sequence[float], mask: Sequence[bool], score: Sequence[float], count: int
+) -> list[bool]:
+    """Drop the `count` smallest active |w|, then grow the `count` best scores of all not active.
+
+    Python's sort is stable, so ties go to the lowest index.
+    """
+    now = list(mask)
+    active = [index for index in range(len(now)) if now[index]]
+    for index in sorted(active, key=lambda index: abs(weight[index]))[:count]:
+        now[index] = False
+    candidates = [index for index in range(len(now)) if not now[index]]
+    for index in sorted(candidates, key=lambda index: -score[index])[:count]:
+        now[index] = True
+    return now
+
+
+def clip_by_global_norm(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np.ndarray]:
+    norm = math.sqrt(sum(float(g) ** 2 for array in gradients.values() for g in array.flat))
+    if norm <= limit:
+        return gradients
+    return {name: array * (limit / norm) for name, array in gradients.items()}
+
+
+def torch_rmsprop_step(
+    value: np.ndarray,
+    square_average: np.ndarray,
+    gradient: np.ndarray,
+    learning_rate: float,
+    decay: float,
+    epsilon: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """torch.optim.RMSprop, not centred, no momentum: ε is added to the root, not under it."""
+    square_average = decay * square_average + (1.0 - decay) * gradient * gradient
+    return value - learning_rate * gradient / (np.sqrt(square_average) + epsilon), square_average

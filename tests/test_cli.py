@@ -1,0 +1,149 @@
+"""The command line: help, refusals, what is printed, exit codes. Training itself is played."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mast.cli import COMMANDS, main
+from mast.commands.options import parse
+from mast.config import Config, default_text, write_run_record
+from mast.errors import UserError
+
+
+def run_in_python(*lists: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs command lines in one fresh process that ends with 99 if JAX was imported."""
+    code = "import sys\nfrom mast.cli import main\n"
+    code += f"codes = [main(line) for line in {list(lists)!r}]\n"
+    code += "sys.exit(99 if 'jax' in sys.modules else max(codes))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+# Help.
+
+
+def test_help_of_every_command_needs_no_jax() -> None:
+    lists = [[], ["--help"], ["--version"], *([command.name, "-h"] for command in COMMANDS)]
+    done = run_in_python(*lists)
+    assert done.returncode == 0, done.stderr
+    for command in COMMANDS:
+        assert f"mast {command.name}" in done.stdout
+
+
+def test_help_is_quick() -> None:
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "mast", "--help"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.5
+
+
+def test_help_shows_every_setting_with_default_and_source(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, info in Config.model_fields.items():
+        if name == "environment":
+            continue
+        assert isinstance(info.json_schema_extra, dict)
+        assert f"--{name.replace('_', '-')} " in text
+        assert f"[default {default_text(name)} · {info.json_schema_extra['source']}]" in text
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "250"])
+def test_help_fits_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    main(["train", "--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= min(100, int(columns))
+
+
+# Refusals.
+
+REFUSALS = [
+    (["trian"], "unknown command 'trian' (did you mean train?)"),
+    (["play"], "unknown command 'play': one of train, resume"),
+    (["train"], "environment: missing; for example smax/3m"),
+    (["train", "smax/3n"], 'unknown environment "smax/3n"; did you mean'),
+    (["train", "smax/3m", "--sparisty", "0.5"], "unknown option --sparisty (did you mean --sp"),
+    (["train", "smax/3m", "--zzz"], "unknown option --zzz (see: mast train --help)"),
+    (["train", "smax/3m", "extra"], "unexpected argument 'extra'"),
+    (["train", "smax/3m", "--steps"], "--steps: its value is missing"),
+    (["train", "smax/3m", "--quiet=yes"], "--quiet takes no value"),
+    (["train", "smax/3m", "--sparsity", "1.0"], "sparsity = 1.0: must be a number"),
+    (["train", "smax/3m", "--sparsity", "-1"], "sparsity = -1: must be a number"),
+    (["train", "smax/3m", "--steps", "abc"], "steps = abc: must be a whole number"),
+    (["train", "smax/3m", "--batch-size", "6000"], "batch_size = 6000: must be at most buffer"),
+    (["train", "smax/3m", "--eval-episodes", "0"], "eval_episodes = 0: must be"),
+    (["train", "smax/3m", "--config", "none.json"], "cannot read none.json"),
+    (["train", "smax/3m", "--out", "file"], "cannot write to file"),
+    (["train", "smax/3m", "--out", "file/run"], "cannot write to file/run"),
+    (["train", "smax/3m", "--out", "run"], "run already holds a run; go on with: mast resume run"),
+    (["resume"], "DIR: missing"),
+    (["resume", "empty"], "empty is no run: has no config.json"),
+    (["resume", "nowhere"], "nowhere is no run: no such folder"),
+    (["resume", "run", "--steps", "0"], "steps = 0: must be"),
+    (["evaluate", "empty"], "empty is no run"),
+    (["evaluate", "run"], "run/policy.safetensors does not exist yet"),
+    (["evaluate", "run", "--episodes", "0"], "episodes = 0: must be a whole number at least 1"),
+    (["evaluate", "run", "--checkpoint", "first"], "checkpoint = first: must be one of last, best"),
+    (["info", "nothing"], 'unknown environment "nothing"; see: mast envs; nor is there a folder'),
+    (["info", "empty"], "empty is no run"),
+    (["info", "run", "--sparsity", "0.5"], "sparsity: settings can be given for an environment"),
+]
+
+
+def prepare_folders(folder: Path) -> list[Path]:
+    (folder / "file").write_text("")
+    (folder / "empty").mkdir()
+    (folder / "run").mkdir()
+    config = Config(environment="smax/3m")
+    write_run_record(folder / "run", config, {"environment": "smax/3m"})
+    return sorted(folder.rglob("*"))
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSALS)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = prepare_folders(tmp_path)
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("mast: error: " + message)
+    assert len(err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_refusal_waits_for_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare_folders(tmp_path)
+    done = run_in_python(*(arguments for arguments, _ in REFUSALS))
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == len(REFUSALS)
+
+
+def test_both_spellings_of_an_option_and_the_last_of_two_count() -> None:
+    command = next(command for command in COMMANDS if command.name == "train")
+    typed = parse(command, ["smax/3m", "--batch_size=4", "--seed", "1", "--seed", "2", "--json"])
+    assert typed == {"environment": "smax/3m", "batch_size": "4", "seed": "2", "json": True}
+    with pytest.raises(UserError):
+        parse(command, ["--no-json"])
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m mast envs | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
