@@ -1,4 +1,3 @@
-from functools import partial
 from types import SimpleNamespace
 
 import equinox as eqx
@@ -19,15 +18,16 @@ sequence_jitted = jax.jit(RecurrentAgent.sequence)
 step_jitted = jax.jit(RecurrentAgent.step)
 
 
-@partial(jax.jit, static_argnums=1)
-def fresh_agent(key: jax.Array, hidden_size: int) -> RecurrentAgent:
-    return recurrent_agent(key, FEATURES, ACTIONS, AGENTS, hidden_size)
+@pytest.fixture(scope="module")
+def fresh() -> RecurrentAgent:
+    sizes = (FEATURES, ACTIONS, AGENTS, HIDDEN)
+    return jax.jit(lambda key: recurrent_agent(key, *sizes))(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
-def agent() -> RecurrentAgent:
+def agent(fresh: RecurrentAgent) -> RecurrentAgent:
     """Weights three times Torch's, so that every part of the network matters."""
-    return jax.tree.map(lambda leaf: 3 * leaf, fresh_agent(jax.random.key(0), HIDDEN))
+    return jax.tree.map(lambda leaf: 3 * leaf, fresh)
 
 
 @pytest.fixture(scope="module")
@@ -116,23 +116,20 @@ def test_values_depend_on_the_past_the_last_action_and_the_id_but_not_on_the_fut
     assert np.abs(q[:, :, 0] - q[:, :, 1]).max() > 1e-3
 
 
-def test_fresh_agent_has_torchs_shapes_and_ranges() -> None:
-    h = 16
-    agent = fresh_agent(jax.random.key(1), h)
-    assert agent.hidden_size == h
+def test_fresh_agent_has_torchs_shapes_and_ranges(fresh: RecurrentAgent) -> None:
+    assert fresh.hidden_size == HIDDEN
     inputs = FEATURES + ACTIONS + AGENTS
     expected: dict[str, tuple[tuple[int, int], int]] = {
-        "fc1": ((h, inputs), inputs),
-        "gru_input": ((3 * h, h), h),
-        "gru_hidden": ((3 * h, h), h),
-        "fc2": ((ACTIONS, h), h),
+        "fc1": ((HIDDEN, inputs), inputs),
+        "gru_input": ((3 * HIDDEN, HIDDEN), HIDDEN),
+        "gru_hidden": ((3 * HIDDEN, HIDDEN), HIDDEN),
+        "fc2": ((ACTIONS, HIDDEN), HIDDEN),
     }
     for name, (shape, fan_in) in expected.items():
-        layer: Linear = getattr(agent, name)
+        layer: Linear = getattr(fresh, name)
         assert layer.weight.shape == shape
         assert layer.bias.shape == shape[:1]
-        largest = float(jnp.abs(layer.weight).max()) * fan_in**0.5
-        assert 0.8 < largest <= 1.0, name
+        assert 0.7 < float(jnp.abs(layer.weight).max()) * fan_in**0.5 <= 1.0, name
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,8 @@ def run_train(values: Values) -> int:
         trainer = Trainer(config, out=out, given=given, vmapped=config.seeds > 1)
         for notice in trainer.notices:
             output.say(f"note: {notice}")
-        return _watch(trainer, out, output)
+        with held(out):
+            return _watch(trainer, out, output)
 
 
 def run_resume(values: Values) -> int:
@@ -81,17 +82,17 @@ def run_resume(values: Values) -> int:
     with output.only_ours():
         if config.seeds > 1 and config.placement == "process":
             return resume_processes(config, run, steps, output)
-        from mast.training.trainer import Trainer
-
         with held(run):
+            from mast.training.trainer import Trainer
+
             trainer = Trainer.resume(run, steps=steps)
-        for notice in trainer.notices:
-            output.say(f"note: {notice}")
-        if trainer.finished:
-            output.say(f"{run} is finished; for more: mast resume {run} --steps N")
-            output.result(trainer.summary())
-            return 0
-        return _watch(trainer, run, output)
+            for notice in trainer.notices:
+                output.say(f"note: {notice}")
+            if not trainer.finished:
+                return _watch(trainer, run, output)
+    output.say(f"{run} is finished; for more: mast resume {run} --steps N")
+    output.result(trainer.summary())
+    return 0
 
 
 def _placement(config: Config) -> str:
@@ -112,24 +113,23 @@ def _watch(trainer: Training, out: Path, output: Output) -> int:
     from mast.training.display import open_display
 
     resume = f"go on with: mast resume {out}"
-    with held(out):
-        display = open_display(trainer.config, output.console, quiet=output.quiet)
-        try:
-            with (
-                display,
-                Interruption(
-                    lambda: display.note("stopping after this round; Ctrl-C again stops at once")
-                ) as interruption,
-            ):
-                for metrics in trainer:
-                    display.update(metrics)
-                    if interruption.requested:
-                        break
+    display = open_display(trainer.config, output.console, quiet=output.quiet)
+    try:
+        with (
+            display,
+            Interruption(
+                lambda: display.note("stopping after this round; Ctrl-C again stops at once")
+            ) as interruption,
+        ):
+            for metrics in trainer:
+                display.update(metrics)
                 if interruption.requested:
-                    trainer.save()
-        except KeyboardInterrupt:
-            output.say(f"stopped; the last checkpoint stands; {resume}")
-            return INTERRUPTED
+                    break
+            if interruption.requested:
+                trainer.save()
+    except KeyboardInterrupt:
+        output.say(f"stopped; the last checkpoint stands; {resume}")
+        return INTERRUPTED
     summary = trainer.summary()
     stopped = interruption.requested and not trainer.finished
     if stopped:

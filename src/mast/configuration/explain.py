@@ -8,7 +8,6 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import annotated_types
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -33,18 +32,17 @@ def choices(name: str) -> tuple[str, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
 def _range_text(info: FieldInfo) -> str:
-    low = high = ""
-    for bound in info.metadata:
-        if isinstance(bound, annotated_types.Ge):
-            low = f"at least {bound.ge}"
-        elif isinstance(bound, annotated_types.Gt):
-            low = f"above {bound.gt}"
-        elif isinstance(bound, annotated_types.Le):
-            high = f"at most {bound.le}"
-        elif isinstance(bound, annotated_types.Lt):
-            high = f"below {bound.lt}"
-    return " " + " and ".join(part for part in (low, high) if part) if low or high else ""
+    parts = [
+        f"{words} {getattr(bound, kind)}"
+        for bound in info.metadata
+        for kind, words in _BOUNDS.items()
+        if hasattr(bound, kind)
+    ]
+    return " " + " and ".join(parts) if parts else ""
 
 
 def default_text(name: str) -> str:

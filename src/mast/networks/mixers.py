@@ -1,6 +1,6 @@
 """Mixers: from the agents' utilities to the joint value (one head), or to each its own (IQL)."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mast.networks.linear import Linear, torch_linear
 
 
+@runtime_checkable
 class Mixer(Protocol):
     """Utilities and state in, `heads` joint values out: 1 for a team value, n for independent learners."""
 

@@ -217,10 +217,15 @@ def _reset_slots(
     )
     keep = grown_state == GrownState.KEEP
 
-    def zeroed(slot: Array, stays: Array) -> Array:
+    def is_elsewhere(slot: Any) -> bool:
+        return isinstance(slot, optax.MaskedNode)  # that parameter has another transform's slots
+
+    def zeroed(slot: Any, stays: Array) -> Any:
+        if is_elsewhere(slot):
+            return slot
         return jnp.where(stays | keep, slot, 0).astype(slot.dtype)
 
-    fresh = optax.tree_map_params(optimizer, zeroed, state, stayed).inner
+    fresh = optax.tree_map_params(optimizer, zeroed, state, stayed, is_leaf=is_elsewhere).inner
     squares = {
         leaf_path(path): jnp.square(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient)

@@ -1,7 +1,7 @@
 """Playing whole episodes: the team acts ε-greedily in several environments until all have ended."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ class Recording(NamedTuple):
     reward: Any
 
 
+@runtime_checkable
 class Players(Protocol):
     """Something that plays whole episodes with a team; one for JAX environments, one for the others."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -39,6 +39,7 @@ class LossMetrics(NamedTuple):
     """Mean |y − Q_tot|."""
 
 
+@runtime_checkable
 class Algorithm(Protocol):
     """What the learner needs of an algorithm."""
 

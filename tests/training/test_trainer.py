@@ -1,0 +1,333 @@
+"""The loop: a short real training, bit-identical resume, vmapped runs, hosts' environments, refusals."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from examples.pursuit import Pursuit
+
+from mast.config import Config, resolve
+from mast.envs.protocol import Outcome, TimeStep
+from mast.errors import SelfCheckError, UserError
+from mast.policy import Policy
+from mast.training.logging import WALL_CLOCK, read_metrics
+from mast.training.trainer import Trainer
+
+SMALL = {
+    "environment": "examples.pursuit:Pursuit",
+    "steps": 2500,
+    "sparsity": 0.8,
+    "batch_size": 8,
+    "online_batch": 3,
+    "hidden_size": 16,
+    "evolve_interval": 20,
+    "eval_interval": 500,
+    "eval_episodes": 8,
+    "burn_in_fraction": 0.3,
+    "checkpoint_interval": 0,
+}
+
+
+def small(**settings: Any) -> Config:
+    return resolve(SMALL | settings)
+
+
+def deterministic_metrics(run: Path) -> list[dict[str, Any]]:
+    rows = read_metrics(run)
+    return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows]
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    assert deterministic_metrics(first) == deterministic_metrics(second)
+    for name in ("policy.safetensors", "policy-best.safetensors"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    Trainer(small(), out, given=SMALL).run()
+    return out
+
+
+def test_a_short_training_on_smax_beats_a_random_policy_by_far(tmp_path: Path) -> None:
+    """Random legal play wins no battle of 3m (128 episodes, spec §9); this has to win a fifth."""
+    settings = {
+        "environment": "smax/3m",
+        "steps": 12_000,
+        "sparsity": 0.95,
+        "epsilon_steps": 12_000,
+        "eval_interval": 4_000,
+    }
+    summary = Trainer(resolve(settings), tmp_path / "run", given=settings).run()
+    assert summary["score"] > 0.2
+    assert summary["density"] == pytest.approx(0.05, abs=1e-3)
+    assert summary["env_steps"] >= 12_000
+
+
+def test_the_summary_has_what_the_command_line_promises(uninterrupted: Path) -> None:
+    summary = Trainer.resume(uninterrupted).summary()
+    promised = (
+        "env_steps episodes updates seconds compile_seconds env_steps_per_second updates_per_second "
+        "learner_updates_per_second win_rate score return parameters parameters_dense density "
+        "flops_train_ratio flops_inference_ratio out"
+    )
+    assert set(promised.split()) <= set(summary)
+    assert summary["env_steps_per_second"] is None  # nothing was trained in this session
+
+
+def test_resume_after_an_interruption_is_bit_identical(tmp_path: Path, uninterrupted: Path) -> None:
+    out = tmp_path / "run"
+    trainer = Trainer(small(), out, given=SMALL)
+    for metrics in trainer:
+        if metrics.env_steps > 1200:
+            break
+    trainer.save()
+    del trainer
+    resumed = Trainer.resume(out)
+    assert not resumed.finished
+    resumed.run()
+    assert_same_run(out, uninterrupted)
+
+
+def test_resume_after_kill_9_is_bit_identical(tmp_path: Path, uninterrupted: Path) -> None:
+    """A second process trains the same run and is killed without warning in the middle."""
+    out = tmp_path / "run"
+    program = (
+        "import json, sys\n"
+        "from mast import Trainer, resolve\n"
+        "given = json.loads(sys.argv[1])\n"
+        "Trainer(resolve(given), sys.argv[2], given=given).run()\n"
+    )
+    import json
+
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, json.dumps(SMALL), str(out)], cwd=Path(__file__).parents[2]
+    )
+    deadline = time.monotonic() + 120
+    while len(read_metrics(out)) < 3 and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert child.poll() is None, "it ended before it could be killed"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    Trainer.resume(out).run()
+    assert_same_run(out, uninterrupted)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
+    out = tmp_path / "run"
+    Trainer(small(), out, given=SMALL)
+    trainer = Trainer.resume(out)
+    assert any("starts again" in notice for notice in trainer.notices)
+    trainer.run()
+    assert_same_run(out, uninterrupted)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_said(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
+    out = tmp_path / "run"
+    trainer = Trainer(small(), out, given=SMALL)
+    for metrics in trainer:
+        if metrics.env_steps > 1200:
+            break
+    newest = sorted((out / "checkpoints").glob("checkpoint-*.json"))[-1]
+    newest.write_text(newest.read_text()[:-40])
+    resumed = Trainer.resume(out)
+    assert any("damaged" in notice for notice in resumed.notices)
+    resumed.run()
+    assert_same_run(out, uninterrupted)
+
+
+def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    trainer = Trainer.resume(uninterrupted)
+    assert trainer.finished
+    assert list(trainer) == []
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
+
+
+def test_a_finished_run_can_be_extended_and_says_what_that_does(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    Trainer(small(steps=600), out, given=SMALL | {"steps": 600}).run()
+    trainer = Trainer.resume(out, steps=1200)
+    assert any("600 → 1200" in notice and "360" in notice for notice in trainer.notices)
+    assert trainer.run()["env_steps"] >= 1200
+    with pytest.raises(UserError, match="already taken"):
+        Trainer.resume(out, steps=600)
+
+
+def test_other_cpus_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    Trainer(small(steps=300), out, given=SMALL | {"steps": 300})
+    monkeypatch.setattr("mast.training.trainer.usable_cpus", lambda: 777)
+    assert any("777" in notice for notice in Trainer.resume(out).notices)
+
+
+def test_counts_and_schedules(tmp_path: Path) -> None:
+    """One update per episode once the batch is there; ε falls linearly; targets are copied on time."""
+    trainer = Trainer(small(epsilon_steps=1000, target_interval=16, parallel_envs=4))
+    rounds = list(trainer)
+    last = rounds[-1]
+    assert (
+        last.updates == last.episodes - 4
+    )  # no update before the 8 episodes of a batch are stored
+    assert rounds[0].loss is None
+    assert rounds[1].loss is not None
+    for before, after in zip(rounds[:-1], rounds[1:], strict=True):
+        assert after.epsilon == pytest.approx(max(0.05, 1 - 0.95 * after.env_steps / 1000))
+        assert after.env_steps > before.env_steps
+    copied = trainer.counters.target_copied_at
+    assert copied % 4 == 0
+    assert last.episodes - copied < 16
+    evaluations = [each.env_steps for each in rounds if each.evaluation is not None]
+    assert len(evaluations) == 5
+    assert all(steps >= 500 * (k + 1) for k, steps in enumerate(evaluations))
+
+
+def test_fractions_of_updates_are_made_up_later() -> None:
+    trainer = Trainer(small(updates_per_episode=0.3, steps=1500))
+    last = list(trainer)[-1]
+    assert last.updates == int(0.3 * last.episodes)
+
+
+def test_the_number_of_active_weights_never_changes() -> None:
+    trainer = Trainer(small(steps=1500))
+    before = {name: int(mask.sum()) for name, mask in trainer.state.optimizer.masks.items()}
+    first = {name: np.asarray(mask) for name, mask in trainer.state.optimizer.masks.items()}
+    trainer.run()
+    masks = trainer.state.optimizer.masks
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == before
+    assert any((np.asarray(masks[name]) != first[name]).any() for name in masks)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(trainer.state.params):
+        mask = masks.get(jax.tree_util.keystr(path, simple=True, separator="."))
+        assert mask is None or not np.asarray(leaf)[~np.asarray(mask)].any()
+
+
+def test_vmapped_seeds_are_separate_runs_to_float_tolerance(tmp_path: Path) -> None:
+    """Over the first 20 updates; later they may part chaotically."""
+    settings = {"steps": 900, "batch_size": 16, "eval_interval": 10_000, "checkpoint_interval": 1e6}
+    together = Trainer(small(seeds=2, seed=3, **settings), tmp_path / "both", vmapped=True)
+    alone = [Trainer(small(seed=seed, **settings)) for seed in (3, 4)]
+    pairs = iter(together), *(iter(trainer) for trainer in alone)
+    while together.counters.updates < 20:
+        for each in pairs:
+            next(each)
+    for place, trainer in enumerate(alone):
+        assert together.runs[place].counters.env_steps == trainer.runs[0].counters.env_steps
+        mine = together.engine.of_run(together.state, place)
+        for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(trainer.state), strict=True):
+            np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-3, atol=1e-5)
+
+
+def test_vmapped_runs_have_folders_of_their_own_and_resume(tmp_path: Path) -> None:
+    out = tmp_path / "both"
+    given = SMALL | {"seeds": 2, "steps": 800}
+    trainer = Trainer(resolve(given), out, given=given, vmapped=True)
+    for metrics in trainer:
+        if metrics.env_steps > 400:
+            break
+    trainer.save()
+    resumed = Trainer.resume(out)
+    resumed.run()
+    assert resumed.finished
+    uninterrupted = tmp_path / "uninterrupted"
+    Trainer(resolve(given), uninterrupted, given=given, vmapped=True).run()
+    for seed in (0, 1):
+        assert_same_run(out / f"seed-{seed}", uninterrupted / f"seed-{seed}")
+        assert Policy.load(out / f"seed-{seed}").description["seed"] == seed
+
+
+def test_no_two_purposes_or_seeds_share_a_random_key() -> None:
+    from mast.training.engine import COLLECT, EVALUATE, EVOLVE, INIT, run_key
+
+    keys = [
+        tuple(np.asarray(jax.random.key_data(run_key(seed, purpose, number))))
+        for seed in range(4)
+        for purpose in (INIT, COLLECT, EVALUATE, EVOLVE)
+        for number in range(50)
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("method", ["dense", "ss", "set", "rigl", "mast"])
+@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix"])
+def test_every_algorithm_trains_with_every_method(algorithm: str, method: str) -> None:
+    settings = {k: v for k, v in SMALL.items() if k != "online_batch"}
+    config = resolve(settings | {"algorithm": algorithm, "method": method, "steps": 700})
+    summary = Trainer(config).run()
+    assert summary["updates"] > 20
+    assert summary["density"] == pytest.approx(1.0 if method == "dense" else 0.2, abs=0.01)
+
+
+class PlainPursuit:
+    """The game as plain Python would write it: NumPy in and out, no JAX random keys."""
+
+    def __init__(self) -> None:
+        self.game = Pursuit()
+        self.spec = dataclasses.replace(self.game.spec, is_jax=False, id="plain", has_win=False)
+
+    def reset(self, key: int) -> tuple[Any, TimeStep]:
+        return jax.tree.map(np.asarray, self.game.reset(jax.random.key(key)))
+
+    def step(self, key: int, grid: Any, actions: Any) -> tuple[Any, TimeStep, Outcome]:
+        assert isinstance(actions, np.ndarray)
+        return jax.tree.map(np.asarray, self.game.step(jax.random.key(key), grid, actions))
+
+
+def test_an_environment_in_plain_python_trains_and_has_no_win_rate() -> None:
+    trainer = Trainer(small(steps=400), environment=PlainPursuit())
+    summary = trainer.run()
+    assert summary["updates"] > 0
+    assert summary["win_rate"] is None
+    assert summary["score"] is None
+
+
+def test_three_lines_of_python(tmp_path: Path) -> None:
+    seen = []
+    trainer = Trainer(small(steps=600), tmp_path / "run", callback=seen.append)
+    assert [metrics.env_steps for metrics in trainer] == [metrics.env_steps for metrics in seen]
+    policy = Policy.load(tmp_path / "run")
+    _, perceived = Pursuit().reset(jax.random.key(0))
+    action, memory = policy.act(perceived.observation, perceived.available)
+    assert perceived.available[np.arange(2), action].all()
+    policy.act(perceived.observation, perceived.available, memory)
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    trainer = Trainer(small(), tmp_path / "run", given=SMALL)
+    rounds = iter(trainer)
+    for _ in range(8):
+        next(rounds)
+    good = sorted((tmp_path / "run" / "checkpoints").glob("checkpoint-*.json"))
+    poisoned = jax.tree.map(lambda leaf: leaf * np.nan, trainer.state.params)
+    trainer.state = trainer.state._replace(params=poisoned)
+    with pytest.raises(SelfCheckError, match=r"loss is nan at update \d+ .*learning_rate"):
+        list(rounds)
+    assert sorted((tmp_path / "run" / "checkpoints").glob("checkpoint-*.json")) == good
+    with pytest.raises(SelfCheckError, match="not finite"):
+        trainer.save()
+    assert not Trainer.resume(tmp_path / "run").finished
+
+
+def test_refusals(tmp_path: Path) -> None:
+    Trainer(small(steps=300), tmp_path / "run")
+    with pytest.raises(UserError, match="already holds a run"):
+        Trainer(small(steps=300), tmp_path / "run")
+    with pytest.raises(UserError, match="no run"):
+        Trainer.resume(tmp_path / "nothing")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        Trainer(small(steps=300), tmp_path / "file" / "run")
+    with pytest.raises(UserError, match="no JAX environment"):
+        Trainer(small(seeds=2), environment=PlainPursuit(), vmapped=True)
