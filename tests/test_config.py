@@ -34,6 +34,8 @@ from mast.errors import UserError
 
 SOURCE = Path(mast.__file__).parent
 GIVEN: dict[str, Any] = {"environment": "smax/3m"}
+OWN: dict[str, Any] = {"environment": "my.package:Game"}
+"""An environment for which there are no defaults."""
 
 
 def refusal(**given: Any) -> str:
@@ -49,7 +51,7 @@ def refusal(**given: Any) -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_is_its_overrides_and_nothing_else(method: str) -> None:
-    config = resolve(GIVEN | {"method": method})
+    config = resolve(OWN | {"method": method})
     changed = {
         name
         for name, info in Config.model_fields.items()
@@ -61,7 +63,7 @@ def test_a_method_is_its_overrides_and_nothing_else(method: str) -> None:
 
 
 def test_mast_is_the_papers() -> None:
-    config = resolve(GIVEN)
+    config = resolve(OWN)
     assert config.method == "mast"
     assert (config.operator, config.soft_mellowmax_alpha, config.omega) == (
         "soft_mellowmax",
@@ -81,12 +83,12 @@ def test_what_the_user_gives_wins_over_the_method() -> None:
 def test_method_wins_over_environment_and_environment_over_the_field(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(ENVIRONMENT_DEFAULTS, "smax/", {"td_lambda": 0.1, "target_interval": 50})
-    config = resolve(GIVEN)
+    monkeypatch.setitem(ENVIRONMENT_DEFAULTS, "my.", {"td_lambda": 0.1, "mixer_embed": 50})
+    config = resolve(OWN)
     assert config.td_lambda == 0.8
-    assert config.target_interval == 50
-    assert resolve({"environment": "mpe/simple_spread"}).target_interval == 200
-    assert default_text("target_interval") == "200, smax/* 50"
+    assert config.mixer_embed == 50
+    assert resolve({"environment": "your.package:Game"}).mixer_embed == 32
+    assert default_text("mixer_embed") == "32, my.* 50"
 
 
 def test_a_resolved_config_resolves_to_itself() -> None:
@@ -249,11 +251,10 @@ def test_config_json_gives_the_run_back(tmp_path: Path) -> None:
 def test_a_runs_settings_do_not_follow_new_defaults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = resolve(GIVEN)
-    write_run_record(tmp_path, config, GIVEN)
-    monkeypatch.setitem(ENVIRONMENT_DEFAULTS, "smax/", {"target_interval": 50})
-    assert load_run_config(tmp_path).target_interval == 200
-    assert resolve(load_config_file(tmp_path)).target_interval == 50
+    write_run_record(tmp_path, resolve(OWN), OWN)
+    monkeypatch.setitem(ENVIRONMENT_DEFAULTS, "my.", {"mixer_embed": 50})
+    assert load_run_config(tmp_path).mixer_embed == 32
+    assert resolve(load_config_file(tmp_path)).mixer_embed == 50
 
 
 def test_denses_ignored_sparsity_is_kept_for_the_next_run() -> None:

@@ -10,9 +10,9 @@ import pytest
 from played import SUMMARY, FakeTrainer, last_json, round_metrics
 
 from mast.cli import main
-from mast.commands.folders import held
 from mast.config import load_run_record
 from mast.errors import SelfCheckError, UserError
+from mast.folders import held
 from mast.training.metrics import Metrics
 
 

@@ -1,6 +1,7 @@
 """The loop: a short real training, bit-identical resume, vmapped runs, hosts' environments, refusals."""
 
 import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -184,7 +185,7 @@ def test_counts_and_schedules(tmp_path: Path) -> None:
     )  # no update before the 8 episodes of a batch are stored
     assert rounds[0].loss is None
     assert rounds[1].loss is not None
-    for before, after in zip(rounds[:-1], rounds[1:], strict=True):
+    for before, after in itertools.pairwise(rounds):
         assert after.epsilon == pytest.approx(max(0.05, 1 - 0.95 * after.env_steps / 1000))
         assert after.env_steps > before.env_steps
     copied = trainer.counters.target_copied_at
@@ -327,7 +328,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run"):
         Trainer.resume(tmp_path / "nothing")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot write"):
         Trainer(small(steps=300), tmp_path / "file" / "run")
     with pytest.raises(UserError, match="no JAX environment"):
         Trainer(small(seeds=2), environment=PlainPursuit(), vmapped=True)

@@ -5,12 +5,12 @@ from typing import Any
 
 from rich.table import Table
 
-from mast.commands.folders import seed_folders
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
 from mast.commands.output import Output
 from mast.commands.summary import mean_summary
 from mast.config import Config, limit_threads, load_run_config
 from mast.errors import UserError
+from mast.folders import seed_folders
 
 POLICIES = {"last": "policy.safetensors", "best": "policy-best.safetensors"}
 COLUMNS = {"win_rate": "win rate", "return": "return", "episode_length": "episode length"}

@@ -7,7 +7,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mast.commands.folders import seed_folders
 from mast.commands.options import (
     JSON,
     QUIET,
@@ -22,6 +21,7 @@ from mast.commands.output import Output
 from mast.config import Config, load_run_config, load_run_record, resolve
 from mast.envs.names import check_id
 from mast.errors import UserError
+from mast.folders import seed_folders
 from mast.training.logging import read_metrics
 
 SHAPING = (

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from mast.commands.folders import held, seed_folders
 from mast.commands.interruption import Interruption
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary, show_summary
 from mast.config import Config, load_run_record, write_run_record
+from mast.folders import held, seed_folders
 
 PROGRAM = (sys.executable, "-m", "mast")
 POLL_SECONDS = 0.5
@@ -200,7 +200,7 @@ def _report(children: Sequence[Child], out: Path, interrupted: bool, output: Out
         code = code or 130
     means = mean_summary(summaries) | {"out": str(out), "runs": summaries}
     if summaries and code == 0:
-        show_summary(means, output)
+        show_summary(means, output, len(children))
     output.result(means)
     return code
 

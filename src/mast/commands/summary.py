@@ -9,12 +9,13 @@ from rich.table import Table
 from mast.commands.output import Output
 
 
-def show_summary(summary: Mapping[str, Any], output: Output) -> None:
+def show_summary(summary: Mapping[str, Any], output: Output, seeds: int = 1) -> None:
     """The end of a training, for people.
 
     Args:
         summary: what `mast train --json` prints; of several runs the means, with "runs".
         output: where to.
+        seeds: number of runs; each of several has a folder of its own.
     """
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
@@ -29,6 +30,8 @@ def show_summary(summary: Mapping[str, Any], output: Output) -> None:
         if runs:
             scores = ", ".join(f"{run['score']:.3f}" for run in runs)
             note = f"mean of {len(runs)} runs: {scores}"
+        elif seeds > 1:
+            note = f"mean of {seeds} runs; the newest evaluations {number('win_rate', '.2f')}"
         table.add_row("win rate", f"{number('score', '.3f')}  ({note})")
     table.add_row("return", number("return", ".2f"))
     table.add_row(
@@ -46,7 +49,7 @@ def show_summary(summary: Mapping[str, Any], output: Output) -> None:
         f"{number('env_steps_per_second', ',.0f')} env steps/s, "
         f"{number('updates_per_second', '.1f')} updates/s, {number('seconds', '.0f')} s in all",
     )
-    folder = f"{summary['out']}/seed-K" if runs else summary["out"]
+    folder = f"{summary['out']}/seed-K" if seeds > 1 else summary["out"]
     table.add_row("policy", f"{folder}/policy.safetensors")
     output.say("")
     output.show(table)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mast.commands.folders import check_new, default_folder, held
 from mast.commands.interruption import Interruption
 from mast.commands.options import (
     JSON,
@@ -20,6 +19,7 @@ from mast.commands.output import Output
 from mast.commands.several import resume_processes, train_processes
 from mast.commands.summary import show_summary
 from mast.config import Config, limit_threads, load_config_file, load_run_config, notices, resolve
+from mast.folders import check_new, default_folder, held
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped and saved."""
@@ -135,7 +135,7 @@ def _watch(trainer: Training, out: Path, output: Output) -> int:
     if stopped:
         output.say(f"interrupted and saved at {summary['env_steps']:,} env steps; {resume}")
     else:
-        show_summary(summary, output)
+        show_summary(summary, output, trainer.config.seeds)
     output.result(summary)
     return INTERRUPTED if stopped else 0
 

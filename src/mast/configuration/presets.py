@@ -44,6 +44,7 @@ ENVIRONMENT_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def layered_defaults(environment: Any, method: Any) -> dict[str, Any]:
+    """What environment and method set on top of the fields' defaults; nothing if unknown."""
     layered: dict[str, Any] = {}
     for prefix, defaults in ENVIRONMENT_DEFAULTS.items():
         if isinstance(environment, str) and environment.startswith(prefix):

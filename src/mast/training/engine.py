@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from mast.config import Config
 from mast.envs.protocol import Environment
@@ -121,7 +121,7 @@ class Engine:
         steps = self._column(env_steps)
         takes_step = not (evolve_now and self._configs[0].evolve_order == "replace")
         state, metrics, gradient = self._timed(("update", batch.reward.shape), self._update)(
-            state, batch, self._method, steps, np.bool_(takes_step)
+            state, batch, self._method, steps, jnp.asarray(takes_step)
         )
         if evolve_now:
             keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
@@ -153,10 +153,10 @@ class Engine:
             return parts[0]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
 
-    def _column(self, numbers: Sequence[float]) -> Float[Array, "..."]:
-        return self._stacked([np.float32(number) for number in numbers])
+    def _column(self, numbers: Sequence[int] | Sequence[float]) -> Float[Array, "..."]:
+        return jnp.asarray(numbers if self._vmapped else numbers[0], jnp.float32)
 
-    def _keys(self, purpose: int, number: int, episodes: int) -> PRNGKeyArray:
+    def _keys(self, purpose: int, number: int, episodes: int) -> Key[Array, "*runs episodes"]:
         return self._stacked(
             [
                 jax.random.split(run_key(each.seed, purpose, number), episodes)

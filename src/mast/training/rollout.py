@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mast.envs.protocol import Environment, Outcome, TimeStep
 from mast.learning.replay import Episode
@@ -38,7 +38,10 @@ class Players(Protocol):
     """Something that plays whole episodes with a team; one for JAX environments, one for the others."""
 
     def record(
-        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
+        self,
+        agent: RecurrentAgent,
+        keys: Key[Array, "*runs episodes"],
+        epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
         """Play one episode per key, each agent ε-greedily."""
         ...
@@ -99,13 +102,19 @@ class JaxPlayers:
         self._record = jax.jit(self._loop)
 
     def record(
-        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
+        self,
+        agent: RecurrentAgent,
+        keys: Key[Array, "*runs episodes"],
+        epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
         """Play one episode per key, each agent ε-greedily."""
         return self._record(agent, keys, epsilon)
 
     def _loop(
-        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, "*runs"]
+        self,
+        agent: RecurrentAgent,
+        keys: Key[Array, "*runs episodes"],
+        epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
         spec = self._environment.spec
         lead = keys.shape
@@ -232,7 +241,7 @@ class HostPlayers:
         self._act: Callable[..., Any] = act
 
     def record(
-        self, agent: RecurrentAgent, keys: PRNGKeyArray, epsilon: Float[Array, ""]
+        self, agent: RecurrentAgent, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
     ) -> tuple[Totals, Recording]:
         """Play one episode per key, each agent ε-greedily."""
         spec = self._environment.spec
@@ -298,7 +307,7 @@ def players_for(environment: Environment, store_dtype: Any) -> Players:
 def play(
     players: Players,
     agent: RecurrentAgent,
-    keys: PRNGKeyArray,
+    keys: Key[Array, "*runs episodes"],
     epsilon: Float[Array, "*runs"],
     at_once: int,
 ) -> Totals:

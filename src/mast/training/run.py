@@ -10,7 +10,7 @@ import numpy as np
 
 from mast.config import Config
 from mast.envs.protocol import EnvironmentSpec
-from mast.errors import SelfCheckError, UserError
+from mast.errors import SelfCheckError
 from mast.learning.replay import Batch, Episode, Ring
 from mast.policy import save_policy
 from mast.training.checkpoint import CheckpointStore
@@ -148,20 +148,3 @@ class Run:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
-
-
-def claim_folder(out: Path) -> None:
-    """Make the folder of a new run.
-
-    Raises:
-        UserError: it holds a run, or cannot be made or written.
-    """
-    if (out / "config.json").exists():
-        raise UserError(f"out = {out}: already holds a run; resume it, or choose another folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".mast-write-test"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"out = {out}: cannot be written ({error.strerror})") from None

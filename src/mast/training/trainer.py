@@ -20,6 +20,7 @@ from mast.config import (
 from mast.envs.protocol import Environment, EnvironmentSpec
 from mast.envs.registry import make
 from mast.errors import SelfCheckError, UserError
+from mast.folders import check_new
 from mast.learning.learner import LearnerState, UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
 from mast.learning.ring_memory import check_memory, expected_bytes, machine_memory
@@ -30,7 +31,7 @@ from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.report import summary
 from mast.training.rollout import Totals, episodes
-from mast.training.run import Run, RunCounters, claim_folder
+from mast.training.run import Run, RunCounters
 
 
 @dataclass
@@ -84,9 +85,12 @@ class Trainer:
         callback: Any = None,
         vmapped: bool = False,
     ) -> None:
-        self._prepare(config, None if out is None else Path(out), environment, callback, vmapped)
+        folder = None if out is None else Path(out)
+        if folder is not None:
+            check_new(folder)
+        self._prepare(config, folder, environment, callback, vmapped)
         if self.out is not None:
-            claim_folder(self.out)
+            self.out.mkdir(parents=True, exist_ok=True)
             settings = {"environment": config.environment} if given is None else given
             write_run_record(self.out, config, settings)
             for run in self.runs if vmapped else ():

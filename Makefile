@@ -1,0 +1,35 @@
+# Everything happens in .venv of this checkout; PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/first
+
+.PHONY: install train test lint format figures
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Mast needs Python 3.11 or newer; try: make PYTHON=python3.11 " + "$(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The main job: a 95 %-sparse MAST-QMIX team on SMAX 3m, then its evaluation over 128 battles.
+train: install
+	$(BIN)/mast train smax/3m --method mast --sparsity 0.95 --steps 400000 --out $(RUN)
+	$(BIN)/mast evaluate $(RUN)
+
+test: install
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The pictures of the README and of docs/experiments.md, from the rows under results/.
+figures: install
+	$(BIN)/python results/plot.py

@@ -1,0 +1,96 @@
+"""The record of numbers that a method is, against the table of spec §6."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mast.config import METHODS, Config
+from mast.learning.method import Method, method_from_config
+from mast.learning.operators import Operator
+from mast.sparsity.topology import GrownState, Growth
+
+
+def method(name: str, **settings: Any) -> Method:
+    given = {"environment": "smax/3m", "method": name, **settings}
+    return method_from_config(Config.model_validate(given))
+
+
+AS_DENSE = {"operator": Operator.MAX, "double_q": True, "td_lambda": 0.0}
+TABLE: dict[str, dict[str, float]] = {
+    "dense": AS_DENSE | {"drop_fraction": 0.0},
+    "ss": AS_DENSE | {"drop_fraction": 0.0},
+    "set": AS_DENSE | {"drop_fraction": 0.5, "growth": Growth.RANDOM},
+    "rigl": AS_DENSE | {"drop_fraction": 0.5, "growth": Growth.GRADIENT},
+    "mast": {
+        "operator": Operator.SOFT_MELLOWMAX,
+        "soft_mellowmax_alpha": 1.0,
+        "omega": 10.0,
+        "td_lambda": 0.8,
+        "drop_fraction": 0.5,
+        "growth": Growth.GRADIENT,
+    },
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_methods_are_the_rows_of_the_table(name: str) -> None:
+    made = method(name, steps=2_000_000)
+    common = {
+        "discount": 0.99,
+        "burn_in_env_steps": 750_000,
+        "total_env_steps": 2_000_000,
+        "cuts_are_terminal": False,
+        "grown_state": GrownState.GRAD,
+    }
+    for field, expected in (common | TABLE[name]).items():
+        assert float(getattr(made, field)) == pytest.approx(float(expected)), field
+
+
+def test_the_table_has_every_method() -> None:
+    assert TABLE.keys() == METHODS.keys()
+
+
+def test_methods_stack_into_one_program() -> None:
+    """Same fields, all scalars, same dtypes: so that they can be vmapped over."""
+    methods = [method(name) for name in METHODS]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *methods)
+    for leaf in jax.tree.leaves(stacked):
+        assert leaf.shape == (len(METHODS),)
+    dtypes = [[leaf.dtype for leaf in jax.tree.leaves(each)] for each in methods]
+    assert all(each == dtypes[0] for each in dtypes)
+    assert not any(leaf.weak_type for each in methods for leaf in jax.tree.leaves(each))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "field", "expected"),
+    [
+        ("operator", "mellowmax", "operator", Operator.MELLOWMAX),
+        ("operator", "softmax", "operator", Operator.SOFTMAX),
+        ("double_q", False, "double_q", False),
+        ("softmax_beta", 0.05, "softmax_beta", 0.05),
+        ("omega", 3.0, "omega", 3.0),
+        ("soft_mellowmax_alpha", 0.0, "soft_mellowmax_alpha", 0.0),
+        ("discount", 0.9, "discount", 0.9),
+        ("td_lambda", 0.6, "td_lambda", 0.6),
+        ("burn_in_fraction", 0.5, "burn_in_env_steps", 500),
+        ("timeout", "terminal", "cuts_are_terminal", True),
+        ("drop_fraction", 0.3, "drop_fraction", 0.3),
+        ("growth", "random", "growth", Growth.RANDOM),
+        ("growth", "none", "drop_fraction", 0.0),
+        ("grown_state", "zero", "grown_state", GrownState.ZERO),
+        ("grown_state", "mean", "grown_state", GrownState.MEAN),
+        ("grown_state", "keep", "grown_state", GrownState.KEEP),
+        ("steps", 4000, "total_env_steps", 4000),
+    ],
+)
+def test_every_setting_reaches_its_number_and_no_other(
+    setting: str, value: Any, field: str, expected: float
+) -> None:
+    usual = method("mast", **{"steps": 1000})._asdict()
+    changed = method("mast", **{"steps": 1000, setting: value})._asdict()
+    assert float(changed[field]) == pytest.approx(float(expected))
+    others = {name for name in usual if not np.array_equal(usual[name], changed[name])}
+    assert others - {field} <= ({"burn_in_env_steps"} if setting == "steps" else set())
