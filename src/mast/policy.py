@@ -21,6 +21,7 @@ from mast.sparsity.topology import Masks
 
 FORMAT = 1
 LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")
+SIZES = ("features", "actions", "agents", "hidden_size")
 
 
 class Memory(NamedTuple):
@@ -55,11 +56,7 @@ class Policy:
         if path.is_dir():
             path = path / "policy.safetensors"
         description, tensors = _read(path)
-        shapes = _expected_shapes(description)
-        for name in sorted(shapes.keys() | tensors.keys()):
-            found = tensors[name].shape if name in tensors else None
-            if found != shapes.get(name):
-                raise UserError(f"{path}: tensor {name} is {found}, expected {shapes.get(name)}")
+        _check_tensors(path, tensors, _expected_tensors(description))
         layers = {
             name: Linear(
                 jnp.asarray(tensors[f"{name}.weight"]), jnp.asarray(tensors[f"{name}.bias"])
@@ -151,29 +148,48 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise UserError(f"{path}: no such policy file")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            description = json.loads((file.metadata() or {})["mast"])
+            _check_description(path, description)  # before the tensors: a foreign file may be huge
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = json.loads(metadata["mast"])
-    except (SafetensorError, KeyError, ValueError, OSError):
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError):
         raise UserError(f"{path} is damaged or no policy file of Mast") from None
-    if description.get("format") != FORMAT:
-        raise UserError(f"{path}: format {description.get('format')}, this version reads {FORMAT}")
     return description, tensors
 
 
-def _expected_shapes(description: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    features, actions, h = (description[k] for k in ("features", "actions", "hidden_size"))
+def _check_description(path: Path, description: Any) -> None:
+    if not isinstance(description, dict) or "format" not in description:
+        raise ValueError("not a policy's description")
+    if description["format"] != FORMAT:
+        raise UserError(f"{path}: format {description['format']}, this version reads {FORMAT}")
+    if not all(isinstance(description.get(size), int) for size in SIZES):
+        raise ValueError("a size is missing")
+
+
+def _check_tensors(path: Path, tensors: dict[str, np.ndarray], expected: dict[str, str]) -> None:
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors:
+            raise UserError(f"{path}: tensor {name} is missing, expected {expected[name]}")
+        if name not in expected:
+            raise UserError(f"{path}: tensor {name} does not belong in a policy")
+        found = f"{tensors[name].dtype} {tensors[name].shape}"
+        if found != expected[name]:
+            raise UserError(f"{path}: tensor {name} is {found}, expected {expected[name]}")
+
+
+def _expected_tensors(description: dict[str, Any]) -> dict[str, str]:
+    """Number type and shape of every tensor, as text."""
+    features, actions, agents, h = (description[size] for size in SIZES)
     sizes = {
-        "fc1": (h, features + actions + description["agents"]),
+        "fc1": (h, features + actions + agents),
         "gru_input": (3 * h, h),
         "gru_hidden": (3 * h, h),
         "fc2": (actions, h),
     }
-    shapes: dict[str, tuple[int, ...]] = {}
+    expected: dict[str, str] = {}
     for name, (outputs, inputs) in sizes.items():
-        shapes |= {
-            f"{name}.weight": (outputs, inputs),
-            f"{name}.mask": (outputs, inputs),
-            f"{name}.bias": (outputs,),
+        expected |= {
+            f"{name}.weight": f"float32 {(outputs, inputs)}",
+            f"{name}.mask": f"uint8 {(outputs, inputs)}",
+            f"{name}.bias": f"float32 {(outputs,)}",
         }
-    return shapes
+    return expected

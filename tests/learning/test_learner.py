@@ -207,11 +207,12 @@ def test_a_dense_team_has_masks_of_ones_and_the_same_first_weights() -> None:
 
 
 def test_largest_initial_mask_keeps_the_largest_weights() -> None:
-    params = initial("dense").params
-    masks = initial_masks(jax.random.key(1), params, config_of("ss", initial_mask="largest"))
-    for name, mask in masks.items():
-        weight, active = np.abs(named(params)[name]), np.asarray(mask)
-        assert weight[active].min() >= weight[~active].max(initial=0)
+    layer = initial("dense").params.agent.fc1
+    config = config_of("ss", initial_mask="largest")
+    (mask,) = initial_masks(jax.random.key(1), {"agent": layer}, config).values()
+    weight, active = np.abs(np.asarray(layer.weight)), np.asarray(mask)
+    assert active.sum() == round(0.1 * weight.size)
+    assert weight[active].min() > weight[~active].max()
 
 
 def test_sparse_init_scale_uses_the_true_fan_in() -> None:

@@ -86,7 +86,10 @@ class MetricsWriter:
         self.close()
         self._purge_from = env_steps + 1
         if self.path.exists():
-            self._rewrite([row for row in _rows(self.path) if int(row[0]) <= env_steps])
+            rows = _rows(self.path)
+            kept = [row for row in rows if int(row[0]) <= env_steps]
+            if kept != rows or not self.path.read_bytes().endswith(b"\n"):
+                self._rewrite(kept)
 
     def close(self) -> None:
         """Closes the files; a later `write` opens them again."""
