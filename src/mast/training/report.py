@@ -7,6 +7,7 @@ import numpy as np
 from mast.config import Config
 from mast.envs.protocol import EnvironmentSpec
 from mast.sparsity.accounting import Account, Dimensions, Widths, account
+from mast.training.run import Run
 
 if TYPE_CHECKING:
     from mast.training.trainer import Trainer
@@ -29,11 +30,13 @@ def summary(trainer: "Trainer") -> dict[str, Any]:
     Keys: env_steps, episodes, updates, seconds, compile_seconds, env_steps_per_second,
     updates_per_second, learner_updates_per_second, win_rate, score, return, parameters,
     parameters_dense, density, flops_train_ratio, flops_inference_ratio, phases, out; None where undefined.
+    Several runs in one program add `runs`, a list of what differs between them.
     """
     runs, meter = trainer.runs, trainer.meter
     costs = account_of(trainer.config, trainer.environment.spec)
     last = [run.last_evaluation for run in runs]
-    return {
+    several = [_of_run(run) for run in runs] if len(runs) > 1 else None
+    return ({} if several is None else {"runs": several}) | {
         "env_steps": int(np.mean([run.counters.env_steps for run in runs])),
         "episodes": trainer.counters.episodes,
         "updates": trainer.counters.updates,
@@ -52,6 +55,18 @@ def summary(trainer: "Trainer") -> dict[str, Any]:
         "flops_inference_ratio": costs.flops_inference_ratio,
         "phases": dict(meter.phases),
         "out": None if trainer.out is None else str(trainer.out),
+    }
+
+
+def _of_run(run: Run) -> dict[str, Any]:
+    last = run.last_evaluation
+    return {
+        "seed": run.config.seed,
+        "env_steps": run.counters.env_steps,
+        "win_rate": None if last is None else last.win_rate,
+        "score": run.score,
+        "return": None if last is None else last.return_,
+        "out": None if run.out is None else str(run.out),
     }
 
 

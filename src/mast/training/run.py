@@ -1,5 +1,6 @@
 """The host side of one run: its replay ring, its counters, and its files."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ class RunCounters:
     last_evaluation: dict[str, Any] | None = None
     best: list[float] | None = None
     """Win rate and return of the best evaluation so far."""
+    done: bool = False
+    """Whether its last evaluation is made; beside slower runs of its program it then plays on unseen."""
 
 
 class Run:
@@ -121,6 +124,14 @@ class Run:
         assert self.out is not None
         self.writer = MetricsWriter(self.out)
         self.writer.truncate_to(env_steps)
+
+    def start_again(self) -> None:
+        """Forget checkpoints, episodes and metrics: the run begins anew."""
+        assert self.out is not None
+        shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
+        self.store = CheckpointStore(self.out)
+        self.ring.clear()
+        self.forget_metrics_after(0)
 
     def save_policy(self, name: str, state: Any) -> None:
         """Write the acting network as `name` into the run's folder.

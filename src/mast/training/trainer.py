@@ -1,7 +1,7 @@
 """The loop: collect → learn → maybe evolve → maybe evaluate → maybe save, in plain Python."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ class Trainer:
         *,
         environment: Environment | None = None,
         given: Mapping[str, Any] | None = None,
-        callback: Any = None,
+        callback: Callable[[Metrics], object] | None = None,
         vmapped: bool = False,
     ) -> None:
         folder = None if out is None else Path(out)
@@ -90,13 +90,7 @@ class Trainer:
             check_new(folder)
         self._prepare(config, folder, environment, callback, vmapped)
         if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
-            settings = {"environment": config.environment} if given is None else given
-            write_run_record(self.out, config, settings)
-            for run in self.runs if vmapped else ():
-                assert run.out is not None
-                run.out.mkdir(exist_ok=True)
-                write_run_record(run.out, run.config, {**settings, "seed": run.config.seed})
+            self._write_records({"environment": config.environment} if given is None else given)
 
     @classmethod
     def resume(cls, path: str | Path, steps: int | None = None) -> "Trainer":
@@ -130,14 +124,24 @@ class Trainer:
             )
         return trainer
 
+    def _write_records(self, given: Mapping[str, Any]) -> None:
+        """config.json of the folder and, where they are others, of each run's."""
+        assert self.out is not None
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_run_record(self.out, self.config, given)
+        for run in self.runs:
+            assert run.out is not None
+            if run.out != self.out:
+                run.out.mkdir(exist_ok=True)
+                write_run_record(run.out, run.config, {**given, "seed": run.config.seed})
+
     def _restore(self) -> None:
         """Set every run back to its last good checkpoint."""
         restored = self._restored()
         if None in restored:
             self.notices.append("no checkpoint yet: the run starts again from its config.json")
             for run in self.runs:
-                run.forget_metrics_after(0)
-                run.ring.clear()
+                run.start_again()
             return
         for run, found in zip(self.runs, restored, strict=True):
             self.notices += found.skipped
@@ -171,8 +175,9 @@ class Trainer:
         taken = max(run.counters.env_steps for run in self.runs)
         if steps < taken:
             raise UserError(f"steps = {steps}: the run has already taken {taken}")
-        assert self.out is not None
-        write_run_record(self.out, self.config, {**given, "steps": steps})
+        self._write_records({**given, "steps": steps})
+        for run in self.runs:
+            run.counters.done = run.finished
         self.notices.append(
             f"steps {before} → {steps}: the λ-return now begins at "
             f"{self.config.burn_in_fraction * steps:.0f} env steps and the drop fraction falls to 0 at "
@@ -184,7 +189,7 @@ class Trainer:
         config: Config,
         out: Path | None,
         environment: Environment | None,
-        callback: Any,
+        callback: Callable[[Metrics], object] | None,
         vmapped: bool,
     ) -> None:
         prepare()
@@ -266,7 +271,8 @@ class Trainer:
         evaluation = None
         due = self.counters.evaluated_at // self.config.eval_interval + 1
         steps = min(run.counters.env_steps for run in self.runs)
-        if steps >= due * self.config.eval_interval or self.finished:
+        ended = any(run.finished and not run.counters.done for run in self.runs)
+        if steps >= due * self.config.eval_interval or ended:
             evaluation = self._evaluate(steps)
         if time.perf_counter() - self._saved_at >= self.config.checkpoint_interval:
             self.save()
@@ -352,15 +358,19 @@ class Trainer:
             self.counters.evaluated_at = steps
             done = []
             for place, run in enumerate(self.runs):
+                if run.counters.done:
+                    continue
                 evaluation = summarise(
                     self.engine.of_run(totals, place), self.environment.spec.has_win
                 )
                 done.append(evaluation)
+                state = self.engine.of_run(self.state, place)
                 if run.note_evaluation(evaluation):
-                    run.save_policy(
-                        "policy-best.safetensors", self.engine.of_run(self.state, place)
-                    )
+                    run.save_policy("policy-best.safetensors", state)
                 run.write_row(self._evaluation_row(place, evaluation))
+                if run.finished:
+                    run.save_policy("policy.safetensors", state)
+                    run.counters.done = True
             self.meter.forget_rounds()
             return _mean_evaluation(done)
 
@@ -375,7 +385,8 @@ class Trainer:
             }
             for place, run in enumerate(self.runs):
                 state = self.engine.of_run(self.state, place)
-                run.save_policy("policy.safetensors", state)
+                if not run.counters.done:
+                    run.save_policy("policy.safetensors", state)
                 assert run.store is not None
                 run.store.save(
                     self.counters.rounds,
