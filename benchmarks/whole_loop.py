@@ -2,8 +2,8 @@
 
     taskset -c 0 python benchmarks/whole_loop.py smax/3m smax/3s5z --updates 400
 
-Each map is trained by MAST-QMIX at 95 % and by dense QMIX, one update per episode, after a warm-up that compiles
-everything and brings episodes to their usual lengths. Rows go to results/whole_loop.csv.
+Each map is trained by MAST-QMIX at 95 % and by dense QMIX, one update per episode, after a warm-up that
+compiles everything and brings episodes to their usual lengths. Rows go to results/whole_loop.csv.
 """
 
 import argparse

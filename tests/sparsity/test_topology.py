@@ -29,8 +29,8 @@ from mast.sparsity.topology import (
 )
 
 LEARNING_RATE, DECAY, EPSILON, CLIP = 0.01, 0.99, 1e-5, 10.0
-ACTIVE = {"first.weight": 11, "second.weight": 18, "third.weight": 1}
-"""Of 30, of 18 (dense, but masked) and of 18 weights."""
+ACTIVE = {"first.weight": 11, "second.weight": 30, "third.weight": 1}
+"""Of 30 weights each: a sparse layer, one that is dense but has a mask, and a nearly empty one."""
 
 
 def pymarls_rmsprop() -> optax.GradientTransformation:
@@ -75,8 +75,8 @@ def normal_tree(seed: int) -> Any:
     rng = np.random.default_rng(seed)
     shapes = {
         "first": {"weight": (6, 5), "bias": (6,)},
-        "second": {"weight": (3, 6)},
-        "third": {"weight": (3, 6)},
+        "second": {"weight": (6, 5)},
+        "third": {"weight": (6, 5)},
         "unmasked": {"weight": (2, 3)},
     }
     return jax.tree.map(

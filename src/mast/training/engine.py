@@ -144,6 +144,14 @@ class Engine:
             return recording
         return Recording(*(array[:, run] for array in recording))
 
+    def densities(self, state: LearnerState) -> list[float]:
+        """Share of active weights of each run's online networks; it never changes."""
+        shares = []
+        for run in range(len(self._configs)):
+            masks = self.of_run(state.optimizer.masks, run).values()
+            shares.append(sum(int(m.sum()) for m in masks) / sum(m.size for m in masks))
+        return shares
+
     def stacked(self, parts: Sequence[Any]) -> Any:
         """The runs' parts as one tree; the inverse of `of_run`."""
         return self._stacked(parts)

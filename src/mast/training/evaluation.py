@@ -1,5 +1,6 @@
 """Greedy evaluation: whole episodes, one per environment, divided by the episodes really played."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,3 +77,16 @@ def evaluate_policy(
         "episode_length": interval(totals.length),
         "episodes": episodes,
     }
+
+
+def mean_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """The mean over runs; an only one as it is."""
+    if len(evaluations) < 2:
+        return evaluations[0] if evaluations else None
+    wins = [each.win_rate for each in evaluations if each.win_rate is not None]
+    return Evaluation(
+        win_rate=float(np.mean(wins)) if wins else None,
+        return_=float(np.mean([each.return_ for each in evaluations])),
+        length=float(np.mean([each.length for each in evaluations])),
+        episodes=sum(each.episodes for each in evaluations),
+    )

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,14 @@ from mast.envs.protocol import EnvironmentSpec
 from mast.errors import SelfCheckError
 from mast.learning.replay import Batch, Episode, Ring
 from mast.policy import save_policy
-from mast.training.checkpoint import CheckpointStore
+from mast.training.checkpoint import CheckpointStore, Restored
+from mast.training.counters import RunCounters
 from mast.training.evaluation import Evaluation
 from mast.training.logging import MetricsWriter
 from mast.training.statistics import score
 
 SCORE_WINDOW = 20
 """A run's score is the mean win rate of its last 20 evaluations (MAST §5.1)."""
-
-
-@dataclass
-class RunCounters:
-    """What a checkpoint keeps of a run beside arrays and episodes; ready for JSON."""
-
-    env_steps: int = 0
-    win_rates: list[float] = field(default_factory=list)
-    last_evaluation: dict[str, Any] | None = None
-    best: list[float] | None = None
-    """Win rate and return of the best evaluation so far."""
-    done: bool = False
-    """Whether its last evaluation is made; beside slower runs of its program it then plays on unseen."""
 
 
 class Run:
@@ -159,3 +147,31 @@ class Run:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+
+def restore_together(runs: Sequence[Run], templates: Sequence[Any]) -> list[Restored] | None:
+    """Each run's newest checkpoint; of several runs, the newest round that all of them have.
+
+    Args:
+        runs: of one program; their rings are filled.
+        templates: each run's state, whose arrays are replaced.
+
+    Returns:
+        One checkpoint per run, all of the same round; None if a run has none.
+
+    Raises:
+        UserError: every checkpoint of a run is damaged.
+    """
+    at_most: int | None = None
+    while True:
+        found = []
+        for run, template in zip(runs, templates, strict=True):
+            assert run.store is not None
+            restored = run.store.restore(template, run.ring, at_most=at_most)
+            if restored is None:
+                return None
+            found.append(restored)
+        rounds = [each.step for each in found]
+        if min(rounds) == max(rounds):
+            return found
+        at_most = min(rounds)

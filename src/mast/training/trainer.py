@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +25,14 @@ from mast.learning.learner import LearnerState, UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
 from mast.learning.ring_memory import check_memory, expected_bytes, machine_memory
 from mast.runtime import prepare
+from mast.training.counters import Counters, RunCounters
 from mast.training.engine import Engine
-from mast.training.evaluation import Evaluation, summarise
+from mast.training.evaluation import Evaluation, mean_evaluation, summarise
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.report import summary
 from mast.training.rollout import Totals, episodes
-from mast.training.run import Run, RunCounters
-
-
-@dataclass
-class Counters:
-    """What all runs of a program share; a predicate may read nothing else. Ready for JSON."""
-
-    rounds: int = 0
-    episodes: int = 0
-    updates: int = 0
-    update_credit: float = 0.0
-    """Updates that are due but not whole yet."""
-    evaluations: int = 0
-    evaluated_at: int = 0
-    """Environment steps at the last evaluation."""
-    target_copied_at: int = 0
-    """Episodes at the last copy."""
-    seconds: float = 0.0
-    """Wall time of earlier sessions."""
-    rounds_since_evaluation: list[dict[str, list[float]]] = field(default_factory=list)
-    """Means of the rounds that the next row of metrics.csv is about."""
+from mast.training.run import Run, restore_together
 
 
 class Trainer:
@@ -137,8 +118,9 @@ class Trainer:
 
     def _restore(self) -> None:
         """Set every run back to its last good checkpoint."""
-        restored = self._restored()
-        if None in restored:
+        templates = [self.engine.of_run(self.state, place) for place in range(len(self.runs))]
+        restored = restore_together(self.runs, templates)
+        if restored is None:
             self.notices.append("no checkpoint yet: the run starts again from its config.json")
             for run in self.runs:
                 run.start_again()
@@ -155,20 +137,6 @@ class Trainer:
             self.counters.seconds,
             self.counters.rounds_since_evaluation,
         )
-
-    def _restored(self) -> list[Any]:
-        """Each run's newest checkpoint; of several runs, the newest round that all of them have."""
-        at_most: int | None = None
-        while True:
-            found = []
-            for place, run in enumerate(self.runs):
-                assert run.store is not None
-                template = self.engine.of_run(self.state, place)
-                found.append(run.store.restore(template, run.ring, at_most=at_most))
-            rounds = [-1 if each is None else each.step for each in found]
-            if min(rounds) == max(rounds) or min(rounds) < 0:
-                return found
-            at_most = min(rounds)
 
     def _extend(self, given: Mapping[str, Any], before: int) -> None:
         steps = self.config.steps
@@ -215,7 +183,7 @@ class Trainer:
         self.counters = Counters()
         self.engine = Engine(configs, self.environment, vmapped)
         self.state = self.engine.init()
-        self._density = _density(self.engine, self.state, len(configs))
+        self._density = self.engine.densities(self.state)
         self._buckets = length_buckets(spec.episode_limit)
         self.meter = Meter(self.engine, len(configs))
         self._saved_at = time.perf_counter()
@@ -372,7 +340,7 @@ class Trainer:
                     run.save_policy("policy.safetensors", state)
                     run.counters.done = True
             self.meter.forget_rounds()
-            return _mean_evaluation(done)
+            return mean_evaluation(done)
 
     def save(self) -> None:
         """Write a checkpoint of every run, and its policy."""
@@ -444,29 +412,6 @@ class Trainer:
             eta_seconds=None if rate is None else max(0, total - steps) / rate,
             seconds=self.meter.seconds,
             evaluation=evaluation,
-            last_evaluation=_mean_evaluation([each for each in last if each is not None]),
+            last_evaluation=mean_evaluation([each for each in last if each is not None]),
             compiling=compiling,
         )
-
-
-def _density(engine: Engine, state: LearnerState, runs: int) -> list[float]:
-    """Share of active weights of each run's online networks; it never changes."""
-    densities = []
-    for place in range(runs):
-        masks = engine.of_run(state.optimizer.masks, place).values()
-        active, size = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
-        densities.append(active / size)
-    return densities
-
-
-def _mean_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """The mean over runs; an only one as it is."""
-    if len(evaluations) < 2:
-        return evaluations[0] if evaluations else None
-    wins = [each.win_rate for each in evaluations if each.win_rate is not None]
-    return Evaluation(
-        win_rate=float(np.mean(wins)) if wins else None,
-        return_=float(np.mean([each.return_ for each in evaluations])),
-        length=float(np.mean([each.length for each in evaluations])),
-        episodes=sum(each.episodes for each in evaluations),
-    )
