@@ -13,9 +13,10 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The main job: a 95 %-sparse MAST-QMIX team on SMAX 3m, then its evaluation over 128 battles.
+# The main job: a 95 %-sparse MAST-QMIX team on SMAX 3m, then its evaluation over 128 battles. Stopped, it goes on.
 train: install
-	$(BIN)/mast train smax/3m --method mast --sparsity 0.95 --steps 400000 --out $(RUN)
+	if [ -e $(RUN)/config.json ]; then $(BIN)/mast resume $(RUN); \
+	else $(BIN)/mast train smax/3m --method mast --sparsity 0.95 --steps 400000 --out $(RUN); fi
 	$(BIN)/mast evaluate $(RUN)
 
 test: install

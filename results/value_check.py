@@ -9,12 +9,15 @@ correlation, and the shares of games won, lost, drawn and cut by the time limit.
 
 import json
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mast.config import load_run_config
 from mast.networks.agent import NO_ACTION
+from mast.training.checkpoint import CheckpointStore
 from mast.training.rollout import players_for
 from mast.training.trainer import Trainer
 
@@ -32,12 +35,17 @@ def q_tot_along(params, recording, length: int) -> np.ndarray:
 
 def main() -> None:
     """Play and print."""
-    trainer = Trainer.resume(sys.argv[1])
+    run = Path(sys.argv[1])
+    trainer = Trainer(load_run_config(run))  # without a folder: nothing of the run is touched
+    restored = CheckpointStore(run).restore(trainer.state, trainer.runs[0].ring)
+    if restored is None:
+        raise SystemExit(f"{run} has no checkpoint")
+    params = restored.state.params
     episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 128
     config, spec = trainer.config, trainer.environment.spec
     players = players_for(trainer.environment, jnp.float32)
     keys = jax.random.split(jax.random.key(10_000), episodes)
-    totals, recording = players.record(trainer.state.params.agent, keys, jnp.float32(0.0))
+    totals, recording = players.record(params.agent, keys, jnp.float32(0.0))
     lengths, won, terminated = (
         np.asarray(x) for x in (totals.length, totals.won, totals.terminated)
     )
@@ -48,12 +56,12 @@ def main() -> None:
     following = np.zeros(episodes)
     for step in reversed(range(longest)):
         following = truth[step] = reward[step] + config.discount * following
-    q = q_tot_along(trainer.state.params, recording, longest)
+    q = q_tot_along(params, recording, longest)
     damage = reward.sum(0) / spec.reward_scale - won  # share of the enemy's health taken
     lost = terminated & ~won
     report = {
-        "run": sys.argv[1].rstrip("/").split("/")[-1],
-        "env_steps": trainer.runs[0].counters.env_steps,
+        "run": run.name,
+        "env_steps": restored.counters["run"]["env_steps"],
         "episodes": episodes,
         "won": won.mean(),
         "lost_or_drawn": lost.mean(),

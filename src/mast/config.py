@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from mast.configuration.explain import allowed, default_text, first_problem, one_line
 from mast.configuration.presets import ENVIRONMENT_DEFAULTS, METHODS, MethodPreset
 from mast.configuration.record import (
+    differences_from,
+    extend_run_record,
     load_config_file,
     load_run_config,
     load_run_record,
@@ -20,7 +22,7 @@ from mast.configuration.record import (
     write_run_record,
 )
 from mast.configuration.settings import Config
-from mast.configuration.threads import limit_threads, usable_cpus
+from mast.configuration.threads import limit_threads, thread_notices, usable_cpus
 from mast.envs.names import check_id
 from mast.errors import UserError
 
@@ -31,6 +33,9 @@ __all__ = [
     "MethodPreset",
     "allowed",
     "default_text",
+    "differences_from",
+    "extend_run_record",
+    "given_of",
     "limit_threads",
     "load_config_file",
     "load_run_config",
@@ -39,6 +44,7 @@ __all__ = [
     "resolve",
     "run_record",
     "seed_configs",
+    "thread_notices",
     "usable_cpus",
     "write_run_record",
 ]
@@ -62,6 +68,17 @@ def resolve(given: Mapping[str, Any]) -> Config:
         raise UserError(first_problem(error)) from None
     check_id(config.environment)
     return config
+
+
+def given_of(config: Config) -> dict[str, Any]:
+    """What somebody must have given to get these settings: names, and what is no layered default.
+
+    Args:
+        config: resolved settings of which it is not known how they came about.
+    """
+    names = {"environment": config.environment, "method": config.method}
+    default = Config.model_validate(names)
+    return names | {name: value for name, value in config if value != getattr(default, name)}
 
 
 def notices(given: Mapping[str, Any]) -> list[str]:

@@ -46,21 +46,23 @@ def check_new(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[contextlib.ExitStack]:
     """Keeps other processes from training in a folder; the system lets go when this one dies.
 
+    Yields:
+        a stack whose `pop_all` takes the hold over, to be let go later.
+
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or another trainer of this one.
     """
     handle = os.open(folder, os.O_RDONLY)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is training in {folder}") from None
-        yield
-    finally:
-        os.close(handle)
+        yield stack
 
 
 def seed_folders(run: Path, config: Config) -> list[Path]:

@@ -78,7 +78,7 @@ class Policy:
     def initial_memory(self) -> Memory:
         """The memory at the start of an episode."""
         agents = self.description["agents"]
-        return Memory(self.agent.initial_hidden(agents), jnp.full(agents, NO_ACTION))
+        return Memory(self.agent.initial_hidden(agents), jnp.full(agents, NO_ACTION, jnp.int32))
 
     def act(
         self,

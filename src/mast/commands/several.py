@@ -16,8 +16,10 @@ from mast.commands.interruption import Interruption
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary, show_summary
-from mast.config import Config, load_run_record, write_run_record
+from mast.config import Config, extend_run_record, load_run_record, write_run_record
+from mast.errors import UserError
 from mast.folders import held, seed_folders
+from mast.training.checkpoint import CheckpointStore
 
 PROGRAM = (sys.executable, "-m", "mast")
 POLL_SECONDS = 0.5
@@ -78,9 +80,19 @@ def resume_processes(config: Config, out: Path, steps: int | None, output: Outpu
         steps: a later end for all of them; None keeps their own.
     """
     if steps is not None:
+        _check_extension(out, config, steps)
         config = config.model_copy(update={"steps": steps})
-        write_run_record(out, config, load_run_record(out)["given"] | {"steps": steps})
+        extend_run_record(out, config, load_run_record(out)["given"] | {"steps": steps})
     return _run_all(config, out, steps, output)
+
+
+def _check_extension(out: Path, config: Config, steps: int) -> None:
+    """Refuses an end that a run has passed, before anything is written."""
+    for folder in seed_folders(out, config):
+        newest = CheckpointStore(folder).peek()
+        taken = 0 if newest is None else newest[1]["run"]["env_steps"]
+        if steps < taken:
+            raise UserError(f"steps = {steps}: {folder} has already taken {taken}")
 
 
 def _run_all(config: Config, out: Path, steps: int | None, output: Output) -> int:

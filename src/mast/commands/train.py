@@ -19,7 +19,7 @@ from mast.commands.output import Output
 from mast.commands.several import resume_processes, train_processes
 from mast.commands.summary import show_summary
 from mast.config import Config, limit_threads, load_config_file, load_run_config, notices, resolve
-from mast.folders import check_new, default_folder, held
+from mast.folders import check_new, default_folder
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped and saved."""
@@ -65,11 +65,10 @@ def run_train(values: Values) -> int:
                 return train_processes(config, given, out, output)
         from mast.training.trainer import Trainer
 
-        trainer = Trainer(config, out=out, given=given, vmapped=config.seeds > 1)
+        trainer = Trainer(config, out=out, given=given)
         for notice in trainer.notices:
             output.say(f"note: {notice}")
-        with held(out):
-            return _watch(trainer, out, output)
+        return _watch(trainer, out, output)
 
 
 def run_resume(values: Values) -> int:
@@ -82,14 +81,13 @@ def run_resume(values: Values) -> int:
     with output.only_ours():
         if config.seeds > 1 and config.placement == "process":
             return resume_processes(config, run, steps, output)
-        with held(run):
-            from mast.training.trainer import Trainer
+        from mast.training.trainer import Trainer
 
-            trainer = Trainer.resume(run, steps=steps)
-            for notice in trainer.notices:
-                output.say(f"note: {notice}")
-            if not trainer.finished:
-                return _watch(trainer, run, output)
+        trainer = Trainer.resume(run, steps=steps)
+        for notice in trainer.notices:
+            output.say(f"note: {notice}")
+        if not trainer.finished:
+            return _watch(trainer, run, output)
     output.say(f"{run} is finished; for more: mast resume {run} --steps N")
     output.result(trainer.summary())
     return 0

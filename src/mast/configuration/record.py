@@ -33,7 +33,7 @@ def run_record(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
         given: what the user gave of them, from which `--config` starts another run.
 
     Returns:
-        format, given, settings, versions, git_commit, cpu_count, command; ready for JSON.
+        format, given, settings, versions, git_commit, cpu_count, machine, command; ready for JSON.
     """
     return {
         "format": FORMAT,
@@ -42,6 +42,7 @@ def run_record(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
         "versions": _versions(),
         "git_commit": _git_commit(),
         "cpu_count": usable_cpus(),
+        "machine": _processor(),
         "command": shlex.join(sys.argv),
     }
 
@@ -62,6 +63,16 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _processor() -> str:
+    """What the system calls the processor, or its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _git_commit() -> str | None:
@@ -85,8 +96,34 @@ def _git_commit() -> str | None:
 
 def write_run_record(run: Path, config: Config, given: Mapping[str, Any]) -> None:
     """Writes `run`/config.json, whole or not at all; its folder must exist."""
-    text = json.dumps(run_record(config, given), indent=2, ensure_ascii=False) + "\n"
+    _write(run, run_record(config, given))
+
+
+def extend_run_record(run: Path, config: Config, given: Mapping[str, Any]) -> None:
+    """Writes new settings into `run`/config.json; where and how the run began stays."""
+    fresh = run_record(config, given)
+    settings = {name: fresh[name] for name in ("given", "settings")}
+    _write(run, load_run_record(run) | settings)
+
+
+def _write(run: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_atomically(run / FILE_NAME, text.encode())
+
+
+def differences_from(record: Mapping[str, Any]) -> list[str]:
+    """What is other here and now than where a run began, so that it cannot go on bit for bit."""
+    here = {"CPU threads": usable_cpus(), "processor": _processor(), **_versions()}
+    there = {
+        "CPU threads": record.get("cpu_count"),
+        "processor": record.get("machine"),
+        **record.get("versions", {}),
+    }
+    return [
+        f"{name} {there.get(name)} → {here.get(name)}"
+        for name in here
+        if there.get(name) != here.get(name)
+    ]
 
 
 def load_config_file(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from mast.config import Config
 from mast.envs.contract import check_contract, user_error
 from mast.envs.names import ENTRIES, EnvironmentEntry, check_id, is_own
 from mast.envs.protocol import Environment
@@ -124,3 +125,17 @@ def _check_options(factory: Callable[..., Any], id: str, options: dict[str, Any]
             raise UserError(
                 f"{id} does not take {option} (it takes: {', '.join(parameters) or 'nothing'})"
             )
+
+
+def environment_of(config: Config) -> Environment:
+    """The environment that a run's settings name.
+
+    Raises:
+        UserError: as `make`.
+    """
+    return make(
+        config.environment,
+        reward_scale=config.reward_scale,
+        state_last_action=config.state_last_action,
+        episode_limit=config.episode_limit,
+    )

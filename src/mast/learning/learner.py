@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mast.config import Config
 from mast.learning.algorithms import ALGORITHMS
@@ -50,7 +50,7 @@ class Learner:
     """Makes and updates the networks of one run; pure, so that it can be jitted and vmapped.
 
     Args:
-        config: resolved settings; only those that change shapes or program text are read here.
+        config: resolved settings; of them, what changes shapes or program text and the optimizer's numbers.
         sizes: shapes of the networks.
     """
 
@@ -89,40 +89,34 @@ class Learner:
             masks,
         )
 
-    def update(
-        self,
-        state: LearnerState,
-        batch: Batch,
-        method: Method,
-        env_steps: Float[Array, ""],
-        step: Bool[Array, ""] | bool = True,
-    ) -> tuple[LearnerState, UpdateMetrics, Any]:
-        """One gradient step.
+    def gradient(
+        self, state: LearnerState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+    ) -> tuple[UpdateMetrics, Any]:
+        """What a batch asks for, without a step.
 
         Args:
-            state: before the update.
+            state: the networks.
             batch: whole episodes.
             method: the method's numbers.
             env_steps: of the run so far.
-            step: False leaves the state as it is and only gives the gradient (`evolve_order="replace"`).
 
         Returns:
-            The state after the step, what to report, and the *dense* gradient (unmasked, unclipped) for
-            an evolution that may follow.
+            What to report, and the *dense* gradient: unmasked and unclipped, as growth needs it.
         """
-        optimizer = self.optimizer(state.optimizer.masks)
         (loss, loss_metrics), gradient = jax.value_and_grad(self.algorithm.loss, has_aux=True)(
             state.params, state.target, batch, method, env_steps
         )
-        norm = optax.tree.norm(apply_masks(gradient, state.optimizer.masks))
+        norm = optax.global_norm(apply_masks(gradient, state.optimizer.masks))
+        return UpdateMetrics(loss, loss_metrics, norm), gradient
+
+    def update(
+        self, state: LearnerState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+    ) -> tuple[LearnerState, UpdateMetrics, Any]:
+        """One gradient step; arguments as in `gradient`, whose results it gives after the new state."""
+        metrics, gradient = self.gradient(state, batch, method, env_steps)
+        optimizer = self.optimizer(state.optimizer.masks)
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(step, new, old),
-            (params, opt_state),
-            (state.params, state.optimizer),
-        )
-        metrics = UpdateMetrics(loss, loss_metrics, norm)
         return LearnerState(params, state.target, opt_state), metrics, gradient
 
     def evolve(

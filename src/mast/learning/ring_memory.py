@@ -150,3 +150,26 @@ def check_memory(expected: int, available: int | None) -> None:
             f"the replay ring is expected to need {expected / 1e9:.1f} GB, this machine has "
             f"{available / 1e9:.1f} GB: use fewer episodes or half precision"
         )
+
+
+def check_ring_memory(sizes: EpisodeSizes, episodes: int, dtype: str, rings: int) -> str:
+    """What the rings of a program will take, in a line to be said before training.
+
+    Expected are episodes of three quarters of the limit, about what SMAX's longer battles have.
+
+    Args:
+      sizes: the environment's sizes.
+      episodes: capacity of each ring.
+      dtype: of observations and state.
+      rings: how many.
+
+    Raises:
+      UserError: the expected memory is more than the machine has.
+    """
+    bound = rings * expected_bytes(sizes, episodes, dtype)
+    expected = rings * expected_bytes(sizes, episodes, dtype, 0.75 * sizes.episode_limit)
+    check_memory(expected, machine_memory())
+    return (
+        f"replay ring: about {expected / 1e9:.2f} GB when full (episodes of 3/4 of the limit), "
+        f"{bound / 1e9:.2f} GB at most"
+    )

@@ -7,23 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key
 
 from mast.config import Config
 from mast.envs.protocol import Environment
 from mast.learning.algorithms.value_decomposition import Sizes
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
-from mast.learning.method import method_from_config
+from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
+from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
 from mast.training.rollout import JaxPlayers, Recording, Totals, play, players_for
-
-INIT, COLLECT, EVALUATE, EVOLVE = range(4)
-"""What a run's random key is folded with, so that no two purposes share numbers."""
-
-
-def run_key(seed: int, purpose: int, number: int = 0) -> PRNGKeyArray:
-    """The random key of one purpose of a run at one count; a counter is the whole random state."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), purpose), number)
 
 
 class Engine:
@@ -35,11 +28,16 @@ class Engine:
         configs: one per run; they may differ in what is data (seed, method), not in shapes.
         environment: where the runs play.
         vmapped: whether there is a run axis; must be set for more than one configuration.
+
+    Raises:
+        ValueError: the configurations differ in what is no data.
     """
 
     def __init__(
         self, configs: Sequence[Config], environment: Environment, vmapped: bool = False
     ) -> None:
+        if len({_program_text(each) for each in configs}) > 1:
+            raise ValueError("runs of one program may differ in seed and method only")
         self._configs = configs
         self._vmapped = vmapped
         config, spec = configs[0], environment.spec
@@ -55,12 +53,12 @@ class Engine:
         self.compile_seconds = 0.0
         self._seen: set[Any] = set()
         self._learners = [Learner(each, sizes) for each in configs]
-        update, evolve = self._learners[0].update, self._learners[0].evolve
-        if vmapped:
-            update = jax.vmap(update, in_axes=(0, 0, 0, 0, None))
-            evolve = jax.vmap(evolve)
-        self._update = jax.jit(update, donate_argnums=0)
-        self._evolve = jax.jit(evolve, donate_argnums=0)
+        learner = self._learners[0]
+        over_runs = jax.vmap if vmapped else (lambda function: function)
+        self._update = jax.jit(over_runs(learner.update), donate_argnums=0)
+        self._gradient = jax.jit(over_runs(learner.gradient))
+        self._evolve = jax.jit(over_runs(learner.evolve), donate_argnums=0)
+        self._finite = jax.jit(over_runs(_all_finite))
         self._copy_target = jax.jit(copy_target)
         self._players = (
             JaxPlayers(environment, config.replay_dtype, over_runs=True)
@@ -119,10 +117,15 @@ class Engine:
         if self._vmapped:
             batch = Batch(*(np.stack(parts) for parts in zip(*batches, strict=True)))
         steps = self._column(env_steps)
-        takes_step = not (evolve_now and self._configs[0].evolve_order == "replace")
-        state, metrics, gradient = self._timed(("update", batch.reward.shape), self._update)(
-            state, batch, self._method, steps, jnp.asarray(takes_step)
-        )
+        shape = batch.reward.shape
+        if evolve_now and self._configs[0].evolve_order == "replace":
+            metrics, gradient = self._timed(("gradient", shape), self._gradient)(
+                state, batch, self._method, steps
+            )
+        else:
+            state, metrics, gradient = self._timed(("update", shape), self._update)(
+                state, batch, self._method, steps
+            )
         if evolve_now:
             keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
             state, _ = self._timed("evolve", self._evolve)(
@@ -132,7 +135,11 @@ class Engine:
 
     def copy_target(self, state: LearnerState) -> LearnerState:
         """The state with the target networks set to the online ones."""
-        return self._copy_target(state)
+        return self._timed("copy", self._copy_target)(state)
+
+    def finite(self, state: LearnerState) -> list[bool]:
+        """Whether every parameter of each run is finite."""
+        return np.atleast_1d(np.asarray(self._timed("finite", self._finite)(state.params))).tolist()
 
     def of_run(self, tree: Any, run: int) -> Any:
         """One run's part of a tree of arrays."""
@@ -184,3 +191,14 @@ class Engine:
             return result
 
         return first_call
+
+
+def _program_text(config: Config) -> tuple[Any, ...]:
+    """The settings that all runs of one program share."""
+    data = {*Method._fields, "seed", "method", "sparsity", "online_batch", "timeout"}
+    data |= {"burn_in_fraction", "growth"}
+    return tuple(value for name, value in config if name not in data)
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

@@ -10,6 +10,8 @@ import numpy as np
 
 from mast.envs.protocol import Environment
 from mast.networks.agent import RecurrentAgent
+from mast.runtime import prepare
+from mast.training.random_keys import PLAY, run_key
 from mast.training.rollout import Totals, play, players_for
 from mast.training.statistics import bootstrap_interval
 
@@ -63,7 +65,8 @@ def evaluate_policy(
         `win_rate`, `return`, `episode_length`, each {"mean", "low", "high"} (win_rate None where nothing
         can be won), and `episodes`.
     """
-    keys = jax.random.split(jax.random.key(seed), episodes)
+    prepare()
+    keys = jax.random.split(run_key(seed, PLAY), episodes)
     players = players_for(environment, jnp.float32)
     totals = play(players, agent, keys, jnp.float32(0.0), min(at_once, episodes))
 

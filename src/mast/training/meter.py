@@ -17,8 +17,10 @@ PHASES = ("collect", "sample", "learn", "evaluate", "checkpoint")
 class Meter:
     """Seconds per phase, counts and rates of this session, and the means since the last evaluation.
 
+    Rounds in which something was compiled count for nothing but `seconds`.
+
     Args:
-        engine: tells what of the time was compilation, which belongs to no phase.
+        engine: tells whether something was compiled.
         runs: how many runs the program holds.
         earlier_seconds: wall time of earlier sessions.
         rounds: what `rounds` gave when it was saved.
@@ -33,6 +35,7 @@ class Meter:
     ) -> None:
         self.phases = dict.fromkeys(PHASES, 0.0)
         self.env_steps = self.updates = 0
+        self.measured_seconds = 0.0
         self._engine = engine
         self._runs = runs
         self._earlier = earlier_seconds
@@ -52,19 +55,13 @@ class Meter:
         return self._earlier + time.perf_counter() - self._started
 
     @property
-    def _loop_seconds(self) -> float:
-        """Wall time of this session without compilation and evaluations."""
-        session = time.perf_counter() - self._started
-        return session - self._engine.compile_seconds - self.phases["evaluate"]
-
-    @property
     def env_steps_per_second(self) -> float | None:
-        """Environment steps of all runs together."""
-        return self.env_steps / self._loop_seconds if self.env_steps else None
+        """Environment steps of one run per second, evaluations aside."""
+        return self.env_steps / self._runs / self._loop_seconds if self.env_steps else None
 
     @property
     def updates_per_second(self) -> float | None:
-        """Updates of each run."""
+        """Updates of one run per second, evaluations aside."""
         return self.updates / self._loop_seconds if self.updates else None
 
     @property
@@ -72,13 +69,27 @@ class Meter:
         """Updates over the time inside the learner only."""
         return self.updates / self.phases["learn"] if self.updates else None
 
+    @property
+    def _loop_seconds(self) -> float:
+        return self.measured_seconds - self.phases["evaluate"]
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time inside as `name`, compilation aside."""
-        start, compiled = time.perf_counter(), self._engine.compile_seconds
+        """Count the time inside as `name`."""
+        start = time.perf_counter()
         yield
-        compiling = self._engine.compile_seconds - compiled
-        self.phases[name] += time.perf_counter() - start - compiling
+        self.phases[name] += time.perf_counter() - start
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Count the round inside, unless something was compiled in it: then its speed means nothing."""
+        before = (dict(self.phases), self.env_steps, self.updates)
+        compiled, start = self._engine.compile_seconds, time.perf_counter()
+        yield
+        if self._engine.compile_seconds > compiled:
+            self.phases, self.env_steps, self.updates = before
+        else:
+            self.measured_seconds += time.perf_counter() - start
 
     def round(self, totals: Totals, updates: Sequence[UpdateMetrics]) -> Mapping[str, np.ndarray]:
         """The means of one round, one number per run; kept until the next evaluation."""

@@ -1,5 +1,6 @@
-"""The numbers a finished (or interrupted) training is summed up in."""
+"""What training reports: a round to its watcher, a row per evaluation, the summary at the end."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy as np
 from mast.config import Config
 from mast.envs.protocol import EnvironmentSpec
 from mast.sparsity.accounting import Account, Dimensions, Widths, account
+from mast.training.evaluation import Evaluation, mean_evaluation
+from mast.training.metrics import Metrics
 from mast.training.run import Run
 
 if TYPE_CHECKING:
@@ -56,6 +59,63 @@ def summary(trainer: "Trainer") -> dict[str, Any]:
         "phases": dict(meter.phases),
         "out": None if trainer.out is None else str(trainer.out),
     }
+
+
+def evaluation_row(trainer: "Trainer", place: int, evaluation: Evaluation) -> dict[str, Any]:
+    """One row of metrics.csv: the means since the last evaluation."""
+    run, meter = trainer.runs[place], trainer.meter
+    means = meter.since_last_evaluation(place)
+    if not trainer.environment.spec.has_win:
+        del means["train_win_rate"]
+    return means | {
+        "env_steps": run.counters.env_steps,
+        "episodes": trainer.counters.episodes,
+        "updates": trainer.counters.updates,
+        "seconds": meter.seconds,
+        "epsilon": run.epsilon,
+        "win_rate": evaluation.win_rate,
+        "return": evaluation.return_,
+        "episode_length": evaluation.length,
+        "density": trainer.densities[place],
+        "env_steps_per_second": meter.env_steps_per_second,
+        "updates_per_second": meter.updates_per_second,
+    }
+
+
+def round_metrics(
+    trainer: "Trainer",
+    row: Mapping[str, np.ndarray],
+    evaluation: Evaluation | None,
+    compiling: bool,
+) -> Metrics:
+    """One round for its watcher; of several runs, the means."""
+    steps = int(np.mean([run.counters.env_steps for run in trainer.runs]))
+    total = trainer.config.steps
+    rate = trainer.meter.env_steps_per_second
+    means = {name: float(values.mean()) for name, values in row.items()}
+    last = [run.last_evaluation for run in trainer.runs]
+    return Metrics(
+        env_steps=steps,
+        total_env_steps=total,
+        episodes=trainer.counters.episodes,
+        updates=trainer.counters.updates,
+        epsilon=float(np.mean([run.epsilon for run in trainer.runs])),
+        loss=means.get("loss"),
+        q_tot=means.get("q_tot"),
+        target=means.get("target"),
+        gradient_norm=means.get("gradient_norm"),
+        train_return=means["train_return"],
+        train_win_rate=means["train_win_rate"] if trainer.environment.spec.has_win else None,
+        train_length=means["train_length"],
+        density=float(np.mean(trainer.densities)),
+        env_steps_per_second=rate,
+        updates_per_second=trainer.meter.updates_per_second,
+        eta_seconds=None if rate is None else max(0, total - steps) / rate,
+        seconds=trainer.meter.seconds,
+        evaluation=evaluation,
+        last_evaluation=mean_evaluation([each for each in last if each is not None]),
+        compiling=compiling,
+    )
 
 
 def _of_run(run: Run) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from mast.config import Config
 from mast.envs.protocol import EnvironmentSpec
-from mast.errors import SelfCheckError
+from mast.errors import SelfCheckError, UserError
 from mast.learning.replay import Batch, Episode, Ring
 from mast.policy import save_policy
-from mast.training.checkpoint import CheckpointStore, Restored
+from mast.training.checkpoint import FOLDER_NAME, CheckpointStore, Restored
 from mast.training.counters import RunCounters
 from mast.training.evaluation import Evaluation
 from mast.training.logging import MetricsWriter
@@ -116,10 +116,21 @@ class Run:
     def start_again(self) -> None:
         """Forget checkpoints, episodes and metrics: the run begins anew."""
         assert self.out is not None
-        shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
+        if (self.out / FOLDER_NAME).exists():
+            shutil.rmtree(self.out / FOLDER_NAME)
         self.store = CheckpointStore(self.out)
         self.ring.clear()
         self.forget_metrics_after(0)
+
+    def numerical_failure(self, what: str) -> SelfCheckError:
+        """The error for numbers that cannot be right: where, what is kept, what to look at."""
+        kept = "nothing is kept"
+        if self.store is not None and self.store.peek() is not None:
+            kept = f"the last good checkpoint is kept in {self.out}"
+        return SelfCheckError(
+            f"{what} (seed {self.config.seed}, env step {self.counters.env_steps}); {kept}: look at "
+            "q_tot and gradient_norm in metrics.csv, then lower learning_rate or gradient_clip"
+        )
 
     def save_policy(self, name: str, state: Any) -> None:
         """Write the acting network as `name` into the run's folder.
@@ -130,7 +141,7 @@ class Run:
         if self.out is None:
             return
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-            raise SelfCheckError("a parameter is not finite; the policy was not saved")
+            raise self.numerical_failure(f"a parameter is not finite, {name} was not saved")
         about = {
             "algorithm": self.config.algorithm,
             "method": self.config.method,
@@ -157,11 +168,17 @@ def restore_together(runs: Sequence[Run], templates: Sequence[Any]) -> list[Rest
         templates: each run's state, whose arrays are replaced.
 
     Returns:
-        One checkpoint per run, all of the same round; None if a run has none.
+        One checkpoint per run, all of the same round; None if there is none yet.
 
     Raises:
-        UserError: every checkpoint of a run is damaged.
+        UserError: every checkpoint of a run is damaged, or the runs have no round in common.
     """
+    manifests = [
+        len(list((run.out / FOLDER_NAME).glob("checkpoint-*.json"))) for run in runs if run.out
+    ]
+    # One program saves its runs one after the other, so a kill can come in the middle of the first save.
+    if max(manifests) == 0 or (min(manifests) == 0 and max(manifests) == 1):
+        return None
     at_most: int | None = None
     while True:
         found = []
@@ -169,9 +186,9 @@ def restore_together(runs: Sequence[Run], templates: Sequence[Any]) -> list[Rest
             assert run.store is not None
             restored = run.store.restore(template, run.ring, at_most=at_most)
             if restored is None:
-                return None
+                raise UserError(f"{run.out} has no checkpoint of a round that all its runs have")
             found.append(restored)
-        rounds = [each.step for each in found]
-        if min(rounds) == max(rounds):
+        steps = [each.step for each in found]
+        if min(steps) == max(steps):
             return found
-        at_most = min(rounds)
+        at_most = min(steps)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,28 +12,34 @@ import numpy as np
 
 from mast.config import (
     Config,
+    differences_from,
+    extend_run_record,
+    given_of,
     load_run_config,
     load_run_record,
     seed_configs,
-    usable_cpus,
+    thread_notices,
     write_run_record,
 )
-from mast.envs.protocol import Environment, EnvironmentSpec
-from mast.envs.registry import make
-from mast.errors import SelfCheckError, UserError
-from mast.folders import check_new
+from mast.envs.protocol import Environment
+from mast.envs.registry import environment_of
+from mast.errors import UserError
+from mast.folders import check_new, held
 from mast.learning.learner import LearnerState, UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
-from mast.learning.ring_memory import check_memory, expected_bytes, machine_memory
+from mast.learning.ring_memory import check_ring_memory
 from mast.runtime import prepare
+from mast.training.checkpoint import Restored
 from mast.training.counters import Counters, RunCounters
 from mast.training.engine import Engine
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
-from mast.training.report import summary
+from mast.training.report import evaluation_row, round_metrics, summary
 from mast.training.rollout import Totals, episodes
 from mast.training.run import Run, restore_together
+
+Callback = Callable[[Metrics], object]
 
 
 class Trainer:
@@ -47,10 +54,12 @@ class Trainer:
         environment: an environment object; made from `config.environment` where None.
         given: what the user set, kept in config.json beside the resolved settings.
         callback: called with each round's `Metrics`.
-        vmapped: several seeds as one program with a run axis, each in `out/seed-K`.
+
+    Several seeds (`config.seeds`) are one program with a run axis, each in `out/seed-K`.
 
     Raises:
-        UserError: `out` already holds a run or cannot be written, or the replay ring does not fit.
+        UserError: `out` already holds a run or cannot be written, the replay ring does not fit, or several
+            seeds cannot be one program.
     """
 
     state: LearnerState
@@ -63,18 +72,35 @@ class Trainer:
         *,
         environment: Environment | None = None,
         given: Mapping[str, Any] | None = None,
-        callback: Callable[[Metrics], object] | None = None,
-        vmapped: bool = False,
+        callback: Callback | None = None,
     ) -> None:
         folder = None if out is None else Path(out)
         if folder is not None:
             check_new(folder)
-        self._prepare(config, folder, environment, callback, vmapped)
-        if self.out is not None:
-            self._write_records({"environment": config.environment} if given is None else given)
+        self._build(config, folder, environment, callback)
+        if folder is None:
+            return
+        given = given_of(config) if given is None else given
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock.enter_context(held(folder))
+        write_run_record(folder, config, given)
+        for run in self.runs:
+            assert run.out is not None
+            if run.out != folder:
+                run.out.mkdir(exist_ok=True)
+                write_run_record(
+                    run.out, run.config, {**given, "seed": run.config.seed, "seeds": 1}
+                )
 
     @classmethod
-    def resume(cls, path: str | Path, steps: int | None = None) -> "Trainer":
+    def resume(
+        cls,
+        path: str | Path,
+        steps: int | None = None,
+        *,
+        environment: Environment | None = None,
+        callback: Callback | None = None,
+    ) -> "Trainer":
         """Go on from a run's last checkpoint, bit for bit on the same machine and CPU count.
 
         A run that was killed before its first checkpoint starts again from its config.json.
@@ -82,126 +108,113 @@ class Trainer:
         Args:
             path: the run's folder.
             steps: a new total of environment steps; T_0 and the drop fraction's cosine follow it.
+            environment, callback: as for a new run.
 
         Raises:
-            UserError: no run there, fewer steps than taken, or every checkpoint is damaged.
+            UserError: no run there, another process trains in it, fewer steps than taken, another
+                environment, or every checkpoint is damaged.
         """
         out = Path(path)
-        record = load_run_record(out)
-        config = load_run_config(out)
-        trainer = cls.__new__(cls)
-        cpus = usable_cpus()
-        extended = steps is not None and steps != config.steps
-        if extended:
+        record, config = load_run_record(out), load_run_config(out)
+        before = config.steps
+        if steps is not None:
             config = config.model_copy(update={"steps": steps})
-        trainer._prepare(config, out, None, None, config.seeds > 1)
-        trainer._restore()
-        if extended:
-            trainer._extend(record["given"], record["settings"]["steps"])
-        if record["cpu_count"] != cpus:
+        trainer = cls.__new__(cls)
+        with held(out) as lock:
+            trainer._build(config, out, environment, callback)
+            restored = trainer._restore()
+            if config.steps != before:
+                trainer._extend(record["given"], before)
+            trainer._take_up(restored)
+            trainer._lock.push(lock.pop_all())
+        changed = differences_from(record)
+        if changed:
             trainer.notices.append(
-                f"the run began on {record['cpu_count']} CPUs and goes on with {cpus}: "
-                "its numbers will not be bit-identical to an uninterrupted run's"
+                f"{'; '.join(changed)}: the run will not be bit-identical to an uninterrupted one"
             )
         return trainer
 
-    def _write_records(self, given: Mapping[str, Any]) -> None:
-        """config.json of the folder and, where they are others, of each run's."""
-        assert self.out is not None
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_run_record(self.out, self.config, given)
-        for run in self.runs:
-            assert run.out is not None
-            if run.out != self.out:
-                run.out.mkdir(exist_ok=True)
-                write_run_record(run.out, run.config, {**given, "seed": run.config.seed})
+    def _build(
+        self,
+        config: Config,
+        out: Path | None,
+        environment: Environment | None,
+        callback: Callback | None,
+    ) -> None:
+        prepare()
+        self.config = config
+        self.out = out
+        self.callback = callback
+        self.notices = thread_notices(config)
+        self.environment = environment_of(config) if environment is None else environment
+        spec = self.environment.spec
+        several = config.seeds > 1
+        if several and config.placement == "process":
+            raise UserError("placement = process: only the command line starts processes; use vmap")
+        if several and not spec.is_jax:
+            raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
+        configs = seed_configs(config) if several else [config]
+        self.notices.append(
+            check_ring_memory(spec, config.buffer_episodes, config.replay_dtype, len(configs))
+        )
+        folders = [out / f"seed-{c.seed}" if out and several else out for c in configs]
+        self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
+        self.counters = Counters()
+        self.engine = Engine(configs, self.environment, several)
+        self.state = self.engine.init()
+        self.densities = self.engine.densities(self.state)
+        self._buckets = length_buckets(spec.episode_limit)
+        self.meter = Meter(self.engine, len(configs))
+        self._saved_at, self._save_cost = time.perf_counter(), 0.0
+        self._lock = ExitStack()
 
-    def _restore(self) -> None:
-        """Set every run back to its last good checkpoint."""
+    def _restore(self) -> list[Restored] | None:
+        """Every run's last good checkpoint, its counters set back; nothing is written."""
         templates = [self.engine.of_run(self.state, place) for place in range(len(self.runs))]
         restored = restore_together(self.runs, templates)
-        if restored is None:
-            self.notices.append("no checkpoint yet: the run starts again from its config.json")
-            for run in self.runs:
-                run.start_again()
-            return
-        for run, found in zip(self.runs, restored, strict=True):
+        for run, found in zip(self.runs, restored or [], strict=False):
+            identity = self.environment.spec.identity
+            if found.counters["environment"] != identity:
+                was = found.counters["environment"]
+                raise UserError(f"{self.out} was trained on {was}; this environment is {identity}")
             self.notices += found.skipped
-            self.counters = Counters(**found.counters["shared"])
             run.counters = RunCounters(**found.counters["run"])
-            run.forget_metrics_after(run.counters.env_steps)
-        self.state = self.engine.stacked([found.state for found in restored])
-        self.meter = Meter(
-            self.engine,
-            len(self.runs),
-            self.counters.seconds,
-            self.counters.rounds_since_evaluation,
-        )
+            run.counters.done = run.counters.done and run.finished
+            self.counters = Counters(**found.counters["shared"])
+        return restored
 
     def _extend(self, given: Mapping[str, Any], before: int) -> None:
+        """Make a new total of steps the run's own."""
+        assert self.out is not None
         steps = self.config.steps
         taken = max(run.counters.env_steps for run in self.runs)
         if steps < taken:
             raise UserError(f"steps = {steps}: the run has already taken {taken}")
-        self._write_records({**given, "steps": steps})
+        extend_run_record(self.out, self.config, {**given, "steps": steps})
         for run in self.runs:
-            run.counters.done = run.finished
+            if run.out is not None and run.out != self.out:
+                given_there = load_run_record(run.out)["given"]
+                extend_run_record(run.out, run.config, {**given_there, "steps": steps})
         self.notices.append(
             f"steps {before} → {steps}: the λ-return now begins at "
             f"{self.config.burn_in_fraction * steps:.0f} env steps and the drop fraction falls to 0 at "
             f"{steps}; both differ from a run that was given {steps} steps at first"
         )
 
-    def _prepare(
-        self,
-        config: Config,
-        out: Path | None,
-        environment: Environment | None,
-        callback: Callable[[Metrics], object] | None,
-        vmapped: bool,
-    ) -> None:
-        prepare()
-        self.config = config
-        self.out = out
-        self.callback = callback
-        self.notices: list[str] = []
-        self.environment = environment or make(
-            config.environment,
-            reward_scale=config.reward_scale,
-            state_last_action=config.state_last_action,
-            episode_limit=config.episode_limit,
+    def _take_up(self, restored: list[Restored] | None) -> None:
+        """Bring state and files to the checkpoint."""
+        if restored is None:
+            self.notices.append("no checkpoint yet: the run starts again from its config.json")
+            for run in self.runs:
+                run.start_again()
+            return
+        self.state = self.engine.stacked([found.state for found in restored])
+        shared = self.counters
+        self.meter = Meter(
+            self.engine, len(self.runs), shared.seconds, shared.rounds_since_evaluation
         )
-        spec = self.environment.spec
-        if vmapped and not spec.is_jax:
-            raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
-        configs = seed_configs(config) if vmapped else [config]
-        self._check_memory(spec, len(configs))
-        folders = [
-            out / f"seed-{each.seed}" if out is not None and vmapped else out for each in configs
-        ]
-        self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
-        self.counters = Counters()
-        self.engine = Engine(configs, self.environment, vmapped)
-        self.state = self.engine.init()
-        self._density = self.engine.densities(self.state)
-        self._buckets = length_buckets(spec.episode_limit)
-        self.meter = Meter(self.engine, len(configs))
-        self._saved_at = time.perf_counter()
-
-    def _check_memory(self, spec: EnvironmentSpec, runs: int) -> None:
-        """Say what the rings will take, and refuse what the machine does not have."""
-        episodes, dtype, limit = (
-            self.config.buffer_episodes,
-            self.config.replay_dtype,
-            spec.episode_limit,
-        )
-        bound = runs * expected_bytes(spec, episodes, dtype)
-        expected = runs * expected_bytes(spec, episodes, dtype, mean_length=limit / 2)
-        self.notices.append(
-            f"replay ring: about {expected / 1e9:.2f} GB when full (episodes of half the limit), "
-            f"{bound / 1e9:.2f} GB at most"
-        )
-        check_memory(expected, machine_memory())
+        for run in self.runs:
+            run.forget_metrics_after(run.counters.env_steps)
 
     @property
     def finished(self) -> bool:
@@ -223,8 +236,13 @@ class Trainer:
                 self.callback(metrics)
             yield metrics
         self.save()
+        self.close()
+
+    def close(self) -> None:
+        """Close the files and let go of the folder; a finished training has done it."""
         for run in self.runs:
             run.close()
+        self._lock.close()
 
     def summary(self) -> dict[str, Any]:
         """The numbers that `mast train --json` prints; None where undefined."""
@@ -233,18 +251,18 @@ class Trainer:
     def _round(self) -> Metrics:
         """Collect, learn, and evaluate and save where it is time."""
         compiled = self.engine.compile_seconds
-        totals = self._collect()
-        updates = self._learn(self.config.parallel_envs)
-        row = self.meter.round(totals, updates)
-        evaluation = None
-        due = self.counters.evaluated_at // self.config.eval_interval + 1
-        steps = min(run.counters.env_steps for run in self.runs)
-        ended = any(run.finished and not run.counters.done for run in self.runs)
-        if steps >= due * self.config.eval_interval or ended:
-            evaluation = self._evaluate(steps)
-        if time.perf_counter() - self._saved_at >= self.config.checkpoint_interval:
-            self.save()
-        return self._metrics(row, evaluation, self.engine.compile_seconds > compiled)
+        with self.meter.measured():
+            totals = self._collect()
+            updates = self._learn(self.config.parallel_envs)
+            row = self.meter.round(totals, updates)
+            evaluation = self._maybe_evaluate()
+            elapsed = time.perf_counter() - self._saved_at
+            interval = self.config.checkpoint_interval
+            # At most 2 % of the time goes into checkpoints, whatever the interval (0 asks for all).
+            if elapsed >= interval and (interval == 0 or elapsed >= 50 * self._save_cost):
+                self.save()
+        compiling = self.engine.compile_seconds > compiled
+        return round_metrics(self, row, evaluation, compiling)
 
     def _collect(self) -> Totals:
         """One round of episodes in every run, into the rings; what they came to."""
@@ -302,19 +320,35 @@ class Trainer:
         return done
 
     def _check_finite(self, updates: Sequence[UpdateMetrics]) -> None:
+        """Stop at numbers that cannot be right, before they reach a checkpoint."""
         first = self.counters.updates - len(updates) + 1
-        for number, update in enumerate(updates, start=first):
-            for name, value in (("loss", update.loss), ("gradient norm", update.gradient_norm)):
-                if not np.isfinite(value).all():
-                    steps = self.runs[0].counters.env_steps
-                    raise SelfCheckError(
-                        f"{name} is {value} at update {number} (env step {steps}); the last good "
-                        f"checkpoint is kept in {self.out}: look at q_tot and gradient_norm in "
-                        "metrics.csv, then lower learning_rate or gradient_clip"
-                    )
+        finite = self.engine.finite(self.state)
+        for place, run in enumerate(self.runs):
+            if run.counters.done:
+                continue
+            for number, update in enumerate(updates, start=first):
+                for name, value in (("loss", update.loss), ("gradient norm", update.gradient_norm)):
+                    value = np.reshape(value, -1)[place]
+                    if not np.isfinite(value):
+                        raise run.numerical_failure(f"{name} is {value} at update {number}")
+            if not finite[place]:
+                raise run.numerical_failure(
+                    f"a parameter is not finite after update {self.counters.updates}"
+                )
 
-    def _evaluate(self, steps: int) -> Evaluation | None:
-        """Greedy episodes in every run; rows, best policies. Of several runs, the means."""
+    def _maybe_evaluate(self) -> Evaluation | None:
+        """Evaluate all runs where it is time, and those that have just taken their last step."""
+        steps = min(run.counters.env_steps for run in self.runs)
+        due = self.counters.evaluated_at // self.config.eval_interval + 1
+        running = [place for place, run in enumerate(self.runs) if not run.counters.done]
+        ended = [place for place in running if self.runs[place].finished]
+        if steps >= due * self.config.eval_interval:
+            self.counters.evaluated_at = steps
+            return self._evaluate(running)
+        return self._evaluate(ended) if ended else None
+
+    def _evaluate(self, places: Sequence[int]) -> Evaluation | None:
+        """Greedy episodes; rows and best policies of the runs at these places; their means."""
         with self.meter.phase("evaluate"):
             totals = self.engine.evaluate(
                 self.state,
@@ -323,19 +357,16 @@ class Trainer:
                 self.config.parallel_envs,
             )
             self.counters.evaluations += 1
-            self.counters.evaluated_at = steps
             done = []
-            for place, run in enumerate(self.runs):
-                if run.counters.done:
-                    continue
+            for place in places:
+                run, state = self.runs[place], self.engine.of_run(self.state, place)
                 evaluation = summarise(
                     self.engine.of_run(totals, place), self.environment.spec.has_win
                 )
                 done.append(evaluation)
-                state = self.engine.of_run(self.state, place)
                 if run.note_evaluation(evaluation):
                     run.save_policy("policy-best.safetensors", state)
-                run.write_row(self._evaluation_row(place, evaluation))
+                run.write_row(evaluation_row(self, place, evaluation))
                 if run.finished:
                     run.save_policy("policy.safetensors", state)
                     run.counters.done = True
@@ -346,6 +377,7 @@ class Trainer:
         """Write a checkpoint of every run, and its policy."""
         if self.out is None:
             return
+        start = time.perf_counter()
         with self.meter.phase("checkpoint"):
             shared = asdict(self.counters) | {
                 "seconds": self.meter.seconds,
@@ -359,59 +391,12 @@ class Trainer:
                 run.store.save(
                     self.counters.rounds,
                     state,
-                    {"shared": shared, "run": asdict(run.counters)},
+                    {
+                        "environment": self.environment.spec.identity,
+                        "shared": shared,
+                        "run": asdict(run.counters),
+                    },
                     run.ring,
                 )
         self._saved_at = time.perf_counter()
-
-    def _evaluation_row(self, place: int, evaluation: Evaluation) -> dict[str, Any]:
-        """One row of metrics.csv: the means since the last evaluation."""
-        run, meter = self.runs[place], self.meter
-        means = meter.since_last_evaluation(place)
-        if not self.environment.spec.has_win:
-            del means["train_win_rate"]
-        return means | {
-            "env_steps": run.counters.env_steps,
-            "episodes": self.counters.episodes,
-            "updates": self.counters.updates,
-            "seconds": meter.seconds,
-            "epsilon": run.epsilon,
-            "win_rate": evaluation.win_rate,
-            "return": evaluation.return_,
-            "episode_length": evaluation.length,
-            "density": self._density[place],
-            "env_steps_per_second": meter.env_steps_per_second,
-            "updates_per_second": meter.updates_per_second,
-        }
-
-    def _metrics(
-        self, row: Mapping[str, np.ndarray], evaluation: Evaluation | None, compiling: bool
-    ) -> Metrics:
-        steps = int(np.mean([run.counters.env_steps for run in self.runs]))
-        total = self.config.steps
-        rate = self.meter.env_steps_per_second
-        rate = None if rate is None else rate / len(self.runs)
-        means = {name: float(values.mean()) for name, values in row.items()}
-        last = [run.last_evaluation for run in self.runs]
-        return Metrics(
-            env_steps=steps,
-            total_env_steps=total,
-            episodes=self.counters.episodes,
-            updates=self.counters.updates,
-            epsilon=float(np.mean([run.epsilon for run in self.runs])),
-            loss=means.get("loss"),
-            q_tot=means.get("q_tot"),
-            target=means.get("target"),
-            gradient_norm=means.get("gradient_norm"),
-            train_return=means["train_return"],
-            train_win_rate=means["train_win_rate"] if self.environment.spec.has_win else None,
-            train_length=means["train_length"],
-            density=float(np.mean(self._density)),
-            env_steps_per_second=rate,
-            updates_per_second=self.meter.updates_per_second,
-            eta_seconds=None if rate is None else max(0, total - steps) / rate,
-            seconds=self.meter.seconds,
-            evaluation=evaluation,
-            last_evaluation=mean_evaluation([each for each in last if each is not None]),
-            compiling=compiling,
-        )
+        self._save_cost = self._saved_at - start
