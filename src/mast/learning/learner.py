@@ -106,7 +106,7 @@ class Learner:
         (loss, loss_metrics), gradient = jax.value_and_grad(self.algorithm.loss, has_aux=True)(
             state.params, state.target, batch, method, env_steps
         )
-        norm = optax.global_norm(apply_masks(gradient, state.optimizer.masks))
+        norm = optax.tree.norm(apply_masks(gradient, state.optimizer.masks))
         return UpdateMetrics(loss, loss_metrics, norm), gradient
 
     def update(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,14 @@ from mast.training.engine import Engine
 from mast.training.rollout import Totals
 
 PHASES = ("collect", "sample", "learn", "evaluate", "checkpoint")
+
+
+class Measured(NamedTuple):
+    """What the rates are made of: rounds in which nothing was compiled, evaluations aside."""
+
+    env_steps: int
+    updates: int
+    seconds: float
 
 
 class Meter:
@@ -35,7 +43,7 @@ class Meter:
     ) -> None:
         self.phases = dict.fromkeys(PHASES, 0.0)
         self.env_steps = self.updates = 0
-        self.measured_seconds = 0.0
+        self._measured = Measured(0, 0, 0.0)
         self._engine = engine
         self._runs = runs
         self._earlier = earlier_seconds
@@ -57,21 +65,21 @@ class Meter:
     @property
     def env_steps_per_second(self) -> float | None:
         """Environment steps of one run per second, evaluations aside."""
-        return self.env_steps / self._runs / self._loop_seconds if self.env_steps else None
+        return self._per_second(self._measured.env_steps / self._runs)
 
     @property
     def updates_per_second(self) -> float | None:
         """Updates of one run per second, evaluations aside."""
-        return self.updates / self._loop_seconds if self.updates else None
+        return self._per_second(self._measured.updates)
 
     @property
     def learner_updates_per_second(self) -> float | None:
         """Updates over the time inside the learner only."""
-        return self.updates / self.phases["learn"] if self.updates else None
+        inside = self.phases["learn"]
+        return self._measured.updates / inside if self._measured.updates and inside else None
 
-    @property
-    def _loop_seconds(self) -> float:
-        return self.measured_seconds - self.phases["evaluate"]
+    def _per_second(self, count: int | float) -> float | None:
+        return count / self._measured.seconds if count and self._measured.seconds else None
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -83,13 +91,19 @@ class Meter:
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Count the round inside, unless something was compiled in it: then its speed means nothing."""
-        before = (dict(self.phases), self.env_steps, self.updates)
+        phases, counts = dict(self.phases), (self.env_steps, self.updates)
         compiled, start = self._engine.compile_seconds, time.perf_counter()
         yield
         if self._engine.compile_seconds > compiled:
-            self.phases, self.env_steps, self.updates = before
-        else:
-            self.measured_seconds += time.perf_counter() - start
+            self.phases = phases
+            return
+        evaluating = self.phases["evaluate"] - phases["evaluate"]
+        before = self._measured
+        self._measured = Measured(
+            before.env_steps + self.env_steps - counts[0],
+            before.updates + self.updates - counts[1],
+            before.seconds + time.perf_counter() - start - evaluating,
+        )
 
     def round(self, totals: Totals, updates: Sequence[UpdateMetrics]) -> Mapping[str, np.ndarray]:
         """The means of one round, one number per run; kept until the next evaluation."""
