@@ -7,11 +7,11 @@ A run is named by its folder. Gathering it again replaces its row, so the file c
 
 import csv
 import json
-import platform
 import shutil
 import sys
 from pathlib import Path
 
+from mast.configuration.record import processor
 from mast.training.logging import read_metrics
 from mast.training.statistics import score
 
@@ -36,16 +36,6 @@ COLUMNS = (
 )
 
 
-def processor() -> str:
-    """What /proc/cpuinfo calls the processor, or the architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def row_of(run: Path) -> dict[str, object]:
     """The row of one run; its score is the mean win rate of its last 20 evaluations."""
     record = json.loads((run / "config.json").read_text())
@@ -64,7 +54,7 @@ def row_of(run: Path) -> dict[str, object]:
         "jax": record["versions"]["jax"],
         "jaxmarl": record["versions"]["jaxmarl"],
         "cpu_count": record["cpu_count"],
-        "machine": processor(),
+        "machine": record.get("machine", processor()),
         "command": record["command"],
     }
 

@@ -59,6 +59,8 @@ def draw(environment: str, runs: list[dict[str, str]]) -> Path:
         for line in lines:
             axes.plot(steps, line, color=COLOURS[method], linewidth=0.6, alpha=0.5)
         label = method if method == "dense" else f"{method}, {sparsity:.0%} sparse"
+        if int(seeds[0]["env_steps"]) < int(seeds[0]["steps"]):
+            label += f", stopped at {steps[-1]:.1f}M"
         scores = ", ".join(f"{float(run['score']):.2f}" for run in seeds)
         axes.plot(
             steps,

@@ -1,6 +1,6 @@
 """The table of docs/experiments.md: mean greedy win rate per window of env steps for each investigation run.
 
-    python results/windows.py results/investigation-2s3z/*.csv
+python results/windows.py results/investigation-2s3z/*.csv
 """
 
 import csv

@@ -42,7 +42,7 @@ def run_record(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
         "versions": _versions(),
         "git_commit": _git_commit(),
         "cpu_count": usable_cpus(),
-        "machine": _processor(),
+        "machine": processor(),
         "command": shlex.join(sys.argv),
     }
 
@@ -65,7 +65,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _processor() -> str:
+def processor() -> str:
     """What the system calls the processor, or its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -113,7 +113,7 @@ def _write(run: Path, record: Mapping[str, Any]) -> None:
 
 def differences_from(record: Mapping[str, Any]) -> list[str]:
     """What is other here and now than where a run began, so that it cannot go on bit for bit."""
-    here = {"CPU threads": usable_cpus(), "processor": _processor(), **_versions()}
+    here = {"CPU threads": usable_cpus(), "processor": processor(), **_versions()}
     there = {
         "CPU threads": record.get("cpu_count"),
         "processor": record.get("machine"),
