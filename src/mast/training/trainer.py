@@ -126,7 +126,8 @@ class Trainer:
             if config.steps != before:
                 trainer._extend(record["given"], before)
             trainer._take_up(restored)
-            trainer._lock.push(lock.pop_all())
+            if not trainer.finished:
+                trainer._lock.push(lock.pop_all())
         changed = differences_from(record)
         if changed:
             trainer.notices.append(
