@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/first
+STEPS ?= 400000
 
 .PHONY: install train test lint format figures
 
@@ -16,7 +17,7 @@ install: .venv/installed
 # The main job: a 95 %-sparse MAST-QMIX team on SMAX 3m, then its evaluation over 128 battles. Stopped, it goes on.
 train: install
 	if [ -e $(RUN)/config.json ]; then $(BIN)/mast resume $(RUN); \
-	else $(BIN)/mast train smax/3m --method mast --sparsity 0.95 --steps 400000 --out $(RUN); fi
+	else $(BIN)/mast train smax/3m --method mast --sparsity 0.95 --steps $(STEPS) --out $(RUN); fi
 	$(BIN)/mast evaluate $(RUN)
 
 test: install
