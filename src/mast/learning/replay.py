@@ -300,8 +300,10 @@ class Ring:
                 rows[name] = values.astype(self._fields[name].dtype, copy=False)
             # Players cast on the device already, so what was too large arrives as infinity.
             if name != "action" and not np.isfinite(rows[name]).all():
+                half = rows[name].dtype == np.float16
                 raise UserError(
-                    f"{name} holds numbers that are not finite in {rows[name].dtype} (float16 ends "
-                    "at 65504): scale it, or set replay_dtype to float32"
+                    f"{name} holds {np.abs(values).max():g}, beyond "
+                    f"{'half precision (65504)' if half else 'single precision'}: scale it"
+                    f"{', or set replay_dtype to float32' if half else ''}"
                 )
         return rows
