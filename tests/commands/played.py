@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mast.config import Config, load_run_config, write_run_record
+from mast.folders import held
 from mast.training.evaluation import Evaluation
 from mast.training.metrics import Metrics
 
@@ -75,7 +76,8 @@ class FakeTrainer:
 
     @classmethod
     def resume(cls, path: Path, steps: int | None = None) -> "FakeTrainer":
-        trainer = cls(load_run_config(path), None, {})
+        with held(path):
+            trainer = cls(load_run_config(path), None, {})
         trainer.out = path
         trainer.steps = steps  # type: ignore[attr-defined]
         trainer.notices = ["a damaged checkpoint was skipped"]

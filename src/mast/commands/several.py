@@ -43,7 +43,9 @@ class Child:
         if self.process is None:
             return "waiting"
         code = self.process.poll()
-        names = {None: "running", 0: "finished", 130: "interrupted"}
+        # A child that Ctrl-C reaches before it can save dies of the signal.
+        stopped = dict.fromkeys((130, -signal.SIGINT), "interrupted")
+        names = {None: "running", 0: "finished", **stopped}
         return names.get(code, "failed")
 
     def summary(self) -> dict[str, Any] | None:
