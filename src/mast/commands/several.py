@@ -44,8 +44,9 @@ class Child:
             return "waiting"
         code = self.process.poll()
         # A child that Ctrl-C reaches before it can save dies of the signal.
-        stopped = dict.fromkeys((130, -signal.SIGINT), "interrupted")
-        names = {None: "running", 0: "finished", **stopped}
+        if code in (130, -signal.SIGINT):
+            return "interrupted"
+        names = {None: "running", 0: "finished"}
         return names.get(code, "failed")
 
     def summary(self) -> dict[str, Any] | None:
