@@ -56,8 +56,10 @@ def draw(environment: str, runs: list[dict[str, str]]) -> Path:
         shortest = min(len(steps) for steps, _ in curves)
         lines = np.array([smooth(wins[:shortest]) for _, wins in curves])
         steps = np.mean([steps[:shortest] for steps, _ in curves], axis=0) / 1e6
-        for line in lines:
-            axes.plot(steps, line, color=COLOURS[method], linewidth=0.6, alpha=0.5)
+        for own_steps, wins in curves:
+            axes.plot(
+                own_steps / 1e6, smooth(wins), color=COLOURS[method], linewidth=0.7, alpha=0.6
+            )
         label = method if method == "dense" else f"{method}, {sparsity:.0%} sparse"
         if int(seeds[0]["env_steps"]) < int(seeds[0]["steps"]):
             label += f", stopped at {steps[-1]:.1f}M"
