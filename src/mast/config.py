@@ -11,7 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from mast.configuration.explain import allowed, default_text, first_problem, one_line
-from mast.configuration.presets import ENVIRONMENT_DEFAULTS, METHODS, MethodPreset
+from mast.configuration.presets import (
+    ALGORITHM_DEFAULTS,
+    ENVIRONMENT_DEFAULTS,
+    MAST_DEFAULTS,
+    METHODS,
+    PRESETS,
+    MethodPreset,
+)
 from mast.configuration.record import (
     differences_from,
     extend_run_record,
@@ -27,8 +34,11 @@ from mast.envs.names import check_id
 from mast.errors import UserError
 
 __all__ = [
+    "ALGORITHM_DEFAULTS",
     "ENVIRONMENT_DEFAULTS",
+    "MAST_DEFAULTS",
     "METHODS",
+    "PRESETS",
     "Config",
     "MethodPreset",
     "allowed",
@@ -76,7 +86,8 @@ def given_of(config: Config) -> dict[str, Any]:
     Args:
         config: resolved settings of which it is not known how they came about.
     """
-    names = {"environment": config.environment, "method": config.method}
+    layers = ("environment", "algorithm", "method", "preset", "from_run")
+    names = {name: getattr(config, name) for name in layers}
     default = Config.model_validate(names)
     return names | {name: value for name, value in config if value != getattr(default, name)}
 

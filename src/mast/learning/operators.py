@@ -27,6 +27,8 @@ class Operator(enum.IntEnum):
     SOFTMAX = 1
     MELLOWMAX = 2
     SOFT_MELLOWMAX = 3
+    RES_SOFTMAX = 4
+    """Over joint actions, so not of this file: `algorithms.res`."""
 
 
 def max_value(
@@ -172,8 +174,7 @@ def backup_value(
     }
     # The branches must agree in dtype, also where the parameters are wider than the utilities.
     branches = [
-        lambda value=value_by_operator[operator]: value().astype(target_q.dtype)
-        for operator in Operator
+        lambda value=value: value().astype(target_q.dtype) for value in value_by_operator.values()
     ]
     return jax.lax.switch(operator_id, branches)
 

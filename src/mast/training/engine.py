@@ -195,8 +195,9 @@ class Engine:
 
 def _program_text(config: Config) -> tuple[Any, ...]:
     """The settings that all runs of one program share."""
-    data = {*Method._fields, "seed", "method", "sparsity", "online_batch", "timeout"}
-    data |= {"burn_in_fraction", "growth"}
+    data = {*Method._fields, "seed", "method", "sparsity", "timeout", "targets", "preset"}
+    data |= {"burn_in_fraction", "delay_fraction", "weights_from", "initial_mask", "from_run"}
+    data |= {"initial_weights", "online_share", "online_episodes"}
     return tuple(value for name, value in config if name not in data)
 
 

@@ -12,7 +12,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mast.learning.method import Method
 from mast.learning.operators import backup_value
 from mast.learning.replay import Batch
-from mast.learning.returns import hybrid_lambda, td_lambda_returns, treat_cuts_as_terminal
+from mast.learning.returns import (
+    hybrid_lambda,
+    n_step_returns,
+    td_lambda_returns,
+    treat_cuts_as_terminal,
+)
 from mast.networks.agent import NO_ACTION, RecurrentAgent, recurrent_agent
 from mast.networks.mixers import Mixer
 
@@ -28,6 +33,9 @@ class Sizes:
     hidden_size: int
     mixer_embed: int
     hypernet_hidden: int
+    unrestricted_hidden: int = 256
+    independent: bool = False
+    """Whether each agent has a network of its own."""
 
 
 class LossMetrics(NamedTuple):
@@ -128,21 +136,25 @@ def team_targets(
     method: Method,
     env_steps: Float[Array, ""],
 ) -> Float[Array, "time batch heads"]:
-    """y: the one-step target while env_steps < T_0, the λ-return after (MAST, eq. 5), per head.
+    """y: the one-step target while env_steps < T_0, after it the λ- or n-step return, per head.
 
     Args:
         batch: rewards, ends and mask.
         value: V of each state in the episode, the one after the last step too.
-        method: γ, λ, T_0, and what a time-limit cut means.
+        method: γ, T_0, λ, n, and what a time-limit cut means.
         env_steps: of the run so far.
+
+    Source: MAST, eq. 5 (λ-return); RLx2 (n-step).
     """
     ended = treat_cuts_as_terminal(batch.terminated, batch.mask)
     terminated = jnp.where(method.cuts_are_terminal, ended, batch.terminated)
     lambda_ = hybrid_lambda(env_steps, method.burn_in_env_steps, method.td_lambda)
+    is_n_step = (method.n_step > 0) & (env_steps >= method.burn_in_env_steps)
 
     def one_head(value: Array) -> Array:
-        return td_lambda_returns(
-            batch.reward, terminated, batch.mask, value, method.discount, lambda_
-        )
+        steps = (batch.reward, terminated, batch.mask, value, method.discount)
+        by_lambda = td_lambda_returns(*steps, lambda_)
+        # A method without n-step returns makes no pass over the data for them.
+        return jnp.where(is_n_step, n_step_returns(*steps, method.n_step), by_lambda)
 
     return jax.vmap(one_head, in_axes=-1, out_axes=-1)(value)
