@@ -60,11 +60,12 @@ __all__ = [
 ]
 
 
-def resolve(given: Mapping[str, Any]) -> Config:
+def resolve(given: Mapping[str, Any], *, playable: bool = True) -> Config:
     """Fills in and checks the settings of a run.
 
     Args:
         given: setting → value as the user gave it; text is converted.
+        playable: whether the environment must be one that can be played (SMAC's sizes are only known).
 
     Returns:
         the complete settings (field default < environment < method < given).
@@ -76,7 +77,8 @@ def resolve(given: Mapping[str, Any]) -> Config:
         config = Config.model_validate(dict(given))
     except ValidationError as error:
         raise UserError(first_problem(error)) from None
-    check_id(config.environment)
+    if playable:
+        check_id(config.environment)
     return config
 
 

@@ -401,7 +401,10 @@ class Config(BaseModel):
 
         def only_with(name: str, needed: str, value: Any) -> None:
             if getattr(self, needed) != value:
-                raise ValueError(f"{name} = {getattr(self, name)}: needs {needed} = {value}")
+                shown = getattr(self, name)
+                if isinstance(shown, tuple):
+                    shown = ",".join(str(part) for part in shown)
+                raise ValueError(f"{name} = {shown}: needs {needed} = {value}")
 
         at_most("batch_size", "buffer_episodes")
         at_most("online_episodes", "buffer_episodes")

@@ -12,16 +12,17 @@ from mast.errors import UserError
 
 @dataclass(frozen=True)
 class LayerShape:
-    """One weight matrix: `outputs` × `inputs`, biases not counted."""
+    """A weight matrix, `outputs` × `inputs`, biases not counted; or `copies` of it, one per agent."""
 
     name: str
     inputs: int
     outputs: int
+    copies: int = 1
 
     @property
     def weights(self) -> int:
         """Number of entries of the matrix."""
-        return self.inputs * self.outputs
+        return self.copies * self.inputs * self.outputs
 
 
 def erdos_renyi(layers: Sequence[LayerShape], sparsity: float) -> dict[str, float]:
@@ -53,7 +54,7 @@ def erdos_renyi(layers: Sequence[LayerShape], sparsity: float) -> dict[str, floa
     # a round go together does not matter: capping takes nothing from ε, it only grows from round
     # to round, so a layer that passes 1 once would pass it at the final ε too.
     while uncapped:
-        epsilon = budget / sum(layer.inputs + layer.outputs for layer in uncapped)
+        epsilon = budget / sum(layer.copies * (layer.inputs + layer.outputs) for layer in uncapped)
         full = [layer for layer in uncapped if epsilon * _erdos_renyi_rate(layer) > 1.0]
         if not full:
             break
@@ -116,7 +117,7 @@ def active_counts(layers: Sequence[LayerShape], densities: Mapping[str, float]) 
 
 
 def _erdos_renyi_rate(layer: LayerShape) -> float:
-    return (layer.inputs + layer.outputs) / layer.weights
+    return layer.copies * (layer.inputs + layer.outputs) / layer.weights
 
 
 def _check(layers: Sequence[LayerShape], sparsity: float) -> None:
