@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mast.envs.protocol import Environment, Outcome, TimeStep
 from mast.learning.replay import Episode
-from mast.networks.agent import NO_ACTION, RecurrentAgent
+from mast.networks.agent import NO_ACTION, Agent
 
 
 class Totals(NamedTuple):
@@ -41,7 +41,7 @@ class Players(Protocol):
 
     def record(
         self,
-        agent: RecurrentAgent,
+        agent: Agent,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -106,7 +106,7 @@ class JaxPlayers:
 
     def record(
         self,
-        agent: RecurrentAgent,
+        agent: Agent,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -115,7 +115,7 @@ class JaxPlayers:
 
     def _loop(
         self,
-        agent: RecurrentAgent,
+        agent: Agent,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -248,7 +248,7 @@ class HostPlayers:
         self._act: Callable[..., Any] = act
 
     def record(
-        self, agent: RecurrentAgent, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
+        self, agent: Agent, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
     ) -> tuple[Totals, Recording]:
         """Play one episode per key, each agent ε-greedily."""
         spec = self._environment.spec
@@ -268,7 +268,7 @@ class HostPlayers:
 
     def _one(
         self,
-        agent: RecurrentAgent,
+        agent: Agent,
         key: PRNGKeyArray,
         epsilon: Float[Array, ""],
         totals: Totals,
@@ -315,7 +315,7 @@ def players_for(environment: Environment, store_dtype: Any) -> Players:
 
 def play(
     players: Players,
-    agent: RecurrentAgent,
+    agent: Agent,
     keys: Key[Array, "*runs episodes"],
     epsilon: Float[Array, "*runs"],
     at_once: int,
