@@ -1,9 +1,17 @@
 """What a run's networks cost, from its settings and the environment's sizes. Imports no JAX."""
 
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from mast.config import Config
-from mast.sparsity.accounting import Account, Dimensions, Widths, account
+from mast.sparsity.accounting import (
+    Account,
+    Costs,
+    Dimensions,
+    Widths,
+    account,
+    account_active,
+)
 from mast.sparsity.tiny import Tiny, tiny_account, tiny_widths
 
 
@@ -28,9 +36,43 @@ def account_of(config: Config, team: TeamSizes) -> Account:
     if config.widths == "tiny":
         tiny = tiny_of(config, team).widths
         return tiny_account(dimensions, config.algorithm, tiny, widths, independent)
-    return account(
+    final = account(
         dimensions, config.algorithm, config.sparsity, config.allocation, widths, independent
     )
+    if config.pruning == "none":
+        return final
+    # The cubic law's mean: all weights before it begins, a quarter of those still to go while it runs.
+    begin, end = config.prune_begin_fraction, config.prune_end_fraction
+    still_there = begin + (end - begin) / 4
+    mean = {
+        network.name: {
+            layer.layer: round(layer.active + still_there * (layer.weights - layer.active))
+            for layer in network.layers
+        }
+        for network in final.networks
+    }
+    training = account_active(dimensions, config.algorithm, mean, widths, independent)
+    return _with_training_of(final, training)
+
+
+def _with_training_of(final: Account, training: Account) -> Account:
+    """An account whose training FLOPs are another's: those of the mean over a run that is pruned."""
+
+    def merged(mine: Costs, other: Costs) -> Costs:
+        return replace(mine, flops_train=other.flops_train)
+
+    networks = tuple(
+        replace(
+            mine,
+            layers=tuple(
+                replace(layer, costs=merged(layer.costs, during.costs))
+                for layer, during in zip(mine.layers, other.layers, strict=True)
+            ),
+            costs=merged(mine.costs, other.costs),
+        )
+        for mine, other in zip(final.networks, training.networks, strict=True)
+    )
+    return Account(networks, merged(final.costs, training.costs))
 
 
 def tiny_of(config: Config, team: TeamSizes) -> Tiny:
