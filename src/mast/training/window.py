@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from mast.config import Config
 from mast.learning.replay import Ring, bucket
-from mast.networks.agent import NO_ACTION, RecurrentAgent
+from mast.networks.agent import NO_ACTION, Agent
 
 
 def differing_share(
@@ -31,7 +31,7 @@ def differing_share(
 
 @jax.jit
 def greedy_actions(
-    agent: RecurrentAgent,
+    agent: Agent,
     observation: Float[Array, "time_and_one batch agents features"],
     available: Bool[Array, "time_and_one batch agents actions"],
     action: Integer[Array, "time batch agents"],
@@ -59,7 +59,7 @@ class DynamicWindow:
         """Whether a look is due between two counts of environment steps."""
         return now // self._config.window_interval > before // self._config.window_interval
 
-    def look(self, ring: Ring, agent: RecurrentAgent) -> int:
+    def look(self, ring: Ring, agent: Agent) -> int:
         """How many episodes were dropped: none, or `window_drop` of them if the oldest differ too much."""
         config = self._config
         room = len(ring) - config.window_floor
