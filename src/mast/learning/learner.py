@@ -14,18 +14,11 @@ from mast.learning.algorithms.value_decomposition import Algorithm, LossMetrics,
 from mast.learning.method import Method
 from mast.learning.replay import Batch
 from mast.sparsity.allocation import LayerShape, active_counts, erdos_renyi, uniform
-from mast.sparsity.topology import (
-    Evolution,
-    Masks,
-    SparseState,
-    apply_masks,
-    cosine_drop_fraction,
-    evolve,
-    largest_mask,
-    leaf_path,
-    random_mask,
-    sparse,
-)
+from mast.sparsity.masks import Masks, apply_masks, draw_masks, leaf_path
+from mast.sparsity.optimizer import SparseState, sparse
+from mast.sparsity.schedules import cosine_drop_fraction
+from mast.sparsity.scores import growth_rule
+from mast.sparsity.topology import Evolution, evolve
 
 
 class LearnerState(NamedTuple):
@@ -145,7 +138,7 @@ class Learner:
             drop_fraction=cosine_drop_fraction(
                 method.drop_fraction, env_steps, method.total_env_steps
             ),
-            growth=method.growth,
+            growth_score=growth_rule(method.growth),
             grown_state=method.grown_state,
         )
         return LearnerState(params, state.target, opt_state), evolution
@@ -177,14 +170,7 @@ def initial_masks(key: PRNGKeyArray, params: Any, config: Config) -> Masks:
     counts: dict[str, int] = {}
     for layers in sparse_layers(params).values():
         counts |= active_counts(layers, allocate(layers, sparsity))
-    weights = {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    masks = {}
-    for index, (name, count) in enumerate(sorted(counts.items())):
-        if config.initial_mask == "largest":
-            masks[name] = largest_mask(weights[name], count)
-        else:
-            masks[name] = random_mask(jax.random.fold_in(key, index), weights[name].shape, count)
-    return masks
+    return draw_masks(key, params, counts, config.initial_mask)
 
 
 def rescale_to_sparse_fan_in(params: Any, masks: Masks) -> Any:
