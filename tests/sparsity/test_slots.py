@@ -81,6 +81,26 @@ def test_first_step_of_a_grown_weight(grown_state: GrownState, learning_rates: f
     np.testing.assert_allclose(step, -learning_rates * LEARNING_RATE * signs, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("grown_state", "learning_rates"), [(GrownState.GRAD, 0.1), (GrownState.ZERO, 10**0.5)]
+)
+def test_first_step_of_a_weight_grown_late_under_adam(
+    grown_state: GrownState, learning_rates: float
+) -> None:
+    """Bias correction counts the optimizer's steps, not the weight's, so it is long over."""
+    inner = optax.adam(LEARNING_RATE)
+    params, state = start(inner, 10)
+    adam, *rest = state.inner
+    state = state._replace(inner=(adam._replace(count=jnp.int32(10**6)), *rest))
+    gradient, old = normal_tree(101), np.asarray(state.masks["first.weight"])
+    params, state, _ = one_evolution(inner, params, state, gradient, grown_state=grown_state)
+    params, state = one_update(inner, params, state, gradient)
+    grown = np.asarray(state.masks["first.weight"]) & ~old
+    step = named(params)["first.weight"][grown]
+    signs = np.sign(named(gradient)["first.weight"][grown])
+    np.testing.assert_allclose(step, -learning_rates * LEARNING_RATE * signs, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "lion"])
 def test_without_a_second_moment_every_choice_but_keep_is_zero(name: str) -> None:
     inner = OPTIMIZERS[name]
