@@ -17,7 +17,7 @@ from mast.errors import UserError
 from mast.networks.agent import RecurrentAgent, recurrent_agent
 from mast.networks.independent import independent_agents
 from mast.policy import FORMAT, LAYERS, Policy, save_policy
-from mast.sparsity.topology import Masks, apply_masks
+from mast.sparsity.masks import Masks, apply_masks
 
 FEATURES, ACTIONS, AGENTS, HIDDEN = 5, 4, 2, 6
 SPEC = EnvironmentSpec(

@@ -18,7 +18,7 @@ from mast.files import write_atomically
 from mast.networks.agent import NO_ACTION, Agent, RecurrentAgent
 from mast.networks.independent import IndependentAgents
 from mast.networks.linear import Linear
-from mast.sparsity.topology import Masks
+from mast.sparsity.masks import Masks
 
 FORMAT = 1
 LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")

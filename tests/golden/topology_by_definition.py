@@ -7,18 +7,22 @@ import numpy as np
 
 
 def evolve_mask(
-    weight: Sequence[float], mask: Sequence[bool], score: Sequence[float], count: int
+    mask: Sequence[bool],
+    drop_score: Sequence[float],
+    growth_score: Sequence[float],
+    drop: int,
+    grow: int,
 ) -> list[bool]:
-    """Drop the `count` smallest active |w|, then grow the `count` best scores of all not active.
+    """Drop the `drop` active entries of smallest score, then grow the `grow` best of all not active.
 
     Python's sort is stable, so ties go to the lowest index.
     """
     now = list(mask)
     active = [index for index in range(len(now)) if now[index]]
-    for index in sorted(active, key=lambda index: abs(weight[index]))[:count]:
+    for index in sorted(active, key=lambda index: drop_score[index])[:drop]:
         now[index] = False
     candidates = [index for index in range(len(now)) if not now[index]]
-    for index in sorted(candidates, key=lambda index: -score[index])[:count]:
+    for index in sorted(candidates, key=lambda index: -growth_score[index])[:grow]:
         now[index] = True
     return now
 

@@ -17,12 +17,12 @@ from mast.learning.learner import (
     LearnerState,
     UpdateMetrics,
     copy_target,
-    initial_masks,
-    sparse_layers,
 )
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
-from mast.sparsity.topology import Evolution, leaf_path
+from mast.learning.topology import initial_masks, sparse_layers
+from mast.sparsity.masks import leaf_path
+from mast.sparsity.topology import Evolution, total
 
 # Few different shapes, as each costs its own compilations.
 SIZES = Sizes(
@@ -102,7 +102,8 @@ def evolve(
 ) -> tuple[LearnerState, Evolution]:
     """Not compiled as a whole: cheaper for a few calls."""
     key = jax.random.key(seed)
-    return LEARNER.evolve(state, gradient, method, jnp.float32(env_steps), key)
+    budget = LEARNER.budget(state.params)
+    return LEARNER.evolve(state, gradient, method, budget, jnp.float32(env_steps), key)
 
 
 def named(tree: Any) -> dict[str, np.ndarray]:
@@ -332,7 +333,7 @@ def test_evolution_follows_the_schedule_of_env_steps(env_steps: int, share: floa
         old, new = state.optimizer.masks[name], evolved.optimizer.masks[name]
         assert int((old & ~new).sum()) == min(math.floor(share * count), int((~old).sum()))
     check_invariant(evolved, counts, slots_too=False)
-    assert int(done.active) == sum(counts.values())
+    assert int(total(done.active)) == sum(counts.values())
     assert_equal(evolved.target, state.target)
 
 
@@ -341,7 +342,7 @@ def test_evolution_of_a_method_that_does_not_evolve_is_nothing(method: str) -> N
     state, _, gradient = update(initial(method), numbers(method))
     evolved, done = evolve(state, gradient, numbers(method), 0)
     assert_equal(evolved, state)
-    assert int(done.grown) == 0
+    assert int(total(done.grown)) == 0
 
 
 @pytest.mark.parametrize("method", ["set", "rigl", "mast"])
@@ -355,7 +356,7 @@ def test_a_run_of_updates_and_evolutions_keeps_the_invariant(method: str) -> Non
         if number % 3 == 2:
             state, done = evolve(state, gradient, numbers(method), env_steps, seed=number)
             check_invariant(state, counts)
-            changed += int(done.grown)
+            changed += int(total(done.grown))
     assert changed > 20
     assert_equal(state.target, first_target)
     copied = copy_target(state)

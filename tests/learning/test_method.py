@@ -10,7 +10,9 @@ import pytest
 from mast.config import METHODS, Config
 from mast.learning.method import Method, method_from_config
 from mast.learning.operators import Operator
-from mast.sparsity.topology import GrownState, Growth
+from mast.sparsity.schedules import Schedule
+from mast.sparsity.scores import Drop, Growth
+from mast.sparsity.slots import GrownState
 
 
 def method(name: str, **settings: Any) -> Method:
@@ -51,7 +53,13 @@ TABLE: dict[str, dict[str, float]] = {
     "tiny": AS_DENSE | {"drop_fraction": 0.0},
     "random-ticket": AS_MAST | {"drop_fraction": 0.0},
     "winning-ticket": AS_MAST | {"drop_fraction": 0.0},
-    "magnitude": AS_DENSE | {"drop_fraction": 0.0},
+    "magnitude": AS_DENSE
+    | {
+        "drop_fraction": 0.0,
+        "prunes": True,
+        "prune_begin_env_steps": 200_000,
+        "prune_end_env_steps": 1_500_000,
+    },
     "one-shot": AS_DENSE | {"drop_fraction": 0.0},
 }
 
@@ -104,6 +112,12 @@ def test_methods_stack_into_one_program() -> None:
         ("drop_fraction", 0.3, "drop_fraction", 0.3),
         ("growth", "random", "growth", Growth.RANDOM),
         ("growth", "none", "drop_fraction", 0.0),
+        ("drop", "random", "drop", Drop.RANDOM),
+        ("drop", "sensitivity", "drop", Drop.SENSITIVITY),
+        ("drop_schedule", "linear", "drop_schedule", Schedule.LINEAR),
+        ("drop_schedule", "constant", "drop_schedule", Schedule.CONSTANT),
+        ("prune_begin_fraction", 0.2, "prune_begin_env_steps", 200),
+        ("prune_end_fraction", 0.9, "prune_end_env_steps", 900),
         ("grown_state", "zero", "grown_state", GrownState.ZERO),
         ("grown_state", "mean", "grown_state", GrownState.MEAN),
         ("grown_state", "keep", "grown_state", GrownState.KEEP),
@@ -117,7 +131,8 @@ def test_every_setting_reaches_its_number_and_no_other(
     changed = method("mast", **{"steps": 1000, setting: value})._asdict()
     assert float(changed[field]) == pytest.approx(float(expected))
     others = {name for name in usual if not np.array_equal(usual[name], changed[name])}
-    assert others - {field} <= ({"burn_in_env_steps"} if setting == "steps" else set())
+    follow = {"burn_in_env_steps", "prune_begin_env_steps", "prune_end_env_steps"}
+    assert others - {field} <= (follow if setting == "steps" else set())
 
 
 @pytest.mark.parametrize(

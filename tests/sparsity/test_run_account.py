@@ -54,3 +54,13 @@ def test_a_tiny_team_says_both_counts() -> None:
     assert f"agent {agent:,} for " in notice
     assert "mixer " in notice
     assert size_notices(resolve({"environment": "smax/3m"}), THREE_MARINES) == []
+
+
+def test_fixed_densities_per_agent_are_counted() -> None:
+    own = account(
+        method="ss", sparsity=0.9, sharing="independent", density_per_agent="0.3,0.1,0.05"
+    )
+    weights = sum(layer.weights for layer in own.networks[0].layers)
+    active = sum(layer.active for layer in own.networks[0].layers)
+    assert active / weights == pytest.approx((0.3 + 0.1 + 0.05) / 3, abs=1e-3)
+    assert own.networks[1] == account(method="ss", sparsity=0.9).networks[1]

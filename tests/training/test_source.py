@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from mast.config import resolve
 from mast.errors import UserError
-from mast.sparsity.topology import leaf_path
+from mast.sparsity.masks import leaf_path
 from mast.training.source import INITIAL_FILE
 from mast.training.trainer import Trainer
 

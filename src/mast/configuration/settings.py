@@ -420,6 +420,10 @@ class Config(BaseModel):
             only_with("operator", "algorithm", "res")
         if self.density_per_agent is not None:
             only_with("density_per_agent", "sharing", "independent")
+            if self.initial_mask in ("ones", "run"):
+                raise ValueError(
+                    f"density_per_agent: method {self.method} does not draw the first mask"
+                )
             if not all(0 < density <= 1 for density in self.density_per_agent):
                 shown = ",".join(str(density) for density in self.density_per_agent)
                 raise ValueError(f"density_per_agent = {shown}: each must be above 0 and at most 1")

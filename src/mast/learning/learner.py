@@ -6,26 +6,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.config import Config
 from mast.learning.algorithms import ALGORITHMS
 from mast.learning.algorithms.value_decomposition import Algorithm, LossMetrics, Sizes
 from mast.learning.method import Method
 from mast.learning.replay import Batch
-from mast.sparsity.allocation import LayerShape, active_counts, erdos_renyi, uniform
-from mast.sparsity.topology import (
-    Evolution,
-    Masks,
-    SparseState,
-    apply_masks,
-    cosine_drop_fraction,
-    evolve,
-    largest_mask,
-    leaf_path,
-    random_mask,
-    sparse,
-)
+from mast.learning.topology import agent_leaves, final_counts, initial_masks
+from mast.sparsity.masks import Masks, apply_masks, leaf_path
+from mast.sparsity.optimizer import SparseState, sparse
+from mast.sparsity.schedules import cubic_count, drop_fraction
+from mast.sparsity.scores import drop_rule, growth_rule
+from mast.sparsity.topology import Evolution, evolve
 
 
 class LearnerState(NamedTuple):
@@ -132,11 +125,19 @@ class Learner:
         params = optax.apply_updates(state.params, updates)
         return LearnerState(params, state.target, opt_state), metrics, gradient
 
+    def budget(self, params: Any) -> dict[str, Int[Array, "..."]]:
+        """Active weights that each layer has in the end, by leaf path; data of `evolve`."""
+        return {
+            name: jnp.asarray(count, jnp.int32)
+            for name, count in final_counts(params, self.config).items()
+        }
+
     def evolve(
         self,
         state: LearnerState,
         gradient: Any,
         method: Method,
+        budget: dict[str, Int[Array, "..."]],
         env_steps: Float[Array, ""],
         key: PRNGKeyArray,
     ) -> tuple[LearnerState, Evolution]:
@@ -145,9 +146,10 @@ class Learner:
         Args:
             state: after the update that gave the gradient.
             gradient: the dense gradient of the current batch.
-            method: growth rule, ζ_0 and what grown weights remember.
+            method: scores, ζ_0 and its schedule, pruning, and what grown weights remember.
+            budget: of `budget`, for pruning.
             env_steps: of the run so far; ζ_t falls with it.
-            key: for random growth.
+            key: for random scores.
         """
         params, opt_state, evolution = evolve(
             state.params,
@@ -155,49 +157,39 @@ class Learner:
             self.optimizer(state.optimizer.masks),
             gradient,
             key=key,
-            drop_fraction=cosine_drop_fraction(
-                method.drop_fraction, env_steps, method.total_env_steps
+            drop_fraction=drop_fraction(
+                method.drop_schedule, method.drop_fraction, env_steps, method.total_env_steps
             ),
-            growth=method.growth,
+            drop_score=drop_rule(method.drop),
+            growth_score=growth_rule(method.growth),
             grown_state=method.grown_state,
+            active=self._active_at(env_steps, state.optimizer.masks, method, budget),
+            per_unit=agent_leaves(state.params) if self.config.density_per_agent else False,
         )
         return LearnerState(params, state.target, opt_state), evolution
+
+    def _active_at(
+        self,
+        env_steps: Float[Array, ""],
+        masks: Masks,
+        method: Method,
+        budget: dict[str, Int[Array, "..."]],
+    ) -> dict[str, Int[Array, "..."]]:
+        """How many weights each layer may have now: all that it has, but where it is pruned."""
+        between = (method.prune_begin_env_steps, method.prune_end_env_steps)
+        allowed = {}
+        for name, final in budget.items():
+            size = (
+                masks[name].size // final.size
+            )  # of one agent's matrix where each has its own count
+            pruned = cubic_count(size, final, env_steps, *between)
+            allowed[name] = jnp.where(method.prunes, pruned, size)
+        return allowed
 
 
 def copy_target(state: LearnerState) -> LearnerState:
     """The state with its target networks set to the online ones (values and, through them, masks)."""
     return state._replace(target=jax.tree.map(jnp.copy, state.params))
-
-
-def sparse_layers(params: Any) -> dict[str, list[LayerShape]]:
-    """The weight matrices of each network, one network per field of the parameters."""
-    layers: dict[str, list[LayerShape]] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = leaf_path(path)
-        if leaf.ndim >= 2:
-            outputs, inputs = leaf.shape
-            layers.setdefault(name.split(".")[0], []).append(LayerShape(name, inputs, outputs))
-    return layers
-
-
-def initial_masks(key: PRNGKeyArray, params: Any, config: Config) -> Masks:
-    """A mask for every weight matrix: one budget per network at the same sparsity (spec §2).
-
-    A dense team has masks of ones, so that it is the same program as every other method.
-    """
-    allocate = erdos_renyi if config.allocation == "erdos_renyi" else uniform
-    sparsity = 0.0 if config.method == "dense" else config.sparsity
-    counts: dict[str, int] = {}
-    for layers in sparse_layers(params).values():
-        counts |= active_counts(layers, allocate(layers, sparsity))
-    weights = {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    masks = {}
-    for index, (name, count) in enumerate(sorted(counts.items())):
-        if config.initial_mask == "largest":
-            masks[name] = largest_mask(weights[name], count)
-        else:
-            masks[name] = random_mask(jax.random.fold_in(key, index), weights[name].shape, count)
-    return masks
 
 
 def rescale_to_sparse_fan_in(params: Any, masks: Masks) -> Any:

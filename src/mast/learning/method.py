@@ -7,7 +7,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mast.config import Config
 from mast.learning.operators import Operator
-from mast.sparsity.topology import GrownState, Growth
+from mast.sparsity.schedules import Schedule
+from mast.sparsity.scores import Drop, Growth
+from mast.sparsity.slots import GrownState
 
 
 class Method(NamedTuple):
@@ -43,12 +45,20 @@ class Method(NamedTuple):
     """RES: whether joint actions with an unavailable action count."""
     drop_fraction: Float[Array, ""]
     """ζ_0; zero where the topology does not evolve."""
+    drop_schedule: Int[Array, ""]
+    """A `Schedule`."""
+    drop: Int[Array, ""]
+    """A `Drop`."""
     growth: Int[Array, ""]
     """A `Growth`."""
     grown_state: Int[Array, ""]
     """A `GrownState`."""
     total_env_steps: Float[Array, ""]
-    """T_end of the drop fraction's cosine."""
+    """T_end of the drop fraction."""
+    prunes: Bool[Array, ""]
+    """Whether layers shrink to their count by the cubic law between the two below."""
+    prune_begin_env_steps: Float[Array, ""]
+    prune_end_env_steps: Float[Array, ""]
 
 
 def method_from_config(config: Config) -> Method:
@@ -74,7 +84,12 @@ def method_from_config(config: Config) -> Method:
         res_regulariser=jnp.float32(config.res_regulariser),
         res_unavailable=jnp.asarray(config.res_unavailable == "include"),
         drop_fraction=jnp.float32(config.drop_fraction if grows else 0.0),
+        drop_schedule=jnp.int32(Schedule[config.drop_schedule.upper()]),
+        drop=jnp.int32(Drop[config.drop.upper()]),
         growth=jnp.int32(growth),
         grown_state=jnp.int32(GrownState[config.grown_state.upper()]),
         total_env_steps=jnp.float32(config.steps),
+        prunes=jnp.asarray(config.pruning == "cubic"),
+        prune_begin_env_steps=jnp.float32(config.prune_begin_fraction * config.steps),
+        prune_end_env_steps=jnp.float32(config.prune_end_fraction * config.steps),
     )

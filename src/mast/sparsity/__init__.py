@@ -1,1 +1,79 @@
-"""Sparsity: how many weights each layer has, which ones, and how that changes while training."""
+"""Sparsity: how many weights each layer has, which ones, and how that changes while training.
+
+Everything here works on any pytree of arrays and any Optax optimizer; nothing knows of agents. Names are
+loaded when first used, so that `allocation` and `accounting` can be imported without JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mast.sparsity.adoption import SparseOptimizer as SparseOptimizer
+    from mast.sparsity.adoption import sparse_counts as sparse_counts
+    from mast.sparsity.adoption import sparsify as sparsify
+    from mast.sparsity.allocation import ALLOCATIONS as ALLOCATIONS
+    from mast.sparsity.allocation import LayerShape as LayerShape
+    from mast.sparsity.allocation import TensorShape as TensorShape
+    from mast.sparsity.allocation import active_counts as active_counts
+    from mast.sparsity.allocation import allocate as allocate
+    from mast.sparsity.allocation import erdos_renyi as erdos_renyi
+    from mast.sparsity.allocation import uniform as uniform
+    from mast.sparsity.masks import Masks as Masks
+    from mast.sparsity.masks import apply_masks as apply_masks
+    from mast.sparsity.masks import draw_masks as draw_masks
+    from mast.sparsity.masks import largest_mask as largest_mask
+    from mast.sparsity.masks import largest_mask_per_unit as largest_mask_per_unit
+    from mast.sparsity.masks import leaf_path as leaf_path
+    from mast.sparsity.masks import random_mask as random_mask
+    from mast.sparsity.masks import random_mask_per_unit as random_mask_per_unit
+    from mast.sparsity.optimizer import SparseState as SparseState
+    from mast.sparsity.optimizer import density as density
+    from mast.sparsity.optimizer import sparse as sparse
+    from mast.sparsity.schedules import Schedule as Schedule
+    from mast.sparsity.schedules import constant_drop_fraction as constant_drop_fraction
+    from mast.sparsity.schedules import cosine_drop_fraction as cosine_drop_fraction
+    from mast.sparsity.schedules import cubic_count as cubic_count
+    from mast.sparsity.schedules import cubic_density as cubic_density
+    from mast.sparsity.schedules import drop_fraction as drop_fraction
+    from mast.sparsity.schedules import linear_drop_fraction as linear_drop_fraction
+    from mast.sparsity.schedules import pruning_counts as pruning_counts
+    from mast.sparsity.scores import Drop as Drop
+    from mast.sparsity.scores import Growth as Growth
+    from mast.sparsity.scores import Score as Score
+    from mast.sparsity.scores import drop_rule as drop_rule
+    from mast.sparsity.scores import gradient_magnitude as gradient_magnitude
+    from mast.sparsity.scores import growth_rule as growth_rule
+    from mast.sparsity.scores import magnitude as magnitude
+    from mast.sparsity.scores import random_score as random_score
+    from mast.sparsity.scores import sensitivity as sensitivity
+    from mast.sparsity.slots import GrownState as GrownState
+    from mast.sparsity.topology import Evolution as Evolution
+    from mast.sparsity.topology import evolve as evolve
+    from mast.sparsity.topology import evolve_mask as evolve_mask
+    from mast.sparsity.topology import total as total
+
+_ROOMS = {
+    "adoption": "SparseOptimizer sparse_counts sparsify",
+    "allocation": "ALLOCATIONS LayerShape TensorShape active_counts allocate erdos_renyi uniform",
+    "masks": "Masks apply_masks draw_masks largest_mask largest_mask_per_unit leaf_path random_mask "
+    "random_mask_per_unit",
+    "optimizer": "SparseState density sparse",
+    "schedules": "Schedule constant_drop_fraction cosine_drop_fraction cubic_count cubic_density "
+    "drop_fraction linear_drop_fraction pruning_counts",
+    "scores": "Drop Growth Score drop_rule gradient_magnitude growth_rule magnitude random_score "
+    "sensitivity",
+    "slots": "GrownState",
+    "topology": "Evolution evolve evolve_mask total",
+}
+_HOMES = {name: f"mast.sparsity.{room}" for room, names in _ROOMS.items() for name in names.split()}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mast.sparsity' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

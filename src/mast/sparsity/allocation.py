@@ -4,6 +4,7 @@ Pure Python, so that a sparsity can be refused before JAX is imported. The names
 the caller's; both GRU matrices are layers of their own.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,19 +21,46 @@ class LayerShape:
     copies: int = 1
 
     @property
+    def sum_of_axes(self) -> int:
+        """Erdős–Rényi's measure of a layer: inputs + outputs, of each copy."""
+        return self.copies * (self.inputs + self.outputs)
+
+    @property
     def weights(self) -> int:
         """Number of entries of the matrix."""
         return self.copies * self.inputs * self.outputs
 
 
-def erdos_renyi(layers: Sequence[LayerShape], sparsity: float) -> dict[str, float]:
+@dataclass(frozen=True)
+class TensorShape:
+    """A weight with any number of axes, such as a convolution's kernel."""
+
+    name: str
+    dimensions: tuple[int, ...]
+
+    @property
+    def sum_of_axes(self) -> int:
+        """Erdős–Rényi's measure of a layer; the order of the axes does not matter."""
+        return sum(self.dimensions)
+
+    @property
+    def weights(self) -> int:
+        """Number of entries."""
+        return math.prod(self.dimensions)
+
+
+Layers = Sequence[LayerShape | TensorShape]
+
+
+def erdos_renyi(layers: Layers, sparsity: float) -> dict[str, float]:
     """Erdős–Rényi densities: a layer's active weights are in proportion to inputs + outputs.
 
     density_l = min(1, ε (I_l + O_l) / (I_l O_l)) with ε such that the active weights of all layers
-    together are exactly (1 − sparsity) Σ I_l O_l.
+    together are exactly (1 − sparsity) Σ I_l O_l. A layer with more than two axes counts the sum of
+    all of them over their product (the "Erdős–Rényi-kernel").
 
     Args:
-        layers: the weight matrices of one network, with different names.
+        layers: the weights of one network, with different names.
         sparsity: share of all weights that are zero, in [0, 1).
 
     Returns:
@@ -42,7 +70,7 @@ def erdos_renyi(layers: Sequence[LayerShape], sparsity: float) -> dict[str, floa
         UserError: the sparsity is outside [0, 1).
         ValueError: two layers have one name.
 
-    Source: Mocanu et al. 2018 (SET), which MAST follows; the rounds are RigL's (Evci et al. 2020).
+    Source: Mocanu et al. 2018 (SET), which MAST follows; rounds and kernels are RigL's (Evci et al. 2020).
     """
     _check(layers, sparsity)
     if sparsity == 0.0:
@@ -54,7 +82,7 @@ def erdos_renyi(layers: Sequence[LayerShape], sparsity: float) -> dict[str, floa
     # a round go together does not matter: capping takes nothing from ε, it only grows from round
     # to round, so a layer that passes 1 once would pass it at the final ε too.
     while uncapped:
-        epsilon = budget / sum(layer.copies * (layer.inputs + layer.outputs) for layer in uncapped)
+        epsilon = budget / sum(layer.sum_of_axes for layer in uncapped)
         full = [layer for layer in uncapped if epsilon * _erdos_renyi_rate(layer) > 1.0]
         if not full:
             break
@@ -63,7 +91,7 @@ def erdos_renyi(layers: Sequence[LayerShape], sparsity: float) -> dict[str, floa
     return {layer.name: min(1.0, epsilon * _erdos_renyi_rate(layer)) for layer in layers}
 
 
-def uniform(layers: Sequence[LayerShape], sparsity: float) -> dict[str, float]:
+def uniform(layers: Layers, sparsity: float) -> dict[str, float]:
     """The same density, 1 − sparsity, for every layer.
 
     Args, raises and result as in `erdos_renyi`.
@@ -74,15 +102,13 @@ def uniform(layers: Sequence[LayerShape], sparsity: float) -> dict[str, float]:
     return {layer.name: 1.0 - sparsity for layer in layers}
 
 
-ALLOCATIONS: dict[str, Callable[[Sequence[LayerShape], float], dict[str, float]]] = {
+ALLOCATIONS: dict[str, Callable[[Layers, float], dict[str, float]]] = {
     "erdos_renyi": erdos_renyi,
     "uniform": uniform,
 }
 
 
-def allocate(
-    layers: Sequence[LayerShape], sparsity: float, allocation: str = "erdos_renyi"
-) -> dict[str, float]:
+def allocate(layers: Layers, sparsity: float, allocation: str = "erdos_renyi") -> dict[str, float]:
     """Densities by the allocation of that name; see `ALLOCATIONS`.
 
     Raises:
@@ -93,15 +119,15 @@ def allocate(
     return ALLOCATIONS[allocation](layers, sparsity)
 
 
-def active_counts(layers: Sequence[LayerShape], densities: Mapping[str, float]) -> dict[str, int]:
-    """Number of active weights of each layer, n_l = round(density · I · O), at least 1.
+def active_counts(layers: Layers, densities: Mapping[str, float]) -> dict[str, int]:
+    """Number of active weights of each layer, n_l = round(density · weights), at least 1.
 
     The rounding is Python's: halves go to the even neighbour. These counts never change while
     training; their sum differs from the network's budget by at most half a weight per layer, and
     by what layers rounded up to 1 add.
 
     Args:
-        layers: the weight matrices of one network.
+        layers: the weights of one network.
         densities: density of each layer by name, in [0, 1].
 
     Raises:
@@ -116,11 +142,29 @@ def active_counts(layers: Sequence[LayerShape], densities: Mapping[str, float]) 
     return counts
 
 
-def _erdos_renyi_rate(layer: LayerShape) -> float:
-    return layer.copies * (layer.inputs + layer.outputs) / layer.weights
+def active_counts_per_copy(
+    layers: Sequence[LayerShape], densities: Sequence[float], allocation: str
+) -> dict[str, list[int]]:
+    """Active weights of each copy of each layer, where every copy (agent) has its own density.
+
+    Args:
+        layers: the weight matrices of one network.
+        densities: of each copy's matrices together, in (0, 1].
+        allocation: a name of `ALLOCATIONS`, used for each copy by itself.
+
+    Raises:
+        UserError: unknown allocation, or a density outside (0, 1].
+    """
+    one = [LayerShape(layer.name, layer.inputs, layer.outputs) for layer in layers]
+    each = [active_counts(one, allocate(one, 1.0 - density, allocation)) for density in densities]
+    return {layer.name: [counts[layer.name] for counts in each] for layer in layers}
 
 
-def _check(layers: Sequence[LayerShape], sparsity: float) -> None:
+def _erdos_renyi_rate(layer: LayerShape | TensorShape) -> float:
+    return layer.sum_of_axes / layer.weights
+
+
+def _check(layers: Layers, sparsity: float) -> None:
     if not 0.0 <= sparsity < 1.0:  # False for NaN too
         raise UserError(f"sparsity is {sparsity}: it must be at least 0 and below 1")
     names = [layer.name for layer in layers]

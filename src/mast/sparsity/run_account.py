@@ -11,7 +11,9 @@ from mast.sparsity.accounting import (
     Widths,
     account,
     account_active,
+    algorithm_networks,
 )
+from mast.sparsity.allocation import active_counts_per_copy
 from mast.sparsity.tiny import Tiny, tiny_account, tiny_widths
 
 
@@ -39,6 +41,8 @@ def account_of(config: Config, team: TeamSizes) -> Account:
     final = account(
         dimensions, config.algorithm, config.sparsity, config.allocation, widths, independent
     )
+    if config.density_per_agent is not None:
+        return _with_density_per_agent(final, dimensions, config.density_per_agent, config)
     if config.pruning == "none":
         return final
     # The cubic law's mean: all weights before it begins, a quarter of those still to go while it runs.
@@ -53,6 +57,21 @@ def account_of(config: Config, team: TeamSizes) -> Account:
     }
     training = account_active(dimensions, config.algorithm, mean, widths, independent)
     return _with_training_of(final, training)
+
+
+def _with_density_per_agent(
+    shared: Account, dimensions: Dimensions, densities: tuple[float, ...], config: Config
+) -> Account:
+    """The account with the agents' own counts in the place of one budget."""
+    widths = full_widths(config)
+    active: dict[str, dict[str, int]] = {}
+    for network in algorithm_networks(dimensions, config.algorithm, widths, independent=True):
+        if network.layers and network.layers[0].shape.copies > 1:
+            counts = active_counts_per_copy(network.shapes, densities, config.allocation)
+            active[network.name] = {name: sum(each) for name, each in counts.items()}
+    for network in shared.networks:
+        active.setdefault(network.name, {layer.layer: layer.active for layer in network.layers})
+    return account_active(dimensions, config.algorithm, active, widths, independent=True)
 
 
 def _with_training_of(final: Account, training: Account) -> Account:

@@ -1,152 +1,64 @@
-"""Which weights exist: masks inside the optimizer state, and their evolution by drop and grow.
+"""The evolution of masks by drop and grow.
 
-Masks are kept by path (`"agent.fc1.weight"`), one bool array per sparse leaf; leaves without a mask are
-dense. The invariant: values, gradients given to the optimizer, and (except under `grown_state="keep"`)
-optimizer slots of inactive weights are exactly zero at all times.
+Four plugs are independent: drop score and growth score (`scores`), the drop fraction over time (`schedules`)
+and the split over layers (`allocation`).
 """
 
-import enum
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-Masks = dict[str, Array]
-
-
-class Growth(enum.IntEnum):
-    """What a candidate's score is: the size of its gradient (RigL, MAST) or chance (SET)."""
-
-    GRADIENT = 0
-    RANDOM = 1
-
-
-class GrownState(enum.IntEnum):
-    """What the optimizer remembers of a newly grown weight (spec §2)."""
-
-    GRAD = 0
-    ZERO = 1
-    MEAN = 2
-    KEEP = 3
-
-
-class SparseState(NamedTuple):
-    """The state of a sparse optimizer: the masks ride beside the wrapped optimizer's own state."""
-
-    masks: Masks
-    inner: optax.OptState
+from mast.sparsity.masks import Masks, apply_masks, leaves_by_path, rank_among
+from mast.sparsity.optimizer import SparseState
+from mast.sparsity.scores import Growth as Growth  # imported from here by the learner's method
+from mast.sparsity.scores import Score, gradient_magnitude, magnitude
+from mast.sparsity.slots import GrownState, reset_slots
 
 
 class Evolution(NamedTuple):
-    """What one evolution did, counted over all layers."""
+    """What one evolution did, by leaf path; a weight dropped and grown again at once counts as neither."""
 
-    dropped: Int[Array, ""]
-    """Weights dropped and not grown again at once."""
-    grown: Int[Array, ""]
-    """Weights that were inactive before; equal to `dropped`."""
-    active: Int[Array, ""]
-    """Active weights; never changes."""
-
-
-def leaf_path(path: tuple[Any, ...]) -> str:
-    """The name of a leaf: its keys joined by dots, as in `agent.fc1.weight`."""
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+    dropped: dict[str, Int[Array, ""]]
+    """Weights that were active and no longer are."""
+    grown: dict[str, Int[Array, ""]]
+    """Weights that are active and were not."""
+    active: dict[str, Int[Array, ""]]
+    """Active weights now."""
 
 
-def random_mask(key: PRNGKeyArray, shape: tuple[int, ...], active: int) -> Bool[Array, "..."]:
-    """A uniformly random mask with exactly `active` entries set."""
-    size = 1
-    for axis in shape:
-        size *= axis
-    return (jax.random.permutation(key, size) < active).reshape(shape)
-
-
-def largest_mask(weight: Float[Array, "..."], active: int) -> Bool[Array, "..."]:
-    """The mask of the `active` largest |w|; ties go to the lowest index (RLx2's code)."""
-    order = jnp.argsort(-jnp.abs(weight).ravel(), stable=True)
-    return jnp.zeros(weight.size, bool).at[order[:active]].set(True).reshape(weight.shape)
-
-
-def apply_masks(tree: Any, masks: Masks) -> Any:
-    """The tree with zeros at inactive weights; leaves without a mask are unchanged."""
-
-    def masked(path: tuple[Any, ...], leaf: Array) -> Array:
-        mask = masks.get(leaf_path(path))
-        return leaf if mask is None else jnp.where(mask, leaf, 0)
-
-    return jax.tree_util.tree_map_with_path(masked, tree)
-
-
-def sparse(
-    inner: optax.GradientTransformation, masks: Masks
-) -> optax.GradientTransformationExtraArgs:
-    """Wrap an optimizer so that it never touches an inactive weight.
-
-    Gradients are masked before `inner` sees them (so a clipping norm is over the masked gradient) and its
-    updates after, so that weight decay cannot wake what is asleep. `update` takes the masks from its state,
-    where `evolve` changes them.
-
-    Args:
-        inner: any Optax transformation.
-        masks: the initial masks by leaf path.
-    """
-    inner = optax.with_extra_args_support(inner)
-
-    def init(params: Any) -> SparseState:
-        return SparseState(masks, inner.init(params))
-
-    def update(
-        updates: Any, state: SparseState, params: Any = None, **extra: Any
-    ) -> tuple[Any, SparseState]:
-        updates = apply_masks(updates, state.masks)
-        updates, inner_state = inner.update(updates, state.inner, params, **extra)
-        return apply_masks(updates, state.masks), SparseState(state.masks, inner_state)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def cosine_drop_fraction(
-    initial: Float[Array, ""] | float,
-    step: Int[Array, ""] | Float[Array, ""] | int,
-    total: Int[Array, ""] | Float[Array, ""] | int,
-) -> Float[Array, ""]:
-    """ζ_t = ζ_0/2 · (1 + cos(π t / T_end)); 0 from T_end on (MAST §4.1)."""
-    progress = jnp.clip(jnp.asarray(step, jnp.float32) / total, 0.0, 1.0)
-    return 0.5 * initial * (1.0 + jnp.cos(jnp.pi * progress))
+def total(counts: Mapping[str, Int[Array, ""]]) -> Int[Array, ""]:
+    """The sum over all layers of one field of an `Evolution`."""
+    return sum(counts.values(), start=jnp.zeros((), jnp.int32))
 
 
 def evolve_mask(
-    weight: Float[Array, "..."],
-    mask: Bool[Array, "..."],
-    score: Float[Array, "..."],
-    count: Int[Array, ""],
-) -> Bool[Array, "..."]:
-    """Drop the `count` smallest active |w|, grow as many of the highest scores (MAST, Algorithm 1).
+    mask: Bool[Array, "*shape"],
+    drop_score: Shaped[Array, "*shape"],
+    growth_score: Shaped[Array, "*shape"],
+    drop: Int[Array, ""],
+    grow: Int[Array, ""],
+) -> Bool[Array, "*shape"]:
+    """Drop the `drop` active entries of smallest score, then grow the `grow` best of all inactive ones.
 
-    A weight dropped is at once a candidate again. Ties go to the lowest index. By rank threshold, so that
-    `count` is data: no shape depends on it. The number of active weights does not change.
+    A weight dropped is at once a candidate again. Ties go to the lowest index; NaN is dropped and grown last.
+    By rank threshold, so that both counts are data: no shape depends on them.
 
     Args:
-        weight: values; whatever stands at inactive entries is ignored.
         mask: active entries.
-        score: larger is grown first.
-        count: k, at most the number of active entries.
+        drop_score: smaller is dropped first; ignored at inactive entries.
+        growth_score: larger is grown first.
+        drop: at most the number of active entries.
+        grow: at most the number of entries that are inactive after the drop.
+
+    Source: MAST, Algorithm 1; RigL (Evci et al. 2020), Algorithm 1.
     """
-    magnitude = jnp.where(mask, jnp.abs(weight), jnp.inf)
-    kept = mask & (_rank(magnitude) >= count)
-    candidate = jnp.where(kept, jnp.inf, -score)
-    return kept | (~kept & (_rank(candidate) < count))
-
-
-def _rank(values: Array) -> Array:
-    """Each entry's place in ascending order, equal values in order of their index."""
-    order = jnp.argsort(values.ravel(), stable=True)
-    ranks = (
-        jnp.zeros(values.size, jnp.int32).at[order].set(jnp.arange(values.size, dtype=jnp.int32))
-    )
-    return ranks.reshape(values.shape)
+    kept = mask & (rank_among(drop_score, mask) >= drop)
+    candidates = ~kept
+    return kept | (candidates & (rank_among(-growth_score, candidates) < grow))
 
 
 def evolve(
@@ -157,8 +69,11 @@ def evolve(
     *,
     key: PRNGKeyArray,
     drop_fraction: Float[Array, ""] | float,
-    growth: Int[Array, ""] | int = Growth.GRADIENT,
+    drop_score: Score = magnitude,
+    growth_score: Score = gradient_magnitude,
     grown_state: Int[Array, ""] | int = GrownState.GRAD,
+    active: Mapping[str, Any] | None = None,
+    per_unit: bool | Collection[str] = False,
 ) -> tuple[Any, SparseState, Evolution]:
     """One topology evolution of all sparse leaves: k = ⌊ζ_t · n_l⌋ drop and grow in each (spec §2).
 
@@ -166,87 +81,69 @@ def evolve(
     at 0 with the slots that `grown_state` says.
 
     Args:
-        params: the parameters, zero at inactive weights.
+        params: the parameters, zero at inactive weights; leaves that are no arrays may be among them.
         state: the sparse optimizer's state.
         optimizer: the transformation that `sparse` returned (its slots are found through it).
         gradient: the *dense*, unmasked, unclipped gradient of the current batch.
-        key: random key, used by random growth.
-        drop_fraction: ζ_t.
-        growth: a `Growth`.
+        key: random key, for scores that use one.
+        drop_fraction: ζ_t, in [0, 1].
+        drop_score: smallest is dropped, among active weights.
+        growth_score: largest is grown, among the weights that are inactive after the drop.
         grown_state: a `GrownState`.
+        active: by leaf path, how many active weights a layer has afterwards if it has more now (no layer
+            gains any); layers not named keep theirs. Shrinking it with ζ_t = 0 is gradual magnitude pruning
+            (`pruning_counts`). For a leaf taken per unit a number per unit or one for all.
+        per_unit: which leaves have a leading axis of units (independent agents, `[units, outputs, inputs]`)
+            that each keep their own count; True for all. Elsewhere ranks run over the whole leaf, so that
+            the density of each unit emerges.
 
     Returns:
         New parameters, state, and what was done.
+
+    Raises:
+        ValueError: a sparse leaf has no gradient, or `active` names a leaf that is not sparse.
     """
-    masks = dict(state.masks)
-    weights = {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    scores = {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(gradient)}
-    grown_total = jnp.zeros((), jnp.int32)
+    weights, gradients = leaves_by_path(params), leaves_by_path(gradient)
+    _check_names("the gradient lacks sparse leaves", state.masks.keys() - gradients.keys())
+    _check_names("`active` names leaves that are not sparse", (active or {}).keys() - state.masks)
+    masks: Masks = {}
     for index, (name, mask) in enumerate(sorted(state.masks.items())):
-        chance = jax.random.uniform(jax.random.fold_in(key, index), mask.shape)
-        score = jnp.where(growth == Growth.RANDOM, chance, jnp.abs(scores[name]))
-        count = jnp.floor(drop_fraction * mask.sum()).astype(jnp.int32)
-        masks[name] = evolve_mask(weights[name], mask, score, count)
-        grown_total += (masks[name] & ~mask).sum()
-    inner = _reset_slots(optimizer, state, masks, gradient, params, grown_state)
-    active = sum((mask.sum() for mask in masks.values()), start=jnp.zeros((), jnp.int32))
-    done = Evolution(dropped=grown_total, grown=grown_total, active=active)
+        alone = per_unit if isinstance(per_unit, bool) else name in per_unit
+        drop, grow = _counts(mask, drop_fraction, (active or {}).get(name), alone)
+        layer = weights[name], gradients[name]
+        # The growth key is the older one: runs from before drop scores had a key stay as they were.
+        drop_key = jax.random.fold_in(key, len(state.masks) + index)
+        growth_key = jax.random.fold_in(key, index)
+        masks[name] = (jax.vmap(evolve_mask) if alone else evolve_mask)(
+            mask, drop_score(*layer, drop_key), growth_score(*layer, growth_key), drop, grow
+        )
+    inner = reset_slots(optimizer, state, masks, gradient, grown_state)
+    done = Evolution(
+        dropped={name: (state.masks[name] & ~mask).sum() for name, mask in masks.items()},
+        grown={name: (mask & ~state.masks[name]).sum() for name, mask in masks.items()},
+        active={name: mask.sum() for name, mask in masks.items()},
+    )
     return apply_masks(params, masks), SparseState(masks, inner), done
 
 
-def _reset_slots(
-    optimizer: optax.GradientTransformation,
-    state: SparseState,
-    masks: Masks,
-    gradient: Any,
-    params: Any,
-    grown_state: Int[Array, ""] | int,
-) -> optax.OptState:
-    """Slots after an evolution: what stayed is kept, the rest set as `grown_state` says.
+def _counts(
+    mask: Bool[Array, "..."],
+    drop_fraction: Float[Array, ""] | float,
+    active: Any,
+    per_unit: bool,
+) -> tuple[Int[Array, "*units"], Int[Array, "*units"]]:
+    """How many to drop and to grow, of the leaf or of each of its units.
 
-    Zeroing goes through `optax.tree_map_params`, whatever the optimizer; only slots named `nu` (second
-    moments) can get another value, and those are found by their path.
+    ⌊ζ n⌋ are renewed and what is too much is dropped as well; never more than there are, so that the wanted
+    number comes out even if everything is renewed.
     """
-    stayed = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: (
-            state.masks[name] & masks[name]
-            if (name := leaf_path(path)) in masks
-            else jnp.ones(leaf.shape, bool)
-        ),
-        params,
-    )
-    keep = grown_state == GrownState.KEEP
-
-    def is_elsewhere(slot: Any) -> bool:
-        return isinstance(slot, optax.MaskedNode)  # that parameter has another transform's slots
-
-    def zeroed(slot: Any, stays: Array) -> Any:
-        if is_elsewhere(slot):
-            return slot
-        return jnp.where(stays | keep, slot, 0).astype(slot.dtype)
-
-    fresh = optax.tree_map_params(optimizer, zeroed, state, stayed, is_leaf=is_elsewhere).inner
-    squares = {
-        leaf_path(path): jnp.square(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(gradient)
-    }
-
-    def second_moment(path: tuple[Any, ...], slot: Array, old: Array) -> Array:
-        name = _slot_of(path, "nu")
-        if name not in masks:
-            return slot
-        grown = masks[name] & ~state.masks[name]
-        mean = old.sum(where=state.masks[name]) / jnp.maximum(state.masks[name].sum(), 1)
-        value = jnp.where(grown_state == GrownState.GRAD, squares[name], mean)
-        chosen = (grown_state == GrownState.GRAD) | (grown_state == GrownState.MEAN)
-        return jnp.where(grown & chosen, value, slot)
-
-    return jax.tree_util.tree_map_with_path(second_moment, fresh, state.inner)
+    now = mask.sum(axis=tuple(range(1, mask.ndim)) if per_unit else None)
+    wanted = now if active is None else jnp.clip(jnp.asarray(active, jnp.int32), 0, now)
+    renewed = jnp.floor(drop_fraction * now).astype(jnp.int32)
+    drop = jnp.minimum(now, renewed + now - wanted)
+    return drop, wanted - (now - drop)
 
 
-def _slot_of(path: tuple[Any, ...], slot: str) -> str | None:
-    """The parameter that a state leaf belongs to, if it lies in a slot of that name."""
-    for place, entry in enumerate(path):
-        if getattr(entry, "name", None) == slot:
-            return leaf_path(path[place + 1 :])
-    return None
+def _check_names(complaint: str, names: Collection[str]) -> None:
+    if names:
+        raise ValueError(f"{complaint}: {', '.join(sorted(names))}")

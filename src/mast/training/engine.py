@@ -81,6 +81,12 @@ class Engine:
                 params, masks = take_over(params, source, str(learner.config.from_run))
             first_weights.append(by_path(params))
             states.append(jax.jit(learner.begin)(key, params, masks))
+        self._budget = self._stacked(
+            [
+                learner.budget(state.params)
+                for learner, state in zip(self._learners, states, strict=True)
+            ]
+        )
         return self._stacked(states), first_weights
 
     def record(
@@ -138,7 +144,7 @@ class Engine:
         if evolve_now:
             keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
             state, _ = self._timed("evolve", self._evolve)(
-                state, gradient, self._method, steps, keys
+                state, gradient, self._method, self._budget, steps, keys
             )
         return state, metrics
 
@@ -206,6 +212,7 @@ def _program_text(config: Config) -> tuple[Any, ...]:
     """The settings that all runs of one program share."""
     data = {*Method._fields, "seed", "method", "sparsity", "timeout", "targets", "preset"}
     data |= {"burn_in_fraction", "delay_fraction", "weights_from", "initial_mask", "from_run"}
+    data |= {"prune_begin_fraction", "prune_end_fraction", "pruning", "allocation"}
     data |= {"initial_weights", "online_share", "online_episodes"}
     return tuple(value for name, value in config if name not in data)
 

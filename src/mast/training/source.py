@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save
 from mast.config import Config, load_run_config
 from mast.errors import UserError
 from mast.files import write_atomically
-from mast.sparsity.topology import Masks, leaf_path
+from mast.sparsity.masks import Masks, leaf_path
 from mast.training.checkpoint import CheckpointStore
 
 INITIAL_FILE = "snapshots/initial.safetensors"

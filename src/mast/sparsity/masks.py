@@ -1,0 +1,118 @@
+"""Masks: which entries of a weight exist, one bool array per sparse leaf, kept by the leaf's path."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+
+Masks = dict[str, Array]
+"""Masks by leaf path (`"agent.fc1.weight"`); leaves without one are dense."""
+
+INITIAL_MASKS = ("random", "largest")
+
+
+def leaf_path(path: tuple[Any, ...]) -> str:
+    """The name of a leaf: its keys joined by dots, as in `agent.fc1.weight`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def leaves_by_path(tree: Any) -> dict[str, Any]:
+    """Every leaf of a tree by its path."""
+    return {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def random_mask(key: PRNGKeyArray, shape: tuple[int, ...], active: int) -> Bool[Array, "..."]:
+    """A uniformly random mask with exactly `active` entries set."""
+    size = 1
+    for axis in shape:
+        size *= axis
+    return (jax.random.permutation(key, size) < active).reshape(shape)
+
+
+def largest_mask(weight: Float[Array, "..."], active: int) -> Bool[Array, "..."]:
+    """The mask of the `active` largest |w|; ties go to the lowest index (RLx2's code)."""
+    order = jnp.argsort(-jnp.abs(weight).ravel(), stable=True)
+    return jnp.zeros(weight.size, bool).at[order[:active]].set(True).reshape(weight.shape)
+
+
+def random_mask_per_unit(
+    key: PRNGKeyArray, shape: tuple[int, ...], active: Int[Array, " units"]
+) -> Bool[Array, " units *rest"]:
+    """A random mask whose part at each index of the leading axis has its own exact count.
+
+    Args:
+        key: random key.
+        shape: of the whole array; the leading axis is that of the units (agents).
+        active: active entries of each unit.
+    """
+
+    def of_unit(unit_key: PRNGKeyArray, count: Int[Array, ""]) -> Bool[Array, "..."]:
+        size = 1
+        for axis in shape[1:]:
+            size *= axis
+        return (jax.random.permutation(unit_key, size) < count).reshape(shape[1:])
+
+    return jax.vmap(of_unit)(jax.random.split(key, shape[0]), active)
+
+
+def largest_mask_per_unit(
+    weight: Float[Array, " units *rest"], active: Int[Array, " units"]
+) -> Bool[Array, " units *rest"]:
+    """The mask of each unit's `active` largest |w|; ties go to the lowest index."""
+
+    def of_unit(part: Float[Array, "..."], count: Int[Array, ""]) -> Bool[Array, "..."]:
+        return rank_among(-jnp.abs(part), jnp.ones(part.shape, bool)) < count
+
+    return jax.vmap(of_unit)(weight, active)
+
+
+def draw_masks(
+    key: PRNGKeyArray, params: Any, counts: Mapping[str, int], initial_mask: str = "random"
+) -> Masks:
+    """A mask for each named leaf, with exactly that many active weights.
+
+    Args:
+        key: random key; the k-th leaf in the order of names draws from `fold_in(key, k)`.
+        params: any tree that holds the leaves.
+        counts: active weights by leaf path.
+        initial_mask: `"random"`, or `"largest"` for the largest |w| as they stand.
+
+    Raises:
+        ValueError: `initial_mask` is neither.
+    """
+    if initial_mask not in INITIAL_MASKS:
+        allowed = ", ".join(INITIAL_MASKS)
+        raise ValueError(f"initial_mask {initial_mask!r} is unknown: one of {allowed}")
+    weights = leaves_by_path(params)
+    masks = {}
+    for index, (name, count) in enumerate(sorted(counts.items())):
+        if initial_mask == "largest":
+            masks[name] = largest_mask(weights[name], count)
+        else:
+            masks[name] = random_mask(jax.random.fold_in(key, index), weights[name].shape, count)
+    return masks
+
+
+def apply_masks(tree: Any, masks: Masks) -> Any:
+    """The tree with zeros at inactive weights; leaves without a mask are unchanged."""
+
+    def masked(path: tuple[Any, ...], leaf: Any) -> Any:
+        mask = masks.get(leaf_path(path))
+        return leaf if mask is None else jnp.where(mask, leaf, 0)
+
+    return jax.tree_util.tree_map_with_path(masked, tree)
+
+
+def rank_among(
+    values: Shaped[Array, "*shape"], members: Bool[Array, "*shape"]
+) -> Int[Array, "*shape"]:
+    """Each member's place (from 0) in ascending order of the members; elsewhere without meaning.
+
+    Equal values go in order of their index and NaN comes last, so that exactly k members have a place
+    below k whatever the values are. Needs one sort, and no value is set apart to mark what is no member.
+    """
+    order = jnp.argsort(values.ravel(), stable=True)
+    places = jnp.cumsum(members.ravel()[order], dtype=jnp.int32) - 1
+    return jnp.zeros(values.size, jnp.int32).at[order].set(places).reshape(values.shape)
