@@ -153,7 +153,7 @@ class Compiled:
     def __init__(self, name: str, sizes: Sizes) -> None:
         self.name, algorithm = name, ALGORITHMS[name]
         shapes = jax.eval_shape(lambda key: algorithm.init(key, sizes), jax.random.key(0))
-        rng = np.random.default_rng(3)
+        rng = np.random.default_rng(0)  # of the first seeds, one where OW and CW use both weights
         self.params, self.target = (
             jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
             for _ in range(2)

@@ -10,10 +10,14 @@ from mast.learning.operators import (
     Operator,
     backup_value,
     double_q_value,
+    greedy_action,
     max_value,
     mellowmax,
     soft_mellowmax,
     softmax_value,
+    weighted_backup_value,
+    weighted_soft_mellowmax,
+    weighted_softmax_value,
 )
 
 ACTIONS = 5
@@ -24,6 +28,10 @@ mellowmax_jitted = jax.jit(mellowmax)
 soft_mellowmax_jitted = jax.jit(soft_mellowmax)
 backup_value_jitted = jax.jit(backup_value)
 softmax_jitted = jax.jit(softmax_value)
+weighted_softmax_jitted = jax.jit(weighted_softmax_value)
+weighted_soft_mellowmax_jitted = jax.jit(weighted_soft_mellowmax)
+weighted_backup_jitted = jax.jit(weighted_backup_value)
+PER_AGENT = [each for each in Operator if each != Operator.RES_SOFTMAX]
 
 SOFT_OPERATORS = {
     "softmax": jax.jit(lambda q, available: softmax_value(q, available, 5.0)),
@@ -125,6 +133,104 @@ def test_soft_mellowmax_of_two_actions_by_hand() -> None:
     assert float(soft_mellowmax_jitted(q, jnp.ones(2, bool), 1.0, 1.0)) == pytest.approx(
         np.log(2.5)
     )
+
+
+# --- weights of another network's utilities ---------------------------------------------------
+
+
+@st.composite
+def weighted_states(
+    draw: st.DrawFn, largest: float = 30.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Utilities, those that weigh them, and a choice of available actions."""
+    q, available = draw(states(largest))
+    return q, draw(states(largest))[0], available
+
+
+@given(weighted_states(), INVERSE_TEMPERATURE)
+@settings(max_examples=100, deadline=None)
+def test_weighted_softmax_value_is_its_definition(
+    state: tuple[np.ndarray, np.ndarray, np.ndarray], beta: float
+) -> None:
+    expected = golden.weighted_softmax_value(*state, beta)
+    value = float(weighted_softmax_jitted(*state, beta))
+    assert value == pytest.approx(expected, abs=3 * resolution(state[0], state[2]))
+
+
+@given(weighted_states(), INVERSE_TEMPERATURE, SHARPNESS)
+@settings(max_examples=200, deadline=None)
+def test_weighted_soft_mellowmax_is_its_definition(
+    state: tuple[np.ndarray, np.ndarray, np.ndarray], alpha: float, omega: float
+) -> None:
+    """Also where the highest utility has next to no weight, and where ω is far below 1/Q."""
+    q, _, available = state
+    expected = golden.weighted_soft_mellowmax(*state, alpha, omega)
+    value = float(weighted_soft_mellowmax_jitted(*state, alpha, omega))
+    # Twice the plain operator's: two sets of utilities are rounded here.
+    assert value == pytest.approx(expected, abs=2 * resolution(q, available))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 10.0])
+@pytest.mark.parametrize("omega", [1e-6, 1.0, 10.0, 1e4])
+def test_weighted_soft_mellowmax_at_ten_thousand(alpha: float, omega: float) -> None:
+    """Opposite orders too: all the weight where the utility is lowest."""
+    available, omega = np.ones(3, bool), float(np.float32(omega))
+    for q in EXTREME:
+        for weight_q in (q, -q, np.zeros(3, np.float32)):
+            value = float(weighted_soft_mellowmax_jitted(q, weight_q, available, alpha, omega))
+            expected = golden.weighted_soft_mellowmax(q, weight_q, available, alpha, omega)
+            assert value == pytest.approx(expected, abs=3e-7 * 1e4)
+
+
+@given(states(), INVERSE_TEMPERATURE, SHARPNESS)
+@settings(max_examples=50, deadline=None)
+def test_own_weights_are_the_plain_operators(
+    state: tuple[np.ndarray, np.ndarray], alpha: float, omega: float
+) -> None:
+    q, available = state
+    slack = 2 * resolution(q, available)
+    plain = float(soft_mellowmax_jitted(q, available, alpha, omega))
+    weighted = float(weighted_soft_mellowmax_jitted(q, q, available, alpha, omega))
+    assert weighted == pytest.approx(plain, abs=slack)
+    assert float(weighted_softmax_jitted(q, q, available, alpha)) == float(
+        softmax_jitted(q, available, alpha)
+    )
+
+
+@pytest.mark.parametrize("junk", [1e30, -1e30, np.inf, np.nan])
+def test_weighted_operators_read_nothing_of_unavailable_actions(junk: float) -> None:
+    available = jnp.array([True, False, True])
+    q, weight_q = jnp.array([1.0, junk, -2.0]), jnp.array([0.5, junk, 0.25])
+    plain = (q.at[1].set(0), weight_q.at[1].set(0), available)
+    for operator, parameters in ((weighted_softmax_jitted, (2.0,)),
+                                 (weighted_soft_mellowmax_jitted, (1.0, 10.0))):  # fmt: skip
+        value = operator(q, weight_q, available, *parameters)
+        np.testing.assert_array_equal(value, operator(*plain, *parameters))
+        gradient = np.asarray(jax.grad(operator)(q, weight_q, available, *parameters))
+        assert np.isfinite(gradient).all()
+        assert gradient[1] == 0
+
+
+@pytest.mark.parametrize("operator", PER_AGENT)
+def test_weighted_backup_value_is_the_operator_with_that_number(operator: Operator) -> None:
+    target, online, available = batch_of_utilities()
+    weight_q = target[::-1]
+    expected = {
+        Operator.MAX: double_q_value(target, online, available),
+        Operator.SOFTMAX: weighted_softmax_value(target, weight_q, available, 3.0),
+        Operator.MELLOWMAX: mellowmax(target, available, 10.0),
+        Operator.SOFT_MELLOWMAX: weighted_soft_mellowmax(target, weight_q, available, 1.0, 10.0),
+    }[operator]
+    value = weighted_backup_jitted(
+        jnp.int32(operator), target, online, weight_q, available, jnp.bool_(True), 1.0, 10.0, 3.0
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_greedy_action_is_the_first_best_available_one() -> None:
+    q = jnp.array([[1.0, 3.0, 9.0, 3.0], [-5.0, np.nan, -5.0, -6.0]])
+    available = jnp.array([[True, True, False, True], [True, False, True, True]])
+    np.testing.assert_array_equal(greedy_action(q, available), [1, 0])
 
 
 # --- limits -----------------------------------------------------------------------------------
@@ -275,7 +381,8 @@ def test_soft_mellowmax_gradient_is_that_of_high_precision(alpha: float) -> None
 
 def test_names_in_the_configuration_are_the_members_in_lower_case() -> None:
     names = {operator.name.lower(): int(operator) for operator in Operator}
-    assert names == {"max": 0, "softmax": 1, "mellowmax": 2, "soft_mellowmax": 3}
+    expected = ("max", "softmax", "mellowmax", "soft_mellowmax", "res_softmax")
+    assert names == {name: number for number, name in enumerate(expected)}
 
 
 def batch_of_utilities(
@@ -289,7 +396,7 @@ def batch_of_utilities(
 
 
 @pytest.mark.parametrize("double_q", [True, False])
-@pytest.mark.parametrize("operator", list(Operator))
+@pytest.mark.parametrize("operator", PER_AGENT)
 def test_backup_value_is_the_operator_with_that_number(operator: Operator, double_q: bool) -> None:
     target, online, available = batch_of_utilities()
     expected = {
@@ -339,7 +446,7 @@ def test_backup_value_gives_each_run_its_own_operator_under_vmap() -> None:
 def test_backup_value_keeps_the_dtype_of_the_utilities() -> None:
     target, online, available = batch_of_utilities()
     parameter = jnp.float32(1.0)
-    for operator in Operator:
+    for operator in PER_AGENT:
         value = backup_value_jitted(
             jnp.int32(operator),
             target.astype(jnp.bfloat16),

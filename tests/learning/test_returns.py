@@ -244,6 +244,16 @@ def test_lambda_and_discount_are_data_under_vmap() -> None:
         np.testing.assert_allclose(together[run], alone, rtol=1e-6)
 
 
+def test_n_is_data_under_vmap() -> None:
+    """Each run its own n; one that has none (0) gets numbers that nobody reads, but finite ones."""
+    together = jax.jit(jax.vmap(n_step_returns, in_axes=(None, None, None, None, None, 0)))(
+        REWARD, TERMINATED, MASK, VALUE, 0.5, jnp.array([1, 2, 3, 50, 0])
+    )
+    for run, expected in enumerate((ONE_STEP, TWO_STEP, MONTE_CARLO, MONTE_CARLO)):
+        np.testing.assert_array_equal(together[run], expected)
+    assert np.isfinite(together).all()
+
+
 def test_gradients_reach_the_values_that_the_returns_hold_and_no_others() -> None:
     def total(value: jax.Array) -> jax.Array:
         return td_lambda_returns(REWARD, TERMINATED, MASK, value, 0.5, 0.5).sum()

@@ -1,3 +1,4 @@
+import functools
 from itertools import product
 
 import jax
@@ -8,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden import networks_by_definition as golden
-from mast.networks.mixers import IndependentMixer, QMixer, SumMixer, q_mixer
+from mast.networks.mixers import (
+    FeedForwardMixer,
+    IndependentMixer,
+    MixingWeights,
+    QMixer,
+    SumMixer,
+    feed_forward_mixer,
+    mix_deviations,
+    q_mixer,
+)
 
 AGENTS, STATE, EMBED, HYPER = 3, 4, 5, 6
 
@@ -19,6 +29,20 @@ initialised = jax.jit(lambda key: q_mixer(key, STATE, AGENTS, embed=EMBED, hyper
 def fresh(seed: int, scale: float = 3.0) -> QMixer:
     """A mixer with weights larger than at initialisation, so that ELU bends on both sides."""
     return jax.tree.map(lambda leaf: scale * leaf, initialised(jax.random.key(seed)))
+
+
+deviations = jax.jit(mix_deviations)
+
+
+@jax.jit
+def weights_of(mixer: QMixer, state: jax.Array) -> MixingWeights:
+    return mixer.weights(state)
+
+
+@functools.cache
+def fresh_feed_forward(scale: float = 3.0) -> FeedForwardMixer:
+    make = jax.jit(lambda key: feed_forward_mixer(key, STATE, AGENTS, hidden=HYPER))
+    return jax.tree.map(lambda leaf: scale * leaf, make(jax.random.key(0)))
 
 
 @jax.jit
@@ -54,7 +78,7 @@ def test_q_mixer_is_the_network_of_the_paper(seed: int) -> None:
     np.testing.assert_allclose(q_tot[0], expected, rtol=2e-5, atol=2e-4)
 
 
-@pytest.mark.parametrize("mixer", [fresh(0), SumMixer(), IndependentMixer()])
+@pytest.mark.parametrize("mixer", [fresh(0), SumMixer(), IndependentMixer(), fresh_feed_forward()])
 def test_leading_axes_are_independent_samples(mixer: QMixer) -> None:
     rng = np.random.default_rng(0)
     utilities = jnp.asarray(rng.normal(size=(3, 2, AGENTS)), jnp.float32)
@@ -120,6 +144,59 @@ def test_the_state_changes_how_utilities_are_mixed() -> None:
     here, there = jnp.zeros(STATE), jnp.ones(STATE)
     assert float(mixed(mixer, utilities, here)[0]) != float(mixed(mixer, utilities, there)[0])
     assert not np.allclose(slopes(mixer, utilities, here), slopes(mixer, utilities, there))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_feed_forward_mixer_is_the_network_of_the_paper(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mixer = fresh_feed_forward()
+    utilities, state = rng.normal(0, 3, AGENTS), rng.normal(size=STATE)
+    q_tot = mixed(mixer, jnp.asarray(utilities, jnp.float32), jnp.asarray(state, jnp.float32))
+    expected = golden.feed_forward_mixer(mixer, np.float32(utilities), np.float32(state))
+    np.testing.assert_allclose(q_tot[0], expected, rtol=2e-5, atol=2e-4)
+
+
+def test_feed_forward_mixer_is_not_monotone() -> None:
+    """What it is for: it can say that an agent's best action is bad for the team."""
+    rng = np.random.default_rng(0)
+    mixer = fresh_feed_forward()
+    signs = [
+        np.sign(slopes(mixer, jnp.asarray(rng.normal(0, 3, AGENTS), jnp.float32), jnp.ones(STATE)))
+        for _ in range(20)
+    ]
+    assert {-1.0, 1.0} <= set(np.concatenate(signs))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 1e4]))
+@settings(max_examples=30, deadline=None)
+def test_deviations_are_the_joint_actions_mixed_one_by_one(seed: int, scale: float) -> None:
+    """Any base and any batch of states; no deviation is the base itself."""
+    rng = np.random.default_rng(seed)
+    mixer, actions = fresh(seed % 1000), 4
+    q = rng.normal(0, scale, (2, AGENTS, actions)).astype(np.float32)
+    base = rng.normal(0, scale, (2, AGENTS)).astype(np.float32)
+    state = rng.normal(size=(2, STATE)).astype(np.float32)
+    values = deviations(weights_of(mixer, state), jnp.asarray(base), jnp.asarray(q))
+    assert values.shape == (2, AGENTS, actions)
+    for b, agent, action in product(range(2), range(AGENTS), range(actions)):
+        utilities = base[b].copy()
+        utilities[agent] = q[b, agent, action]
+        expected = golden.qmix(mixer, utilities, state[b])
+        assert values[b, agent, action] == pytest.approx(expected, rel=1e-5, abs=1e-4 * scale)
+
+
+def test_default_sizes_of_the_feed_forward_mixer_are_wqmixs() -> None:
+    mixer = jax.eval_shape(lambda key: feed_forward_mixer(key, STATE, AGENTS), jax.random.key(0))
+    shapes = {name: layer.weight.shape for name, layer in vars(mixer).items()}
+    assert shapes == {
+        "fc1": (256, AGENTS + STATE),
+        "fc2": (256, 256),
+        "fc3": (256, 256),
+        "fc4": (1, 256),
+        "v_hidden": (256, STATE),
+        "v_out": (1, 256),
+    }
 
 
 def test_default_sizes_are_pymarls() -> None:
