@@ -69,8 +69,8 @@ def _with_density_per_agent(
         if network.layers and network.layers[0].shape.copies > 1:
             counts = active_counts_per_copy(network.shapes, densities, config.allocation)
             active[network.name] = {name: sum(each) for name, each in counts.items()}
-    for network in shared.networks:
-        active.setdefault(network.name, {layer.layer: layer.active for layer in network.layers})
+    for known in shared.networks:
+        active.setdefault(known.name, {layer.layer: layer.active for layer in known.layers})
     return account_active(dimensions, config.algorithm, active, widths, independent=True)
 
 
