@@ -19,6 +19,7 @@ from mast.config import (
     Config,
     allowed,
     default_text,
+    given_of,
     limit_threads,
     load_config_file,
     load_run_config,
@@ -49,13 +50,20 @@ def refusal(**given: Any) -> str:
 # The layers.
 
 
+def naming(method: str) -> dict[str, Any]:
+    """What must be given for a method."""
+    needs_run = method in ("winning-ticket", "one-shot")
+    return {"method": method} | ({"from_run": "runs/before"} if needs_run else {})
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_is_its_overrides_and_nothing_else(method: str) -> None:
-    config = resolve(OWN | {"method": method})
+    config = resolve(OWN | naming(method))
     changed = {
         name
         for name, info in Config.model_fields.items()
-        if name not in ("environment", "method") and getattr(config, name) != info.get_default()
+        if name not in ("environment", "method", "from_run")
+        and getattr(config, name) != info.get_default()
     }
     assert changed == set(METHODS[method].overrides)
     for name, value in METHODS[method].overrides.items():
@@ -71,9 +79,38 @@ def test_mast_is_the_papers() -> None:
         10.0,
     )
     assert (config.td_lambda, config.burn_in_fraction) == (0.8, 0.375)
+    assert config.targets == "hybrid"
     assert (config.batch_size, config.online_batch) == (32, 12)
     assert (config.buffer_episodes, config.online_episodes) == (5000, 128)
     assert config.growth == "gradient"
+
+
+def test_an_algorithm_has_its_own_numbers_and_mast_others_on_it() -> None:
+    assert resolve(OWN | {"algorithm": "owqmix"}).td_lambda == 0.6
+    assert resolve(OWN | {"algorithm": "owqmix", "method": "rigl"}).td_lambda == 0.8
+    assert resolve(OWN | {"algorithm": "cwqmix", "method": "dense"}).epsilon_steps == 100_000
+    for method in ("dense", "rigl", "mast", "random-ticket"):
+        res = resolve(OWN | {"algorithm": "res", "method": method})
+        assert res.operator == "res_softmax"
+    soft = resolve(OWN | {"algorithm": "res", "operator": "soft_mellowmax"})
+    assert soft.operator == "soft_mellowmax"
+
+
+def test_presets_are_a_sources_numbers_below_the_users() -> None:
+    res = OWN | {"algorithm": "res"}
+    assert resolve(res).softmax_beta == 5.0
+    assert resolve(res | {"preset": "res-mast"}).softmax_beta == 5.0
+    assert resolve(res | {"preset": "res-authors"}).softmax_beta == 0.05
+    assert resolve(res | {"preset": "res-authors", "softmax_beta": 1}).softmax_beta == 1.0
+    assert resolve(OWN | {"preset": "wqmix-authors"}).weight_alpha == 0.5
+    later = resolve(OWN | {"preset": "mast-later"})
+    assert (later.online_episodes, later.online_batch, later.batch_size) == (100, 8, 32)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_given_is_found_again(method: str) -> None:
+    config = resolve(GIVEN | naming(method) | {"algorithm": "owqmix", "steps": 777})
+    assert resolve(given_of(config)) == config
 
 
 def test_what_the_user_gives_wins_over_the_method() -> None:
@@ -83,9 +120,9 @@ def test_what_the_user_gives_wins_over_the_method() -> None:
 def test_method_wins_over_environment_and_environment_over_the_field(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(ENVIRONMENT_DEFAULTS, "my.", {"td_lambda": 0.1, "mixer_embed": 50})
+    monkeypatch.setitem(ENVIRONMENT_DEFAULTS, "my.", {"operator": "max", "mixer_embed": 50})
     config = resolve(OWN)
-    assert config.td_lambda == 0.8
+    assert config.operator == "soft_mellowmax"
     assert config.mixer_embed == 50
     assert resolve({"environment": "your.package:Game"}).mixer_embed == 32
     assert default_text("mixer_embed") == "32, my.* 50"
@@ -157,7 +194,7 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         ({"double_q": "maybe"}, "double_q = maybe: must be true or false"),
         (
             {"algorithm": "qmx"},
-            "algorithm = qmx: must be one of iql, vdn, qmix (did you mean qmix?)",
+            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, res (did you mean qmix?)",
         ),
         ({"sparisty": 0.5}, "unknown setting 'sparisty' (did you mean sparsity?)"),
         ({"sparisty": 0.5, "steps": 0}, "unknown setting 'sparisty' (did you mean sparsity?)"),
@@ -165,8 +202,26 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
             {"batch_size": 64, "buffer_episodes": 32},
             "batch_size = 64: must be at most buffer_episodes = 32",
         ),
-        ({"batch_size": 8}, "online_batch = 12: must be at most batch_size = 8"),
-        ({"online_episodes": 4}, "online_batch = 12: must be at most online_episodes = 4"),
+        (
+            {"online_episodes": 4},
+            "online_share = 0.375: 12 episodes of the batch, more than the 4 online_episodes",
+        ),
+        ({"method": "one-shot"}, "method = one-shot: needs --from RUN"),
+        ({"initial_weights": "initial"}, "initial_weights = initial: needs --from RUN"),
+        ({"from_run": "x"}, "from_run = x: method mast takes nothing from it"),
+        ({"operator": "res_softmax"}, "operator = res_softmax: needs algorithm = res"),
+        (
+            {"density_per_agent": "0.1,0.2"},
+            "density_per_agent = 0.1,0.2: needs sharing = independent",
+        ),
+        (
+            {"density_per_agent": "0.1,x", "sharing": "independent"},
+            "density_per_agent = x: must be numbers such as 0.14,0.06,0.06, or none",
+        ),
+        (
+            {"density_per_agent": "0.1,2", "sharing": "independent"},
+            "density_per_agent = 0.1,2.0: each must be above 0 and at most 1",
+        ),
         (
             {"buffer_episodes": 100},
             "online_episodes = 128: must be at most buffer_episodes = 100",
@@ -179,6 +234,10 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         (
             {"method": "dense", "growth": "random"},
             "growth = random: method dense has no mask to evolve",
+        ),
+        (
+            {"method": "magnitude", "prune_begin_fraction": 0.8},
+            "prune_begin_fraction = 0.8: must be at most prune_end_fraction = 0.75",
         ),
     ],
 )
@@ -214,13 +273,18 @@ def test_every_setting_is_explained(name: str) -> None:
     assert default_text(name)
 
 
+READ_THROUGH = {"online_share": "online_batch"}
+"""Settings that are read as a property of the configuration."""
+
+
 def test_every_setting_is_read_somewhere() -> None:
     own = {SOURCE / "config.py", *(SOURCE / "configuration").iterdir()}
     text = "\n".join(path.read_text() for path in SOURCE.rglob("*.py") if path not in own)
     unread = [
         name
         for name in Config.model_fields
-        if not re.search(rf"\b_?configs?(\[\w+\])?\.{name}\b", text)
+        if name != "preset"  # read where defaults are layered
+        and not re.search(rf"\b_?configs?(\[\w+\])?\.{READ_THROUGH.get(name, name)}\b", text)
     ]
     assert unread == []
 

@@ -15,6 +15,7 @@ from golden import networks_by_definition as golden
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
 from mast.networks.agent import RecurrentAgent, recurrent_agent
+from mast.networks.independent import independent_agents
 from mast.policy import FORMAT, LAYERS, Policy, save_policy
 from mast.sparsity.topology import Masks, apply_masks
 
@@ -106,6 +107,7 @@ def test_the_description_says_what_the_file_is(path: Path) -> None:
     description = Policy.load(path).description
     assert description == ABOUT | {
         "format": FORMAT,
+        "sharing": "shared",
         "environment": "toy/pair",
         "identity": "toy pair, limit 10",
         "agents": AGENTS,
@@ -285,3 +287,20 @@ def test_a_damaged_header_is_refused(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:20] + b"\xff\xfe\x00" + content[23:])
     assert "damaged" in refusal(path)
+
+
+def test_networks_of_their_own_are_saved_and_act_alike(tmp_path: Path) -> None:
+    team = independent_agents(jax.random.key(5), FEATURES, ACTIONS, AGENTS, HIDDEN)
+    mask = jax.random.bernoulli(jax.random.key(6), 0.5, team.gru_hidden.weight.shape)
+    masks: Masks = {"agent.gru_hidden.weight": mask}
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, team, masks, SPEC, ABOUT)
+    policy = Policy.load(path)
+    assert policy.description["sharing"] == "independent"
+    assert policy.masks["gru_hidden"].shape == (AGENTS, 3 * HIDDEN, HIDDEN)
+    observation = jax.random.normal(jax.random.key(7), (AGENTS, FEATURES))
+    available = jnp.ones((AGENTS, ACTIONS), bool)
+    q, _ = team.step(observation, jnp.full(AGENTS, -1), team.initial_hidden(AGENTS))
+    action, memory = policy.act(observation, available)
+    np.testing.assert_array_equal(action, q.argmax(-1))
+    assert memory.hidden.shape == (AGENTS, HIDDEN)

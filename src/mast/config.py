@@ -11,7 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from mast.configuration.explain import allowed, default_text, first_problem, one_line
-from mast.configuration.presets import ENVIRONMENT_DEFAULTS, METHODS, MethodPreset
+from mast.configuration.presets import (
+    ALGORITHM_DEFAULTS,
+    ENVIRONMENT_DEFAULTS,
+    MAST_DEFAULTS,
+    METHODS,
+    PRESETS,
+    MethodPreset,
+)
 from mast.configuration.record import (
     differences_from,
     extend_run_record,
@@ -27,8 +34,11 @@ from mast.envs.names import check_id
 from mast.errors import UserError
 
 __all__ = [
+    "ALGORITHM_DEFAULTS",
     "ENVIRONMENT_DEFAULTS",
+    "MAST_DEFAULTS",
     "METHODS",
+    "PRESETS",
     "Config",
     "MethodPreset",
     "allowed",
@@ -50,11 +60,12 @@ __all__ = [
 ]
 
 
-def resolve(given: Mapping[str, Any]) -> Config:
+def resolve(given: Mapping[str, Any], *, playable: bool = True) -> Config:
     """Fills in and checks the settings of a run.
 
     Args:
         given: setting → value as the user gave it; text is converted.
+        playable: whether the environment must be one that can be played (SMAC's sizes are only known).
 
     Returns:
         the complete settings (field default < environment < method < given).
@@ -66,7 +77,8 @@ def resolve(given: Mapping[str, Any]) -> Config:
         config = Config.model_validate(dict(given))
     except ValidationError as error:
         raise UserError(first_problem(error)) from None
-    check_id(config.environment)
+    if playable:
+        check_id(config.environment)
     return config
 
 
@@ -76,7 +88,8 @@ def given_of(config: Config) -> dict[str, Any]:
     Args:
         config: resolved settings of which it is not known how they came about.
     """
-    names = {"environment": config.environment, "method": config.method}
+    layers = ("environment", "algorithm", "method", "preset", "from_run")
+    names = {name: getattr(config, name) for name in layers}
     default = Config.model_validate(names)
     return names | {name: value for name, value in config if value != getattr(default, name)}
 

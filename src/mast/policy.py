@@ -15,7 +15,8 @@ from safetensors.numpy import save
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
 from mast.files import write_atomically
-from mast.networks.agent import NO_ACTION, RecurrentAgent
+from mast.networks.agent import NO_ACTION, Agent, RecurrentAgent
+from mast.networks.independent import IndependentAgents
 from mast.networks.linear import Linear
 from mast.sparsity.topology import Masks
 
@@ -36,13 +37,13 @@ class Policy:
     """The acting part of a trained team.
 
     Args:
-        agent: the network that every agent runs.
+        agent: the network that every agent runs, or the networks of all of them.
         masks: which weights of each layer exist, by layer name.
         description: environment, sizes and method; what the file's metadata holds.
     """
 
-    agent: RecurrentAgent
-    masks: dict[str, Bool[np.ndarray, "outputs inputs"]]
+    agent: Agent
+    masks: dict[str, Bool[np.ndarray, "*agents outputs inputs"]]
     description: dict[str, Any]
 
     @classmethod
@@ -63,9 +64,8 @@ class Policy:
             )
             for name in LAYERS
         }
-        agent = RecurrentAgent(
-            **layers, features=description["features"], actions=description["actions"]
-        )
+        kind = IndependentAgents if _is_independent(description) else RecurrentAgent
+        agent = kind(**layers, features=description["features"], actions=description["actions"])
         masks = {name: tensors[f"{name}.mask"].astype(bool) for name in LAYERS}
         return cls(agent, masks, description)
 
@@ -102,7 +102,7 @@ class Policy:
 
 
 @jax.jit
-def _act(agent: RecurrentAgent, observation: Any, available: Any, memory: Memory) -> Any:
+def _act(agent: Agent, observation: Any, available: Any, memory: Memory) -> Any:
     observation = jnp.asarray(observation, jnp.float32)
     q, hidden = agent.step(observation, memory.last_action, memory.hidden)
     action = jnp.where(jnp.asarray(available, bool), q, -jnp.inf).argmax(-1)
@@ -110,13 +110,13 @@ def _act(agent: RecurrentAgent, observation: Any, available: Any, memory: Memory
 
 
 def save_policy(
-    path: Path, agent: RecurrentAgent, masks: Masks, spec: EnvironmentSpec, about: dict[str, Any]
+    path: Path, agent: Agent, masks: Masks, spec: EnvironmentSpec, about: dict[str, Any]
 ) -> None:
     """Write a policy file; the same agent gives the same bytes (no path and no time in it).
 
     Args:
         path: where; replaced as a whole or not at all.
-        agent: the acting network.
+        agent: the acting network, or networks.
         masks: by leaf path (`agent.fc1.weight`); a layer without one is dense.
         spec: of the environment.
         about: more facts for the description (algorithm, method, sparsity, seed, env_steps).
@@ -128,8 +128,11 @@ def save_policy(
         tensors[f"{name}.weight"] = np.asarray(layer.weight)
         tensors[f"{name}.bias"] = np.asarray(layer.bias)
         tensors[f"{name}.mask"] = np.asarray(mask).astype(np.uint8)
+    independent = isinstance(agent, IndependentAgents)
+    code = "" if independent else ", one-hot agent id"
     description = about | {
         "format": FORMAT,
+        "sharing": "independent" if independent else "shared",
         "environment": spec.id,
         "identity": spec.identity,
         "agents": spec.agents,
@@ -137,7 +140,7 @@ def save_policy(
         "features": spec.observation,
         "actions": spec.actions,
         "hidden_size": agent.hidden_size,
-        "input": "observation, one-hot last action (zeros at the start), one-hot agent id",
+        "input": f"observation, one-hot last action (zeros at the start){code}",
     }
     metadata = {"mast": json.dumps(description, sort_keys=True)}
     write_atomically(path, save(tensors, metadata=metadata))
@@ -176,11 +179,18 @@ def _check_tensors(path: Path, tensors: dict[str, np.ndarray], expected: dict[st
             raise UserError(f"{path}: tensor {name} is {found}, expected {expected[name]}")
 
 
+def _is_independent(description: dict[str, Any]) -> bool:
+    """Whether each agent has a network of its own; files without the entry are older."""
+    return description.get("sharing", "shared") == "independent"
+
+
 def _expected_tensors(description: dict[str, Any]) -> dict[str, str]:
     """Number type and shape of every tensor, as text."""
     features, actions, agents, h = (description[size] for size in SIZES)
+    independent = _is_independent(description)
+    lead = (agents,) if independent else ()
     sizes = {
-        "fc1": (h, features + actions + agents),
+        "fc1": (h, features + actions + (0 if independent else agents)),
         "gru_input": (3 * h, h),
         "gru_hidden": (3 * h, h),
         "fc2": (actions, h),
@@ -188,8 +198,8 @@ def _expected_tensors(description: dict[str, Any]) -> dict[str, str]:
     expected: dict[str, str] = {}
     for name, (outputs, inputs) in sizes.items():
         expected |= {
-            f"{name}.weight": f"float32 {(outputs, inputs)}",
-            f"{name}.mask": f"uint8 {(outputs, inputs)}",
-            f"{name}.bias": f"float32 {(outputs,)}",
+            f"{name}.weight": f"float32 {(*lead, outputs, inputs)}",
+            f"{name}.mask": f"uint8 {(*lead, outputs, inputs)}",
+            f"{name}.bias": f"float32 {(*lead, outputs)}",
         }
     return expected

@@ -81,6 +81,6 @@ def test_envs_and_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["methods", "--json"]) == 0
     out = capsys.readouterr().out
     assert [method["name"] for method in last_json(out)["methods"]] == list(METHODS)
-    assert "td_lambda=0.8" in out
+    assert "targets=hybrid" in out
     assert main(["methods", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")

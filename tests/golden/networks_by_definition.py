@@ -4,6 +4,7 @@ A layer is anything with a `weight` [outputs, inputs] and a `bias` [outputs].
 """
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,34 +46,59 @@ def gru_step(input_layer: Any, hidden_layer: Any, x: np.ndarray, hidden: np.ndar
 
 
 def agent_input(
-    observation: np.ndarray, last_action: int | None, actions: int, agent: int, agents: int
+    observation: np.ndarray, last_action: int | None, actions: int, id_code: list[float]
 ) -> np.ndarray:
-    """Own observation, one-hot last action (zeros where there is none), one-hot id."""
+    """Own observation, one-hot last action (zeros where there is none), and what tells who it is."""
     action_code = [1.0 if action == last_action else 0.0 for action in range(actions)]
-    id_code = [1.0 if other == agent else 0.0 for other in range(agents)]
     return np.concatenate([np.asarray(observation, np.float64), action_code, id_code])
+
+
+def utilities_of_one(
+    network: Any, observation: np.ndarray, action: np.ndarray, id_code: list[float]
+) -> np.ndarray:
+    """Q of one agent along one episode, [steps + 1, actions]."""
+    actions = len(network.fc2.bias)
+    q = np.zeros((len(observation), actions))
+    hidden = np.zeros(np.asarray(network.gru_hidden.weight).shape[1])
+    for t in range(len(observation)):
+        last_action = None if t == 0 else int(action[t - 1])
+        first = relu(
+            linear(network.fc1, agent_input(observation[t], last_action, actions, id_code))
+        )
+        hidden = gru_step(network.gru_input, network.gru_hidden, first, hidden)
+        q[t] = linear(network.fc2, hidden)
+    return q
 
 
 def agent_utilities(network: Any, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
     """Q_i along one episode, [steps + 1, agents, actions].
 
     Args:
-        network: has fc1, gru_input, gru_hidden, fc2.
+        network: has fc1, gru_input, gru_hidden, fc2; their weights are matrices where the agents share
+            one network and are told apart by a one-hot id, and [agents, ·, ·] where each has its own.
         observation: [steps + 1, agents, features].
         action: taken actions, [steps, agents].
     """
-    times, agents = observation.shape[:2]
-    actions = len(network.fc2.bias)
-    q = np.zeros((times, agents, actions))
+    agents = observation.shape[1]
+    own = np.asarray(network.fc1.weight).ndim == 3
+    of_agents = []
     for agent in range(agents):
-        hidden = np.zeros(np.asarray(network.gru_hidden.weight).shape[1])
-        for t in range(times):
-            last_action = None if t == 0 else int(action[t - 1, agent])
-            x = agent_input(observation[t, agent], last_action, actions, agent, agents)
-            first = relu(linear(network.fc1, x))
-            hidden = gru_step(network.gru_input, network.gru_hidden, first, hidden)
-            q[t, agent] = linear(network.fc2, hidden)
-    return q
+        one = network_of_agent(network, agent) if own else network
+        id_code = [] if own else [1.0 if other == agent else 0.0 for other in range(agents)]
+        of_agents.append(utilities_of_one(one, observation[:, agent], action[:, agent], id_code))
+    return np.stack(of_agents, axis=1)
+
+
+def network_of_agent(network: Any, agent: int) -> Any:
+    """One agent's layers out of stacked ones."""
+    layers = {
+        name: SimpleNamespace(
+            weight=np.asarray(getattr(network, name).weight)[agent],
+            bias=np.asarray(getattr(network, name).bias)[agent],
+        )
+        for name in ("fc1", "gru_input", "gru_hidden", "fc2")
+    }
+    return SimpleNamespace(**layers)
 
 
 def qmix(mixer: Any, utilities: np.ndarray, state: np.ndarray) -> float:
@@ -90,3 +116,13 @@ def qmix(mixer: Any, utilities: np.ndarray, state: np.ndarray) -> float:
             inside += utilities[agent] * abs(first[agent * embed + unit])
         q_tot += abs(final[unit]) * elu(inside)
     return q_tot
+
+
+def feed_forward_mixer(mixer: Any, utilities: np.ndarray, state: np.ndarray) -> float:
+    """Q̂* of one state: [q_1, …, q_n, s] through three ReLU layers and a linear one, plus V(s)."""
+    state = np.asarray(state, np.float64)
+    x = np.concatenate([utilities, state])
+    for layer in (mixer.fc1, mixer.fc2, mixer.fc3):
+        x = relu(linear(layer, x))
+    value = linear(mixer.v_out, relu(linear(mixer.v_hidden, state)))[0]
+    return float(linear(mixer.fc4, x)[0] + value)

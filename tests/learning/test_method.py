@@ -15,23 +15,44 @@ from mast.sparsity.topology import GrownState, Growth
 
 def method(name: str, **settings: Any) -> Method:
     given = {"environment": "smax/3m", "method": name, **settings}
+    if name in ("winning-ticket", "one-shot"):
+        given["from_run"] = "runs/before"
     return method_from_config(Config.model_validate(given))
 
 
-AS_DENSE = {"operator": Operator.MAX, "double_q": True, "td_lambda": 0.0}
+AS_DENSE = {
+    "operator": Operator.MAX,
+    "double_q": True,
+    "burn_in_env_steps": 0,
+    "td_lambda": 0.0,
+    "n_step": 0,
+}
+AS_MAST = {
+    "operator": Operator.SOFT_MELLOWMAX,
+    "soft_mellowmax_alpha": 1.0,
+    "omega": 10.0,
+    "burn_in_env_steps": 750_000,
+    "td_lambda": 0.8,
+    "n_step": 0,
+}
 TABLE: dict[str, dict[str, float]] = {
     "dense": AS_DENSE | {"drop_fraction": 0.0},
     "ss": AS_DENSE | {"drop_fraction": 0.0},
     "set": AS_DENSE | {"drop_fraction": 0.5, "growth": Growth.RANDOM},
     "rigl": AS_DENSE | {"drop_fraction": 0.5, "growth": Growth.GRADIENT},
-    "mast": {
-        "operator": Operator.SOFT_MELLOWMAX,
-        "soft_mellowmax_alpha": 1.0,
-        "omega": 10.0,
-        "td_lambda": 0.8,
+    "mast": AS_MAST | {"drop_fraction": 0.5, "growth": Growth.GRADIENT},
+    "rlx2": AS_DENSE
+    | {
+        "burn_in_env_steps": 200_000,
+        "n_step": 3,
         "drop_fraction": 0.5,
         "growth": Growth.GRADIENT,
     },
+    "tiny": AS_DENSE | {"drop_fraction": 0.0},
+    "random-ticket": AS_MAST | {"drop_fraction": 0.0},
+    "winning-ticket": AS_MAST | {"drop_fraction": 0.0},
+    "magnitude": AS_DENSE | {"drop_fraction": 0.0},
+    "one-shot": AS_DENSE | {"drop_fraction": 0.0},
 }
 
 
@@ -40,7 +61,6 @@ def test_methods_are_the_rows_of_the_table(name: str) -> None:
     made = method(name, steps=2_000_000)
     common = {
         "discount": 0.99,
-        "burn_in_env_steps": 750_000,
         "total_env_steps": 2_000_000,
         "cuts_are_terminal": False,
         "grown_state": GrownState.GRAD,
@@ -75,6 +95,10 @@ def test_methods_stack_into_one_program() -> None:
         ("soft_mellowmax_alpha", 0.0, "soft_mellowmax_alpha", 0.0),
         ("discount", 0.9, "discount", 0.9),
         ("td_lambda", 0.6, "td_lambda", 0.6),
+        ("weight_alpha", 0.5, "weight_alpha", 0.5),
+        ("weights_from", "online_restricted", "weights_from_online", True),
+        ("res_regulariser", 0.2, "res_regulariser", 0.2),
+        ("res_unavailable", "include", "res_unavailable", True),
         ("burn_in_fraction", 0.5, "burn_in_env_steps", 500),
         ("timeout", "terminal", "cuts_are_terminal", True),
         ("drop_fraction", 0.3, "drop_fraction", 0.3),
@@ -94,3 +118,22 @@ def test_every_setting_reaches_its_number_and_no_other(
     assert float(changed[field]) == pytest.approx(float(expected))
     others = {name for name in usual if not np.array_equal(usual[name], changed[name])}
     assert others - {field} <= ({"burn_in_env_steps"} if setting == "steps" else set())
+
+
+@pytest.mark.parametrize(
+    ("settings", "begin", "td_lambda", "n_step"),
+    [
+        ({"targets": "one_step"}, 0, 0.0, 0),
+        ({"targets": "td_lambda", "td_lambda": 0.4}, 0, 0.4, 0),
+        ({"targets": "hybrid", "burn_in_fraction": 0.25}, 250, 0.8, 0),
+        ({"targets": "n_step", "n_step": 5}, 0, 0.0, 5),
+        ({"targets": "delayed_n_step", "delay_fraction": 0.2}, 200, 0.0, 3),
+    ],
+)
+def test_the_kinds_of_targets(
+    settings: dict[str, Any], begin: float, td_lambda: float, n_step: int
+) -> None:
+    for name in ("rigl", "mast"):
+        made = method(name, steps=1000, **settings)
+        got = (made.burn_in_env_steps, made.td_lambda, made.n_step)
+        np.testing.assert_allclose(np.array(got, float), (begin, td_lambda, n_step), rtol=1e-6)

@@ -117,7 +117,8 @@ def test_sample_is_the_drawn_episodes_in_their_bucket() -> None:
     for episode in episodes:
         ring.add(episode)
     for update in range(20):
-        batch = ring.sample(6, 2, 4, seed=3, update=update, bucket_lengths=buckets)
+        slots = ring.sample_indices(6, 2, 4, seed=3, update=update)
+        batch = ring.gather(slots, bucket(ring.longest(slots), buckets))
         ages = sample_ages(10, 6, 2, 4, seed=3, update=update)
         drawn = [episodes[24 - age] for age in ages]
         length = bucket(max(len(episode.action) for episode in drawn), buckets)

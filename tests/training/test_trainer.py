@@ -29,7 +29,7 @@ SMALL = {
     "steps": 2500,
     "sparsity": 0.8,
     "batch_size": 8,
-    "online_batch": 3,
+    "online_share": 0.375,
     "hidden_size": 16,
     "evolve_interval": 20,
     "eval_interval": 500,

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -20,8 +19,11 @@ from mast.commands.options import (
 from mast.commands.output import Output
 from mast.config import Config, load_run_config, load_run_record, resolve
 from mast.envs.names import check_id
+from mast.envs.smac_sizes import PREFIX, smac_sizes
 from mast.errors import UserError
 from mast.folders import seed_folders
+from mast.sparsity.accounting import Account, Cost, Costs
+from mast.sparsity.run_account import account_of
 from mast.training.logging import read_metrics
 
 SHAPING = (
@@ -32,6 +34,8 @@ SHAPING = (
     "hidden_size",
     "mixer_embed",
     "hypernet_hidden",
+    "unrestricted_hidden",
+    "sharing",
     "state_last_action",
     "episode_limit",
 )
@@ -52,7 +56,9 @@ def run_info(values: Values) -> int:
     else:
         config, given = load_run_config(run), load_run_record(run)["given"]
     with output.only_ours():
-        account, identity = _account(config)
+        sizes = _sizes(config)
+        account = account_of(config, sizes)
+    identity = sizes.identity
     _show_settings(config, set(given), identity, output)
     if run is not None:
         for folder in seed_folders(run, config):
@@ -64,19 +70,22 @@ def run_info(values: Values) -> int:
 
 def _imagined(environment: str, typed: dict[str, Any]) -> Config:
     """The settings of a run that could be started."""
-    try:
-        check_id(environment)
-    except UserError as error:
-        raise UserError(f"{error}; nor is there a folder of that name") from None
-    return resolve({"environment": environment} | typed)
+    is_smac = environment.startswith(PREFIX)
+    if not is_smac:
+        try:
+            check_id(environment)
+        except UserError as error:
+            raise UserError(f"{error}; nor is there a folder of that name") from None
+    return resolve({"environment": environment} | typed, playable=not is_smac)
 
 
-def _account(config: Config) -> tuple[Any, str]:
+def _sizes(config: Config) -> Any:
+    """The environment's sizes, under the names of `EnvironmentSpec`."""
+    if config.environment.startswith(PREFIX):
+        return smac_sizes(config.environment)
     from mast.envs.registry import environment_of
-    from mast.training.report import account_of
 
-    environment = environment_of(config)
-    return account_of(config, environment.spec), environment.spec.identity
+    return environment_of(config).spec
 
 
 def _show_settings(config: Config, given: set[str], identity: str, output: Output) -> None:
@@ -105,42 +114,53 @@ def _show_progress(run: Path, output: Output) -> None:
     output.say(f"\n{run}: last evaluation at {last['env_steps']:,} env steps{win}")
 
 
-def _show_account(account: Any, output: Output) -> None:
+def _show_account(account: Account, output: Output) -> None:
+    """Size and FLOPs of each layer and network, and of the whole, with their ratios to dense."""
     output.say("")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("layer")
-    for heading in ("inputs", "outputs", "active", "of", "density"):
-        table.add_column(heading, justify="right")
-    for layer in account.layers:
-        table.add_row(
-            f"{layer.network} {layer.layer}",
-            f"{layer.inputs:,}",
-            f"{layer.outputs:,}",
-            f"{layer.active:,}",
-            f"{layer.inputs * layer.outputs:,}",
-            f"{layer.density:.3f}",
-        )
-    output.show(Padding(table, (0, 0, 1, 0)))
-    costs = account.costs
-    totals = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    totals.add_column("")
-    for heading in ("this run", "dense", "ratio"):
-        totals.add_column(heading, justify="right")
-    for name, cost in (
-        ("parameters (with biases)", costs.parameters),
-        ("size (targets too)", costs.size),
-        ("FLOPs of a training step", costs.flops_train),
-        ("FLOPs of acting, one step", costs.flops_inference),
-    ):
-        ratio = f"{cost.sparse / cost.dense:.4f}"
-        totals.add_row(name, f"{cost.sparse:,.0f}", f"{cost.dense:,.0f}", ratio)
-    output.show(totals)
+    for heading in ("", "shape", "density", "parameters", "FLOPs training", "FLOPs acting"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for network in account.networks:
+        for layer in network.layers:
+            shape = f"{layer.outputs} × {layer.inputs}"
+            if layer.copies > 1:
+                shape = f"{layer.copies} × {shape}"
+            table.add_row(
+                f"{network.name} {layer.layer}", shape, f"{layer.density:.3f}", *_costs(layer.costs)
+            )
+        style = "bold" if network.layers else "dim"
+        table.add_row(f"{network.name}", "", "", *_costs(network.costs), style=style)
+    table.add_row("all, online", "", f"{account.density:.3f}", *_costs(account.costs), style="bold")
+    output.show(table)
+    size = account.costs.size
+    output.say(
+        f"\nwith target networks {size.sparse:,.0f} of {size.dense:,.0f} parameters "
+        f"({size.sparse / size.dense:.3f}); in brackets: share of dense; parameters count biases, "
+        "FLOPs are of one step of the whole team (MAST, Appendix B.4)"
+    )
 
 
-def _result(config: Config, account: Any, identity: str, run: Path | None) -> dict[str, Any]:
+def _costs(costs: Costs) -> tuple[str, str, str]:
+    """Parameters, FLOPs of training and of acting, each with its share of dense."""
+    return (_cost(costs.parameters), _cost(costs.flops_train), _cost(costs.flops_inference))
+
+
+def _cost(cost: Cost) -> str:
+    return "-" if cost.ratio is None else f"{cost.sparse:,.0f} ({cost.ratio:.3f})"
+
+
+def _costs_json(costs: Costs) -> dict[str, Any]:
+    """Each quantity, dense and their ratio; null where a network does not run."""
+    return {
+        name: {"sparse": cost.sparse, "dense": cost.dense, "ratio": cost.ratio}
+        for name, cost in vars(costs).items()
+    }
+
+
+def _result(config: Config, account: Account, identity: str, run: Path | None) -> dict[str, Any]:
     return {
         "environment": identity,
-        "settings": config.model_dump(),
+        "settings": config.model_dump(mode="json"),
         "parameters": account.parameters,
         "parameters_dense": account.parameters_dense,
         "density": account.density,
@@ -149,6 +169,9 @@ def _result(config: Config, account: Any, identity: str, run: Path | None) -> di
         "flops_train_ratio": account.flops_train_ratio,
         "flops_inference": account.costs.flops_inference.sparse,
         "flops_inference_ratio": account.flops_inference_ratio,
+        "networks": [
+            {"network": network.name, **_costs_json(network.costs)} for network in account.networks
+        ],
         "layers": [
             {
                 "network": layer.network,
@@ -157,6 +180,7 @@ def _result(config: Config, account: Any, identity: str, run: Path | None) -> di
                 "outputs": layer.outputs,
                 "active": layer.active,
                 "density": layer.density,
+                **_costs_json(layer.costs),
             }
             for layer in account.layers
         ],
@@ -171,7 +195,7 @@ INFO = Command(
     (
         Option(
             "target",
-            "a run's folder, or an environment such as smax/3m",
+            "a run's folder, or an environment such as smax/3m or smac/3s5z (sizes only)",
             "DIR|ENV",
             positional=True,
         ),

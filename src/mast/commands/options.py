@@ -16,6 +16,7 @@ Values = Mapping[str, Any]
 """Option → text as typed, or True for a flag; an option that was not typed is absent."""
 
 _ABSENT = "\0absent"  # nobody can type a zero byte
+_TYPED_NAMES = {"from_run": "from"}  # a word that Python keeps for itself
 _SKIPPED_SETTINGS = ("environment",)  # it has a place of its own, before the options
 
 
@@ -36,7 +37,7 @@ class Option:
     @property
     def flag(self) -> str:
         """As it is typed: --batch-size."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + _TYPED_NAMES.get(self.name, self.name.replace("_", "-"))
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ def _dataclass_of(command: Command) -> type[Any]:
         kind: Any = str if option.value or option.positional else bool
         if option.positional:
             kind = Annotated[str, tyro.conf.Positional]
+        elif option.name in _TYPED_NAMES:
+            kind = Annotated[str, tyro.conf.arg(name=_TYPED_NAMES[option.name])]
         default: Any = False if kind is bool else _ABSENT
         fields.append((option.name, kind, dataclasses.field(default=default)))
     return dataclasses.make_dataclass(command.name.title(), fields, frozen=True)

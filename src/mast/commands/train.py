@@ -50,6 +50,8 @@ def run_train(values: Values) -> int:
     output = Output(values)
     given = load_config_file(Path(values["config"])) if "config" in values else {}
     given |= given_settings(values)
+    if "rewind" in values:
+        given["initial_weights"] = "initial"
     config = resolve(given)
     out = Path(values["out"]) if "out" in values else default_folder(config)
     check_new(out)
@@ -153,6 +155,7 @@ TRAIN = Command(
         ),
         Option("out", "the run's folder", "DIR", "default runs/ENV-ALGORITHM-METHOD-TIME"),
         Option("config", "start from the settings of a config.json (or a run's folder)", "FILE"),
+        Option("rewind", "begin with the first weights of --from's run: --initial-weights initial"),
         QUIET,
         JSON,
         *setting_options(),

@@ -11,7 +11,12 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from mast.configuration.presets import ENVIRONMENT_DEFAULTS, METHODS
+from mast.configuration.presets import (
+    ALGORITHM_DEFAULTS,
+    ENVIRONMENT_DEFAULTS,
+    MAST_DEFAULTS,
+    METHODS,
+)
 from mast.configuration.settings import Config, kinds
 
 
@@ -21,6 +26,8 @@ def allowed(name: str) -> str:
     if named := choices(name):
         return "one of " + ", ".join(named)
     alternatives = kinds(info)
+    if name == "density_per_agent":
+        return "numbers such as 0.14,0.06,0.06, or none"
     noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     text = noun[alternatives[0]] + _range_text(info)
     return f"{text}, or none" if types.NoneType in alternatives else text
@@ -52,7 +59,9 @@ def default_text(name: str) -> str:
     if name == "sparsity":
         return parts[0] + "; ignored by dense"
     for origin, overrides in [
+        *ALGORITHM_DEFAULTS.items(),
         *((method, preset.overrides) for method, preset in METHODS.items()),
+        *((f"mast on {algorithm}", defaults) for algorithm, defaults in MAST_DEFAULTS.items()),
         *((prefix + "*", defaults) for prefix, defaults in ENVIRONMENT_DEFAULTS.items()),
     ]:
         if name in overrides:

@@ -1,4 +1,4 @@
-"""The sparse-training methods and the environments' own defaults, as records of settings."""
+"""Methods, and what environments, algorithms and sources want, as records of settings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ class MethodPreset:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
+_MAST_TARGETS = {"operator": "soft_mellowmax", "targets": "hybrid", "online_share": 0.375}
+
 METHODS: dict[str, MethodPreset] = {
-    "dense": MethodPreset("no sparsity: every weight exists", {"sparsity": 0.0}),
+    "dense": MethodPreset(
+        "no sparsity: every weight exists", {"sparsity": 0.0, "initial_mask": "ones"}
+    ),
+    "tiny": MethodPreset(
+        "dense, but narrower: as many parameters as the sparse team has",
+        {"initial_mask": "ones", "widths": "tiny"},
+    ),
     "ss": MethodPreset("static sparse: one random mask, kept"),
     "set": MethodPreset(
         "SET (Mocanu 2018): drop the smallest weights, grow random ones", {"growth": "random"}
@@ -25,16 +33,53 @@ METHODS: dict[str, MethodPreset] = {
         "RigL (Evci 2020): drop the smallest weights, grow where the gradient is largest",
         {"growth": "gradient"},
     ),
+    "rlx2": MethodPreset(
+        "RLx2 (Tan 2023): as rigl, with delayed 3-step targets and a dynamic replay window",
+        {"growth": "gradient", "targets": "delayed_n_step", "replay_window": "dynamic"},
+    ),
     "mast": MethodPreset(
         "MAST: as rigl, with hybrid TD(λ) targets, Soft Mellowmax and a second buffer",
-        {
-            "growth": "gradient",
-            "operator": "soft_mellowmax",
-            "td_lambda": 0.8,
-            "online_batch": 12,
-        },
+        {"growth": "gradient", **_MAST_TARGETS},
+    ),
+    "random-ticket": MethodPreset(
+        "MAST's targets and buffers on one random mask, kept", _MAST_TARGETS
+    ),
+    "winning-ticket": MethodPreset(
+        "the same on the final mask of an earlier run (--from), fresh weights or --rewind",
+        {"initial_mask": "run", **_MAST_TARGETS},
+    ),
+    "magnitude": MethodPreset(
+        "gradual magnitude pruning (Zhu & Gupta 2017): starts dense",
+        {"initial_mask": "ones", "pruning": "cubic"},
+    ),
+    "one-shot": MethodPreset(
+        "prune a trained dense run (--from) to its largest weights and train on",
+        {"initial_mask": "largest", "initial_weights": "final"},
     ),
 }
+
+ALGORITHM_DEFAULTS: dict[str, dict[str, Any]] = {
+    "owqmix": {"epsilon_steps": 100_000},
+    "cwqmix": {"epsilon_steps": 100_000},
+    "res": {"operator": "res_softmax"},
+}
+"""Settings that an algorithm wants with every method (spec §5)."""
+
+MAST_DEFAULTS: dict[str, dict[str, Any]] = {
+    "owqmix": {"td_lambda": 0.6},
+    "cwqmix": {"td_lambda": 0.6},
+    "res": {"operator": "res_softmax"},
+}
+"""What MAST's targets, of whichever method, are on an algorithm other than QMIX (spec §5, §6)."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "res-mast": {"softmax_beta": 5.0, "res_regulariser": 0.05},
+    "res-authors": {"softmax_beta": 0.05, "res_regulariser": 0.05},
+    "wqmix-authors": {"weight_alpha": 0.5},
+    "mast-later": {"online_episodes": 100, "online_share": 0.25},
+}
+"""Named numbers of a source, on top of the method (spec §4, §5)."""
 
 ENVIRONMENT_DEFAULTS: dict[str, dict[str, Any]] = {
     # PyMARL's 200 is too slow for SMAX's battles of 60 to 100 steps (docs/experiments.md).
@@ -43,12 +88,19 @@ ENVIRONMENT_DEFAULTS: dict[str, dict[str, Any]] = {
 """Settings that a family of environments wants for all methods alike, by id prefix."""
 
 
-def layered_defaults(environment: Any, method: Any) -> dict[str, Any]:
-    """What environment and method set on top of the fields' defaults; nothing if unknown."""
+def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any) -> dict[str, Any]:
+    """What these set on top of the fields' defaults, the later one over the earlier; nothing if unknown."""
     layered: dict[str, Any] = {}
     for prefix, defaults in ENVIRONMENT_DEFAULTS.items():
         if isinstance(environment, str) and environment.startswith(prefix):
             layered |= defaults
+    if isinstance(algorithm, str):
+        layered |= ALGORITHM_DEFAULTS.get(algorithm, {})
     if isinstance(method, str) and method in METHODS:
-        layered |= METHODS[method].overrides
+        overrides = METHODS[method].overrides
+        layered |= overrides
+        if overrides.get("targets") == "hybrid" and isinstance(algorithm, str):
+            layered |= MAST_DEFAULTS.get(algorithm, {})
+    if isinstance(preset, str):
+        layered |= PRESETS.get(preset, {})
     return layered

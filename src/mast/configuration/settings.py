@@ -20,6 +20,7 @@ def _setting(default: Any, group: str, description: str, source: str, **bounds: 
 
 _RUN, _ENVIRONMENT, _NETWORK = "run", "environment", "networks"
 _TOPOLOGY, _TARGET, _REPLAY, _OPTIMIZER = "sparse topology", "targets", "replay", "optimizer"
+_WQMIX, _RES = "algorithms owqmix and cwqmix", "algorithm res"
 _EXPLORATION, _WATCH = "exploration", "evaluation"
 
 
@@ -31,11 +32,34 @@ class Config(BaseModel):
     environment: str = _setting(
         ..., _RUN, "environment id such as smax/3m (see: mast envs) or package.module:Class", ""
     )
-    algorithm: Literal["iql", "vdn", "qmix"] = _setting(
+    algorithm: Literal["iql", "vdn", "qmix", "owqmix", "cwqmix", "res"] = _setting(
         "qmix", _RUN, "how the agents' values become the team's", "spec §5"
     )
-    method: Literal["dense", "ss", "set", "rigl", "mast"] = _setting(
-        "mast", _RUN, "sparse-training method (see: mast methods)", "spec §6"
+    method: Literal[
+        "dense",
+        "tiny",
+        "ss",
+        "set",
+        "rigl",
+        "rlx2",
+        "mast",
+        "random-ticket",
+        "winning-ticket",
+        "magnitude",
+        "one-shot",
+    ] = _setting("mast", _RUN, "sparse-training method (see: mast methods)", "spec §6")
+    preset: Literal["none", "res-mast", "res-authors", "wqmix-authors", "mast-later"] = _setting(
+        "none",
+        _RUN,
+        "numbers that a source uses: res-mast β 5 (MAST), res-authors β 0.05 (the RES authors' code), "
+        "wqmix-authors α 0.5 (WQMIX's README, 3s5z), mast-later buffers 5000/100, split 24 + 8",
+        "spec §4, §5",
+    )
+    from_run: str | None = _setting(
+        None,
+        _RUN,
+        "folder of an earlier run: winning-ticket takes its final mask, one-shot its trained weights",
+        "spec §6",
     )
     sparsity: float = _setting(
         0.9,
@@ -91,6 +115,27 @@ class Config(BaseModel):
     hypernet_hidden: int = _setting(
         64, _NETWORK, "width of the mixer's hypernetworks", "MAST Table 5", ge=1
     )
+    unrestricted_hidden: int = _setting(
+        256, _NETWORK, "width of the unrestricted mixer (owqmix, cwqmix)", "WQMIX", ge=1
+    )
+    widths: Literal["full", "tiny"] = _setting(
+        "full",
+        _NETWORK,
+        "the widths above, or dense networks scaled down to the parameter count of sparse ones",
+        "MAST §5, spec §6",
+    )
+    sharing: Literal["shared", "independent"] = _setting(
+        "shared",
+        _NETWORK,
+        "one network for all agents, or one each in stacked tensors (without the agent's id)",
+        "spec §1; MAST, agent roles",
+    )
+    initial_weights: Literal["fresh", "initial", "final"] = _setting(
+        "fresh",
+        _NETWORK,
+        "drawn from the seed, or those that --from's run began with or ended with",
+        "spec §6, choice",
+    )
     init_scale: Literal["dense", "sparse"] = _setting(
         "dense",
         _NETWORK,
@@ -101,11 +146,19 @@ class Config(BaseModel):
     allocation: Literal["erdos_renyi", "uniform"] = _setting(
         "erdos_renyi", _TOPOLOGY, "how the density is shared out among the layers", "MAST §4.1"
     )
-    initial_mask: Literal["random", "largest"] = _setting(
+    initial_mask: Literal["random", "largest", "run", "ones"] = _setting(
         "random",
         _TOPOLOGY,
-        "first active weights: random, or the largest of the initialisation (RLx2)",
+        "first active weights: random, the largest of the initial weights (RLx2), those that are active "
+        "at the end of --from's run, or all",
         "spec §2, choice",
+    )
+    density_per_agent: tuple[float, ...] | None = _setting(
+        None,
+        _TOPOLOGY,
+        "with sharing = independent, fixed densities such as 0.14,0.06,0.06; none = one budget for "
+        "all, so that each agent's density emerges",
+        "MAST, agent roles",
     )
     evolve_interval: int = _setting(
         200, _TOPOLOGY, "updates between two topology evolutions, Δ", "MAST Table 5", ge=1
@@ -113,13 +166,39 @@ class Config(BaseModel):
     drop_fraction: float = _setting(
         0.5,
         _TOPOLOGY,
-        "share of a layer's active weights dropped at first, ζ_0; falls to 0 with a cosine",
+        "share of a layer's active weights dropped at first, ζ_0; falls to 0 by drop_schedule",
         "MAST Table 5",
         ge=0,
         le=1,
     )
+    drop_schedule: Literal["cosine", "linear", "constant"] = _setting(
+        "cosine", _TOPOLOGY, "how ζ falls to 0 by the end of training, or stays (SET)", "MAST §4.1"
+    )
+    drop: Literal["magnitude", "random", "sensitivity"] = _setting(
+        "magnitude",
+        _TOPOLOGY,
+        "which weights are dropped: the smallest, any, or those of smallest |weight × gradient|",
+        "RigL, SET; SNIP",
+    )
     growth: Literal["gradient", "random", "none"] = _setting(
         "none", _TOPOLOGY, "where weights grow; none = the mask stays", "RigL, SET"
+    )
+    pruning: Literal["none", "cubic"] = _setting(
+        "none",
+        _TOPOLOGY,
+        "from the initial mask down to the sparsity by a cubic law",
+        "Zhu & Gupta",
+    )
+    prune_begin_fraction: float = _setting(
+        0.1, _TOPOLOGY, "share of the steps after which pruning begins", "ours", ge=0, le=1
+    )
+    prune_end_fraction: float = _setting(
+        0.75,
+        _TOPOLOGY,
+        "share of the steps after which it has ended",
+        "ours; RigL's T_end",
+        gt=0,
+        le=1,
     )
     grown_state: Literal["grad", "zero", "mean", "keep"] = _setting(
         "grad",
@@ -136,14 +215,22 @@ class Config(BaseModel):
     )
 
     discount: float = _setting(0.99, _TARGET, "discount γ", "MAST Table 5", ge=0, le=1)
-    operator: Literal["max", "softmax", "mellowmax", "soft_mellowmax"] = _setting(
-        "max", _TARGET, "operator over the target network's action values", "MAST eq. 3"
+    operator: Literal["max", "softmax", "mellowmax", "soft_mellowmax", "res_softmax"] = _setting(
+        "max",
+        _TARGET,
+        "operator over the target network's action values; res_softmax, over joint actions, belongs to "
+        "algorithm res",
+        "MAST eq. 3",
     )
     double_q: bool = _setting(
         True, _TARGET, "operator max: the online network chooses the action", "MAST Table 5"
     )
     softmax_beta: float = _setting(
-        5.0, _TARGET, "inverse temperature β of softmax", "MAST Table 5 (RES)", ge=0
+        5.0,
+        _TARGET,
+        "inverse temperature β of softmax and res_softmax (RES authors' code: 0.05)",
+        "MAST Table 5 (RES)",
+        ge=0,
     )
     omega: float = _setting(
         10.0, _TARGET, "ω of mellowmax and soft_mellowmax", "MAST Table 5", gt=0
@@ -151,22 +238,95 @@ class Config(BaseModel):
     soft_mellowmax_alpha: float = _setting(
         1.0, _TARGET, "α of soft_mellowmax; 0 is mellowmax", "MAST Table 5", ge=0
     )
+    targets: Literal["one_step", "n_step", "delayed_n_step", "td_lambda", "hybrid"] = _setting(
+        "one_step",
+        _TARGET,
+        "return that is learned; hybrid is one-step before T_0 and the λ-return after (MAST), "
+        "delayed_n_step one-step before its delay and n-step after (RLx2)",
+        "MAST eq. 5",
+    )
     td_lambda: float = _setting(
-        0.0, _TARGET, "λ of the return; 0 = one-step, 1 = Monte Carlo", "MAST Table 5", ge=0, le=1
+        0.8,
+        _TARGET,
+        "λ of td_lambda and hybrid; 0 = one-step, 1 = Monte Carlo",
+        "MAST Table 5",
+        ge=0,
+        le=1,
     )
     burn_in_fraction: float = _setting(
-        0.375, _TARGET, "share of the steps with one-step targets, T_0", "MAST Table 4", ge=0, le=1
+        0.375, _TARGET, "hybrid: share of the steps before T_0", "MAST Table 4", ge=0, le=1
+    )
+    n_step: int = _setting(
+        3, _TARGET, "rewards in the return of n_step and delayed_n_step", "RLx2", ge=1
+    )
+    delay_fraction: float = _setting(
+        0.1,
+        _TARGET,
+        "delayed_n_step: share of the steps before the delay",
+        "spec §3, choice",
+        ge=0,
+        le=1,
+    )
+
+    weight_alpha: float = _setting(
+        0.1, _WQMIX, "weight α of a step that is not underestimated", "MAST Table 5", ge=0, le=1
+    )
+    weights_from: Literal["target_unrestricted", "online_restricted"] = _setting(
+        "target_unrestricted",
+        _WQMIX,
+        "utilities that a soft operator takes its weights from; values are the unrestricted target's",
+        "spec §5, choice",
+    )
+    res_regulariser: float = _setting(
+        0.05, _RES, "λ of the pull of Q_tot towards the episode's discounted return", "RES", ge=0
+    )
+    res_unavailable: Literal["exclude", "include"] = _setting(
+        "exclude",
+        _RES,
+        "joint actions with an unavailable action: left out, or let in as in the original",
+        "spec §5, choice",
     )
 
     batch_size: int = _setting(32, _REPLAY, "episodes per update", "MAST Table 5", ge=1)
-    online_batch: int = _setting(
-        0, _REPLAY, "episodes of the batch that come from the newest ones", "MAST Table 5", ge=0
+    online_share: float = _setting(
+        0.0,
+        _REPLAY,
+        "share of the batch that comes from the newest episodes (12 of 32)",
+        "MAST Table 5",
+        ge=0,
+        le=1,
     )
     buffer_episodes: int = _setting(
         5000, _REPLAY, "episodes that the ring holds, C_1", "MAST Table 5", ge=1
     )
     online_episodes: int = _setting(
         128, _REPLAY, "how many episodes count as the newest, C_2", "MAST Table 5", ge=1
+    )
+    replay_window: Literal["ring", "dynamic"] = _setting(
+        "ring",
+        _REPLAY,
+        "keep episodes until the ring is full, or drop the oldest once the policy has left them (RLx2)",
+        "RLx2; spec §4",
+    )
+    window_interval: int = _setting(
+        10_000, _REPLAY, "dynamic: environment steps between two looks", "spec §4, choice", ge=1
+    )
+    window_steps: int = _setting(
+        2048, _REPLAY, "dynamic: oldest steps that are looked at", "spec §4, choice", ge=1
+    )
+    window_threshold: float = _setting(
+        0.2,
+        _REPLAY,
+        "dynamic: largest share of greedy actions that may differ now",
+        "spec §4, choice",
+        ge=0,
+        le=1,
+    )
+    window_drop: float = _setting(
+        0.1, _REPLAY, "dynamic: share of the episodes dropped", "spec §4, choice", ge=0, lt=1
+    )
+    window_floor: int = _setting(
+        500, _REPLAY, "dynamic: episodes that are always kept", "spec §4, choice", ge=1
     )
     warmup_env_steps: int = _setting(
         0, _REPLAY, "environment steps before the first update", "spec §4, choice", ge=0
@@ -218,8 +378,16 @@ class Config(BaseModel):
         if not isinstance(data, Mapping):
             return data
         given = {name: _read_text(name, value) for name, value in data.items()}
-        environment, method = given.get("environment"), given.get("method", "mast")
-        layered = layered_defaults(environment, method) | given
+        method = given.get("method", "mast")
+        layered = (
+            layered_defaults(
+                given.get("environment"),
+                given.get("algorithm", "qmix"),
+                method,
+                given.get("preset", "none"),
+            )
+            | given
+        )
         if method == "dense" and _is_sparsity(layered["sparsity"]):
             layered["sparsity"] = 0.0  # ignored, and `notices` says so
         return layered
@@ -231,19 +399,62 @@ class Config(BaseModel):
                 bound = f"{large} = {getattr(self, large)}"
                 raise ValueError(f"{small} = {getattr(self, small)}: must be at most {bound}")
 
+        def only_with(name: str, needed: str, value: Any) -> None:
+            if getattr(self, needed) != value:
+                shown = getattr(self, name)
+                if isinstance(shown, tuple):
+                    shown = ",".join(str(part) for part in shown)
+                raise ValueError(f"{name} = {shown}: needs {needed} = {value}")
+
         at_most("batch_size", "buffer_episodes")
-        at_most("online_batch", "batch_size")
-        at_most("online_batch", "online_episodes")
         at_most("online_episodes", "buffer_episodes")
         at_most("parallel_envs", "buffer_episodes")
+        at_most("prune_begin_fraction", "prune_end_fraction")
+        if self.online_batch > self.online_episodes:
+            bound = f"{self.online_episodes} online_episodes"
+            raise ValueError(
+                f"online_share = {self.online_share}: {self.online_batch} episodes of the batch, "
+                f"more than the {bound}"
+            )
+        if self.operator == "res_softmax":
+            only_with("operator", "algorithm", "res")
+        if self.density_per_agent is not None:
+            only_with("density_per_agent", "sharing", "independent")
+            if not all(0 < density <= 1 for density in self.density_per_agent):
+                shown = ",".join(str(density) for density in self.density_per_agent)
+                raise ValueError(f"density_per_agent = {shown}: each must be above 0 and at most 1")
+        if self.needs_run and self.from_run is None:
+            wanted = (
+                "method" if self.method in ("winning-ticket", "one-shot") else "initial_weights"
+            )
+            raise ValueError(f"{wanted} = {getattr(self, wanted)}: needs --from RUN")
+        if self.from_run is not None and not self.needs_run:
+            raise ValueError(
+                f"from_run = {self.from_run}: method {self.method} takes nothing from it"
+            )
         if self.warmup_env_steps >= self.steps:
             bound = f"steps = {self.steps}"
             raise ValueError(f"warmup_env_steps = {self.warmup_env_steps}: must be below {bound}")
         if self.seed + self.seeds > 2**31:
             raise ValueError(f"seeds = {self.seeds}: the last seed would pass {2**31 - 1}")
-        if self.method == "dense" and self.growth != "none":
-            raise ValueError(f"growth = {self.growth}: method dense has no mask to evolve")
+        if self.initial_mask == "ones" and self.growth != "none":
+            raise ValueError(f"growth = {self.growth}: method {self.method} has no mask to evolve")
         return self
+
+    @property
+    def online_batch(self) -> int:
+        """How many episodes of a batch come from the newest ones."""
+        return round(self.online_share * self.batch_size)
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether something of an earlier run is needed to begin."""
+        return self.initial_mask == "run" or self.initial_weights != "fresh"
+
+    @property
+    def evolves(self) -> bool:
+        """Whether the masks change while training."""
+        return self.growth != "none" or self.pruning != "none"
 
 
 def _is_sparsity(value: Any) -> bool:
@@ -269,6 +480,8 @@ def _read_text(name: str, value: Any) -> Any:
     alternatives = kinds(info)
     if types.NoneType in alternatives and value.strip().lower() == "none":
         return None
+    if name == "density_per_agent":
+        return value.split(",")
     if int in alternatives:
         try:
             number = float(value)

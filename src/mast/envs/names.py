@@ -85,6 +85,11 @@ def check_id(id: str) -> None:
     """
     if id in IDS or is_own(id):
         return
+    if id.startswith("smac/"):
+        raise UserError(
+            f"{id}: SMAC needs StarCraft II, which Mast does not run; mast info knows its sizes, and "
+            "SMAX's battles can be trained (see: mast envs)"
+        )
     if ":" in id:
         raise UserError(f'environment "{id}" must look like package.module:Class; see: mast envs')
     # "3m" is as near to "smax/3m" as a slip of the pen.

@@ -57,9 +57,22 @@ class Learner:
 
     def init(self, key: PRNGKeyArray) -> LearnerState:
         """Fresh networks with their masks; the target is a copy."""
-        params_key, mask_key = jax.random.split(key)
-        params = self.algorithm.init(params_key, self.sizes)
-        masks = initial_masks(mask_key, params, self.config)
+        return self.begin(key, self.dense_params(key))
+
+    def dense_params(self, key: PRNGKeyArray) -> Any:
+        """The networks' first weights, before a mask."""
+        return self.algorithm.init(jax.random.split(key)[0], self.sizes)
+
+    def begin(self, key: PRNGKeyArray, params: Any, masks: Masks | None = None) -> LearnerState:
+        """The state at the start.
+
+        Args:
+            key: as for `dense_params`.
+            params: dense weights, fresh or of an earlier run.
+            masks: of an earlier run; made by `initial_masks` where None.
+        """
+        if masks is None:
+            masks = initial_masks(jax.random.split(key)[1], params, self.config)
         if self.config.init_scale == "sparse":
             params = rescale_to_sparse_fan_in(params, masks)
         params = apply_masks(params, masks)

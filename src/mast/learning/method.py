@@ -25,11 +25,22 @@ class Method(NamedTuple):
     omega: Float[Array, ""]
     soft_mellowmax_alpha: Float[Array, ""]
     discount: Float[Array, ""]
-    td_lambda: Float[Array, ""]
     burn_in_env_steps: Float[Array, ""]
-    """T_0: one-step targets before it, λ-returns after."""
+    """T_0: one-step targets before it, after it the two below; 0 where they begin at once."""
+    td_lambda: Float[Array, ""]
+    """λ of the return after T_0; 0 = one-step."""
+    n_step: Int[Array, ""]
+    """Rewards in the return after T_0; 0 = the λ-return instead."""
     cuts_are_terminal: Bool[Array, ""]
     """Whether a time-limit cut ends the return (PyMARL) or is bootstrapped over (default)."""
+    weight_alpha: Float[Array, ""]
+    """α of OW-QMIX and CW-QMIX."""
+    weights_from_online: Bool[Array, ""]
+    """OW/CW-QMIX: a soft operator's weights are of the restricted online utilities."""
+    res_regulariser: Float[Array, ""]
+    """RES: λ of the pull towards the episode's discounted return."""
+    res_unavailable: Bool[Array, ""]
+    """RES: whether joint actions with an unavailable action count."""
     drop_fraction: Float[Array, ""]
     """ζ_0; zero where the topology does not evolve."""
     growth: Int[Array, ""]
@@ -42,8 +53,9 @@ class Method(NamedTuple):
 
 def method_from_config(config: Config) -> Method:
     """The record that a resolved configuration describes."""
-    evolves = config.growth != "none"
+    grows = config.growth != "none"
     growth = Growth.RANDOM if config.growth == "random" else Growth.GRADIENT
+    begin = {"hybrid": config.burn_in_fraction, "delayed_n_step": config.delay_fraction}
     return Method(
         operator=jnp.int32(Operator[config.operator.upper()]),
         double_q=jnp.asarray(config.double_q),
@@ -51,10 +63,17 @@ def method_from_config(config: Config) -> Method:
         omega=jnp.float32(config.omega),
         soft_mellowmax_alpha=jnp.float32(config.soft_mellowmax_alpha),
         discount=jnp.float32(config.discount),
-        td_lambda=jnp.float32(config.td_lambda),
-        burn_in_env_steps=jnp.float32(config.burn_in_fraction * config.steps),
+        burn_in_env_steps=jnp.float32(begin.get(config.targets, 0.0) * config.steps),
+        td_lambda=jnp.float32(
+            config.td_lambda if config.targets in ("td_lambda", "hybrid") else 0.0
+        ),
+        n_step=jnp.int32(config.n_step if config.targets in ("n_step", "delayed_n_step") else 0),
         cuts_are_terminal=jnp.asarray(config.timeout == "terminal"),
-        drop_fraction=jnp.float32(config.drop_fraction if evolves else 0.0),
+        weight_alpha=jnp.float32(config.weight_alpha),
+        weights_from_online=jnp.asarray(config.weights_from == "online_restricted"),
+        res_regulariser=jnp.float32(config.res_regulariser),
+        res_unavailable=jnp.asarray(config.res_unavailable == "include"),
+        drop_fraction=jnp.float32(config.drop_fraction if grows else 0.0),
         growth=jnp.int32(growth),
         grown_state=jnp.int32(GrownState[config.grown_state.upper()]),
         total_env_steps=jnp.float32(config.steps),

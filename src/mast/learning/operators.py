@@ -27,6 +27,8 @@ class Operator(enum.IntEnum):
     SOFTMAX = 1
     MELLOWMAX = 2
     SOFT_MELLOWMAX = 3
+    RES_SOFTMAX = 4
+    """Over joint actions, so not of this file: `algorithms.res`."""
 
 
 def max_value(
@@ -39,6 +41,18 @@ def max_value(
         available: which actions may be taken [..., actions].
     """
     return jnp.max(jnp.where(available, q, -jnp.inf), axis=-1)
+
+
+def greedy_action(
+    q: Float[Array, "*batch actions"], available: Bool[Array, "*batch actions"]
+) -> Int[Array, "*batch"]:
+    """The available action of largest utility; ties go to the lowest index.
+
+    Args:
+        q: utilities [..., actions].
+        available: which actions may be taken [..., actions].
+    """
+    return jnp.argmax(jnp.where(available, q, -jnp.inf), axis=-1)
 
 
 def double_q_value(
@@ -57,7 +71,7 @@ def double_q_value(
 
     Source: van Hasselt, Guez & Silver 2016 (Double DQN).
     """
-    greedy = jnp.argmax(jnp.where(available, online_q, -jnp.inf), axis=-1)
+    greedy = greedy_action(online_q, available)
     # A comparison instead of a gather: its gradient is a product, where a gather's is a scatter.
     chosen = greedy[..., None] == jnp.arange(target_q.shape[-1])
     return jnp.sum(jnp.where(chosen, target_q, 0), axis=-1)
@@ -79,8 +93,28 @@ def softmax_value(
 
     Source: Pan et al. 2021 (RES), softmax operator; here per agent.
     """
+    return weighted_softmax_value(q, q, available, beta)
+
+
+def weighted_softmax_value(
+    q: Float[Array, "*batch actions"],
+    weight_q: Float[Array, "*batch actions"],
+    available: Bool[Array, "*batch actions"],
+    beta: Float[ArrayLike, ""],
+) -> Float[Array, "*batch"]:
+    """The mean of one network's utilities under the Boltzmann policy of another: Σ_u softmax(βW)_u Q_u.
+
+    Args:
+        q: utilities that are averaged [..., actions].
+        weight_q: W, utilities inside the softmax [..., actions].
+        available: which actions may be taken [..., actions].
+        beta: inverse temperature >= 0, in units of 1/Q.
+
+    Source: Pan et al. 2021 (RES): weights from the online networks, values from the target's.
+    """
     highest, gap = _gap_to_highest(q, available)
-    weight = jax.nn.softmax(beta * gap, axis=-1, where=available)
+    _, weight_gap = _gap_to_highest(weight_q, available)
+    weight = jax.nn.softmax(beta * weight_gap, axis=-1, where=available)
     return highest + jnp.sum(weight * gap, axis=-1)
 
 
@@ -122,15 +156,49 @@ def soft_mellowmax(
     Source: Gan, Zhang & Tan 2021; MAST eq. 3.
     """
     highest, gap = _gap_to_highest(q, available)
-    # The root of the smallest normal number: so small that the limit ω → 0 is reached to the last
-    # digit, and so large that products with the gaps and divisions by it stay representable.
-    omega = jnp.maximum(omega, jnp.finfo(gap.dtype).tiny ** 0.5)
+    omega = _positive(omega, gap.dtype)
     weight = jax.nn.softmax(alpha * gap, axis=-1, where=available)
     # log Σ w exp(ωg) as log1p(Σ w (exp(ωg) - 1)): where ωg is small the sum would be 1 + something
     # below float32's resolution, and the division by ω would magnify the loss. The sum never nears
     # -1, where log1p has its pole: for α >= 0 the highest action, with g = 0, has w >= 1/actions.
     excess = jnp.sum(weight * jnp.expm1(omega * gap), axis=-1)
     return highest + jnp.log1p(excess) / omega
+
+
+def weighted_soft_mellowmax(
+    q: Float[Array, "*batch actions"],
+    weight_q: Float[Array, "*batch actions"],
+    available: Bool[Array, "*batch actions"],
+    alpha: Float[ArrayLike, ""],
+    omega: Float[ArrayLike, ""],
+) -> Float[Array, "*batch"]:
+    """Soft mellowmax with the weights of another network: (1/ω) log Σ_u softmax(αW)_u exp(ωQ_u).
+
+    With W = Q it is `soft_mellowmax`, by a form that costs a logarithm more: here the action of highest
+    Q may have no weight at all.
+
+    Args:
+        q: utilities that are averaged [..., actions].
+        weight_q: W, utilities inside the softmax [..., actions].
+        available: which actions may be taken [..., actions].
+        alpha: inverse temperature of the weights >= 0, in units of 1/Q.
+        omega: sharpness > 0, in units of 1/Q; at or below 0 the limit ω → 0 is returned.
+
+    Source: spec §5, `weights_from`.
+    """
+    highest, gap = _gap_to_highest(q, available)
+    _, weight_gap = _gap_to_highest(weight_q, available)
+    omega = _positive(omega, gap.dtype)
+    log_weight = jax.nn.log_softmax(alpha * weight_gap, axis=-1, where=available)
+    weight = jnp.exp(log_weight)
+    # As a shift of all utilities shifts the value, the mean can be held constant for gradients.
+    mean = jax.lax.stop_gradient(jnp.sum(weight * gap, axis=-1))
+    exponent = omega * jnp.where(available, gap - mean[..., None], 0)
+    # Around its mean the logarithm is never negative (Jensen), so that no form of it nears its pole;
+    # which of the two keeps the digits is the same question as in `soft_mellowmax`.
+    small = jnp.log1p(jnp.sum(weight * jnp.expm1(jnp.minimum(exponent, 1)), axis=-1))
+    large = jax.nn.logsumexp(log_weight + exponent, axis=-1, where=available)
+    return highest + mean + jnp.where(jnp.max(exponent, axis=-1) < 1, small, large) / omega
 
 
 def backup_value(
@@ -159,23 +227,79 @@ def backup_value(
     Source: spec §3; MAST eq. 3.
     """
 
-    def largest() -> Float[Array, "*batch"]:
-        own_choice = max_value(target_q, available)
-        online_choice = double_q_value(target_q, online_q, available)
-        return jnp.where(double_q, online_choice, own_choice)
+    return _of_operator(
+        operator_id,
+        {
+            Operator.MAX: lambda: _largest(target_q, online_q, available, double_q),
+            Operator.SOFTMAX: lambda: softmax_value(target_q, available, beta),
+            Operator.MELLOWMAX: lambda: mellowmax(target_q, available, omega),
+            Operator.SOFT_MELLOWMAX: lambda: soft_mellowmax(target_q, available, alpha, omega),
+        },
+        target_q.dtype,
+    )
 
-    value_by_operator: dict[Operator, Callable[[], Array]] = {
-        Operator.MAX: largest,
-        Operator.SOFTMAX: lambda: softmax_value(target_q, available, beta),
-        Operator.MELLOWMAX: lambda: mellowmax(target_q, available, omega),
-        Operator.SOFT_MELLOWMAX: lambda: soft_mellowmax(target_q, available, alpha, omega),
-    }
+
+def weighted_backup_value(
+    operator_id: Int[Array, ""],
+    target_q: Float[Array, "*batch actions"],
+    online_q: Float[Array, "*batch actions"],
+    weight_q: Float[Array, "*batch actions"],
+    available: Bool[Array, "*batch actions"],
+    double_q: Bool[Array, ""],
+    alpha: Float[ArrayLike, ""],
+    omega: Float[ArrayLike, ""],
+    beta: Float[ArrayLike, ""],
+) -> Float[Array, "*batch"]:
+    """`backup_value` with the soft operators' weights from utilities of their own.
+
+    Args:
+        operator_id, target_q, online_q, available, double_q, alpha, omega, beta: as there.
+        weight_q: utilities that the weights of SOFTMAX and SOFT_MELLOWMAX are of [..., actions].
+
+    Source: spec §5, `weights_from`.
+    """
+    return _of_operator(
+        operator_id,
+        {
+            Operator.MAX: lambda: _largest(target_q, online_q, available, double_q),
+            Operator.SOFTMAX: lambda: weighted_softmax_value(target_q, weight_q, available, beta),
+            Operator.MELLOWMAX: lambda: mellowmax(target_q, available, omega),
+            Operator.SOFT_MELLOWMAX: lambda: weighted_soft_mellowmax(
+                target_q, weight_q, available, alpha, omega
+            ),
+        },
+        target_q.dtype,
+    )
+
+
+def _of_operator(
+    operator_id: Int[Array, ""],
+    value_by_operator: dict[Operator, Callable[[], Array]],
+    dtype: jnp.dtype,
+) -> Array:
     # The branches must agree in dtype, also where the parameters are wider than the utilities.
-    branches = [
-        lambda value=value_by_operator[operator]: value().astype(target_q.dtype)
-        for operator in Operator
-    ]
+    branches = [lambda value=value: value().astype(dtype) for value in value_by_operator.values()]
     return jax.lax.switch(operator_id, branches)
+
+
+def _largest(
+    target_q: Float[Array, "*batch actions"],
+    online_q: Float[Array, "*batch actions"],
+    available: Bool[Array, "*batch actions"],
+    double_q: Bool[Array, ""],
+) -> Float[Array, "*batch"]:
+    own_choice = max_value(target_q, available)
+    online_choice = double_q_value(target_q, online_q, available)
+    return jnp.where(double_q, online_choice, own_choice)
+
+
+def _positive(omega: Float[ArrayLike, ""], dtype: jnp.dtype) -> Float[Array, ""]:
+    """ω, at least the root of the smallest normal number.
+
+    That is so small that the limit ω → 0 is reached to the last digit, and so large that products with
+    the gaps and divisions by it stay representable.
+    """
+    return jnp.maximum(omega, jnp.finfo(dtype).tiny ** 0.5)
 
 
 def _gap_to_highest(

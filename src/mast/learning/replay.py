@@ -28,6 +28,8 @@ class Episode(NamedTuple):
     reward: Float[np.ndarray, " steps"]
     terminated: bool
     won: bool
+    greedy: Integer[np.ndarray, "steps agents"] | None = None
+    """What the acting network preferred; only a ring that `keeps_greedy` needs it."""
 
 
 class Batch(NamedTuple):
@@ -119,13 +121,20 @@ def sample_ages(
 class Ring:
     """The newest `capacity` whole episodes; episode k of all ever added is in slot k % capacity."""
 
-    def __init__(self, sizes: EpisodeSizes, capacity: int, dtype: str = "float16") -> None:
+    def __init__(
+        self,
+        sizes: EpisodeSizes,
+        capacity: int,
+        dtype: str = "float16",
+        keeps_greedy: bool = False,
+    ) -> None:
         """Lays out the slots; memory is taken as episodes are written.
 
         Args:
           sizes: the environment's sizes (`EnvironmentSpec`).
           capacity: episodes, C_1.
           dtype: of observations and state, "float16" or "float32".
+          keeps_greedy: whether the greedy actions of collection time are kept too.
 
         Raises:
           ValueError: capacity below 1 or another dtype.
@@ -134,7 +143,8 @@ class Ring:
         if capacity < 1:
             raise ValueError(f"a ring needs room for one episode at least, got {capacity}")
         self.sizes, self.capacity, self.dtype = sizes, capacity, dtype
-        self._fields = slot_fields(sizes, dtype)
+        self.keeps_greedy = keeps_greedy
+        self._fields = slot_fields(sizes, dtype, keeps_greedy)
         self._data = {name: lazy_zeros(capacity, field) for name, field in self._fields.items()}
         self._length = np.zeros(capacity, np.int32)
         self._terminated = np.zeros(capacity, np.bool_)
@@ -149,6 +159,33 @@ class Ring:
     def total_added(self) -> int:
         """Episodes ever added: the number that the next one gets."""
         return self._total
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest episode that is stored; that of the next one if there is none."""
+        return self._total - len(self)
+
+    def forget_oldest(self, count: int) -> None:
+        """Forgets that many of the oldest episodes, or all that there are."""
+        self._start = min(self.first + count, self._total)
+
+    def slots(self, numbers: Sequence[int]) -> Int[np.ndarray, " episodes"]:
+        """The slots of these episodes.
+
+        Raises:
+          ValueError: the ring does not hold one of them.
+        """
+        return np.array([self._slot(number) for number in numbers], np.int64)
+
+    def greedy(
+        self, indices: Int[np.ndarray, " batch"], length: int
+    ) -> Integer[np.ndarray, "length batch agents"]:
+        """The greedy actions of collection time in these slots, beside `gather`'s batch; padded with 0.
+
+        Raises:
+          ValueError: an episode is longer than `length`.
+        """
+        return self._side_by_side("greedy", indices, length, filler=0)
 
     def clear(self, total_added: int = 0) -> None:
         """Forgets all episodes; the next one gets the number `total_added`."""
@@ -223,20 +260,13 @@ class Ring:
         Raises:
           ValueError: an episode is longer than `length`.
         """
-        lengths = self._length[indices]
-        if lengths.max() > length:
-            raise ValueError(f"an episode of {lengths.max()} steps in a batch of {length}")
-        sizes, batch, limit = self.sizes, len(indices), self.sizes.episode_limit
-        flat = {}
-        for name, field in self._fields.items():
-            extra = field.rows - limit
-            out = np.zeros((length + extra, batch, field.width), field.dtype)
-            if name == "available":
-                out.fill(255)  # all bits: everything is available in the padding
-            data = self._data[name]
-            for column, (slot, steps) in enumerate(zip(indices, lengths, strict=True)):
-                out[: steps + extra, column] = data[slot, : steps + extra]
-            flat[name] = out
+        sizes, batch, lengths = self.sizes, len(indices), self._length[indices]
+        flat = {
+            # All bits: everything is available in the padding.
+            name: self._side_by_side(name, indices, length, 255 if name == "available" else 0)
+            for name in Batch._fields
+            if name in self._fields
+        }
         packed = np.unpackbits(flat["available"], axis=-1, count=sizes.agents * sizes.actions)
         terminated = np.zeros((length, batch), np.bool_)
         terminated[lengths - 1, np.arange(batch)] = self._terminated[indices]
@@ -252,25 +282,21 @@ class Ring:
             mask=np.arange(length)[:, None] < lengths,
         )
 
-    def sample(
-        self,
-        batch_size: int,
-        online_batch: int,
-        online_window: int,
-        *,
-        seed: int,
-        update: int,
-        bucket_lengths: Sequence[int],
-    ) -> Batch:
-        """Draws a batch (`sample_ages`) and pads it to the bucket of its longest episode.
-
-        Raises:
-          ValueError: a part of the batch is larger than what it is drawn from.
-        """
-        indices = self.sample_indices(
-            batch_size, online_batch, online_window, seed=seed, update=update
-        )
-        return self.gather(indices, bucket(self.longest(indices), bucket_lengths))
+    def _side_by_side(
+        self, name: str, indices: Int[np.ndarray, " batch"], length: int, filler: int
+    ) -> np.ndarray:
+        """One field of these slots as [length (+ 1), batch, width], `filler` after an episode's end."""
+        lengths = self._length[indices]
+        if lengths.max() > length:
+            raise ValueError(f"an episode of {lengths.max()} steps in a batch of {length}")
+        field, data = self._fields[name], self._data[name]
+        extra = field.rows - self.sizes.episode_limit
+        out = np.zeros((length + extra, len(indices), field.width), field.dtype)
+        if filler:
+            out.fill(filler)
+        for column, (slot, steps) in enumerate(zip(indices, lengths, strict=True)):
+            out[: steps + extra, column] = data[slot, : steps + extra]
+        return out
 
     def _slot(self, number: int) -> int:
         if not self._total - len(self) <= number < self._total:
@@ -287,6 +313,8 @@ class Ring:
             "action": (steps, sizes.agents),
             "reward": (steps,),
         }
+        if self.keeps_greedy:
+            expected["greedy"] = expected["action"]
         rows = {}
         for name, shape in expected.items():
             values = np.asarray(getattr(episode, name))
@@ -299,7 +327,7 @@ class Ring:
             with np.errstate(over="ignore"):
                 rows[name] = values.astype(self._fields[name].dtype, copy=False)
             # Players cast on the device already, so what was too large arrives as infinity.
-            if name != "action" and not np.isfinite(rows[name]).all():
+            if name not in ("action", "greedy") and not np.isfinite(rows[name]).all():
                 half = rows[name].dtype == np.float16
                 raise UserError(
                     f"{name} holds {np.abs(values).max():g}, beyond "

@@ -24,7 +24,7 @@ def n_step_returns(
     mask: Bool[Array, "time batch"],
     value: Float[Array, "time+1 batch"],
     discount: Float[ArrayLike, ""],
-    n: int,
+    n: Int[ArrayLike, ""],
 ) -> Float[Array, "time batch"]:
     """The n-step return G_t^(n) = Σ_{k<n} γ^k r_{t+k} + γ^n V_{t+n}.
 
@@ -37,14 +37,14 @@ def n_step_returns(
         mask: True for steps really taken [time, batch].
         value: value of the state before each step and after the last one [time + 1, batch].
         discount: γ.
-        n: number of rewards, at least 1 (static: it is the number of passes over the data).
+        n: number of rewards, at least 1; data, and the number of passes over the rewards.
 
     Raises:
-        ValueError: n is below 1.
+        ValueError: n is a Python number below 1 (as an array it would give V_t).
 
     Source: spec §3; Sutton & Barto 2018, eq. 7.1; MAST §4.2, whose T^(n) is this G^(n+1).
     """
-    if n < 1:
+    if isinstance(n, int) and n < 1:
         raise ValueError(f"n_step_returns needs n >= 1, got {n}")
     is_followed = _is_followed(mask)
 
@@ -56,7 +56,7 @@ def n_step_returns(
         longer = reward + jnp.where(terminated, 0, discount * following)
         return jnp.concatenate([longer, value[-1:]])
 
-    passes = min(n, reward.shape[0])  # no return has more rewards than there are steps
+    passes = jnp.minimum(n, reward.shape[0])  # no return has more rewards than there are steps
     returns = jax.lax.fori_loop(0, passes, one_step_longer, value)
     return jnp.where(mask, returns[:-1], 0)
 

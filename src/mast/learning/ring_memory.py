@@ -41,12 +41,13 @@ class Field(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def slot_fields(sizes: EpisodeSizes, dtype: str) -> dict[str, Field]:
+def slot_fields(sizes: EpisodeSizes, dtype: str, keeps_greedy: bool = False) -> dict[str, Field]:
     """What a slot holds. Which actions are available is packed, eight to a byte.
 
     Args:
       sizes: the environment's sizes.
       dtype: of observations and state.
+      keeps_greedy: whether the greedy actions of collection time are kept too.
 
     Raises:
       ValueError: a dtype that the ring does not store.
@@ -55,13 +56,14 @@ def slot_fields(sizes: EpisodeSizes, dtype: str) -> dict[str, Field]:
         raise ValueError(f"the ring stores float16 or float32, not {dtype}")
     limit, numbers = sizes.episode_limit, np.dtype(dtype)
     actions = np.dtype(np.uint8 if sizes.actions <= 256 else np.int16)
-    return {
+    fields = {
         "observation": Field(limit + 1, sizes.agents * sizes.observation, numbers),
         "state": Field(limit + 1, sizes.state, numbers),
         "available": Field(limit + 1, -(-sizes.agents * sizes.actions // 8), np.dtype(np.uint8)),
         "action": Field(limit, sizes.agents, actions),
         "reward": Field(limit, 1, np.dtype(np.float32)),
     }
+    return fields | {"greedy": fields["action"]} if keeps_greedy else fields
 
 
 def lazy_zeros(capacity: int, field: Field) -> np.ndarray:

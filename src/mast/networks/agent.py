@@ -1,5 +1,7 @@
 """The recurrent agent: (observation, last action, agent id) → Linear → ReLU → GRU → Linear → Q."""
 
+from typing import Protocol, runtime_checkable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,11 +14,43 @@ NO_ACTION = -1
 """The last action at the first step of an episode: its one-hot code is all zeros."""
 
 
+@runtime_checkable
+class Agent(Protocol):
+    """Observations and last actions of a team in, each agent's action values out."""
+
+    @property
+    def hidden_size(self) -> int:
+        """The width of the hidden state."""
+        ...
+
+    def initial_hidden(self, *batch: int) -> Float[Array, "*batch hidden"]:
+        """The hidden state at the start of an episode."""
+        ...
+
+    def step(
+        self,
+        observation: Float[Array, "*batch agents features"],
+        last_action: Int[Array, "*batch agents"],
+        hidden: Float[Array, "*batch agents hidden"],
+    ) -> tuple[Float[Array, "*batch agents actions"], Float[Array, "*batch agents hidden"]]:
+        """One step of acting: each agent's action values and its next hidden state."""
+        ...
+
+    def sequence(
+        self,
+        observation: Float[Array, "time batch agents features"],
+        last_action: Int[Array, "time batch agents"],
+    ) -> Float[Array, "time batch agents actions"]:
+        """The action values along whole episodes, from their start."""
+        ...
+
+
 class RecurrentAgent(eqx.Module):
     """PyMARL's agent, one set of weights for the whole team (MAST, Appendix B.1; spec §1).
 
     The input is the agent's own observation, its one-hot last action and its one-hot id. The two codes
     are never laid out beside the observation: the columns of `fc1` that belong to them are used apart.
+    A first layer without columns for an id tells no agent from another (`mast.networks.independent`).
     """
 
     fc1: Linear
@@ -50,7 +84,8 @@ class RecurrentAgent(eqx.Module):
             self.fc1.weight, [self.features, self.features + self.actions], axis=1
         )
         code = jax.nn.one_hot(last_action, self.actions)
-        x = observation @ by_observation.T + code @ by_action.T + (by_id.T + self.fc1.bias)
+        shift = by_id.T + self.fc1.bias if by_id.size else self.fc1.bias
+        x = observation @ by_observation.T + code @ by_action.T + shift
         return jax.nn.relu(x)
 
     def step(
@@ -82,7 +117,7 @@ class RecurrentAgent(eqx.Module):
 def recurrent_agent(
     key: PRNGKeyArray, features: int, actions: int, agents: int, hidden_size: int = 64
 ) -> RecurrentAgent:
-    """A fresh dense agent, initialised as Torch does (GRU: U(±1/√h))."""
+    """A fresh dense agent, initialised as Torch does (GRU: U(±1/√h)); `agents` = 0: without an id."""
     keys = jax.random.split(key, 4)
     h = hidden_size
     return RecurrentAgent(

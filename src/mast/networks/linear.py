@@ -13,8 +13,9 @@ class Linear(eqx.Module):
     (`mast.sparsity.topology`), so the gradient of `weight` is the *dense* gradient that growth needs.
     """
 
-    weight: Float[Array, "outputs inputs"]
-    bias: Float[Array, " outputs"]
+    weight: Float[Array, "*copies outputs inputs"]
+    """Of one layer; those of all agents stacked where each has its own (`mast.networks.independent`)."""
+    bias: Float[Array, "*copies outputs"]
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         """The map, over any leading axes."""

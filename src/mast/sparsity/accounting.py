@@ -28,10 +28,9 @@ class Dimensions:
     actions: int
     agents: int
 
-    @property
-    def agent_input(self) -> int:
-        """Observation ⊕ one-hot last action ⊕ one-hot agent id."""
-        return self.observation + self.actions + self.agents
+    def agent_input(self, independent: bool) -> int:
+        """Observation ⊕ one-hot last action ⊕ one-hot agent id; independent networks need no id."""
+        return self.observation + self.actions + (0 if independent else self.agents)
 
 
 @dataclass(frozen=True)
@@ -76,16 +75,17 @@ class Network:
         return tuple(layer.shape for layer in self.layers)
 
 
-def linear(name: str, inputs: int, outputs: int) -> WeightMatrix:
+def linear(name: str, inputs: int, outputs: int, copies: int = 1) -> WeightMatrix:
     """A fully-connected layer."""
-    return WeightMatrix(LayerShape(name, inputs, outputs), summands=inputs)
+    return WeightMatrix(LayerShape(name, inputs, outputs, copies), summands=inputs)
 
 
-def gru(inputs: int, hidden: int) -> tuple[WeightMatrix, WeightMatrix]:
+def gru(inputs: int, hidden: int, copies: int = 1) -> tuple[WeightMatrix, WeightMatrix]:
     """A GRU cell: input and hidden matrix, each with its three gates stacked, as in Torch."""
+    summands = inputs + hidden
     return (
-        WeightMatrix(LayerShape("gru_input", inputs, 3 * hidden), summands=inputs + hidden),
-        WeightMatrix(LayerShape("gru_hidden", hidden, 3 * hidden), summands=inputs + hidden),
+        WeightMatrix(LayerShape("gru_input", inputs, 3 * hidden, copies), summands),
+        WeightMatrix(LayerShape("gru_hidden", hidden, 3 * hidden, copies), summands),
     )
 
 
@@ -94,9 +94,15 @@ def generated_mixing_flops(agents: int, embed: int) -> int:
     return (2 * agents - 1) * embed + (2 * embed - 1)
 
 
-def agent_layers(inputs: int, hidden: int, actions: int) -> tuple[WeightMatrix, ...]:
+def agent_layers(
+    inputs: int, hidden: int, actions: int, copies: int = 1
+) -> tuple[WeightMatrix, ...]:
     """The recurrent agent: fc1 → GRU → fc2."""
-    return (linear("fc1", inputs, hidden), *gru(hidden, hidden), linear("fc2", hidden, actions))
+    return (
+        linear("fc1", inputs, hidden, copies),
+        *gru(hidden, hidden, copies),
+        linear("fc2", hidden, actions, copies),
+    )
 
 
 def qmix_mixer_layers(
@@ -127,9 +133,14 @@ def unrestricted_mixer_layers(state: int, agents: int, hidden: int) -> tuple[Wei
 
 
 def algorithm_networks(
-    dimensions: Dimensions, algorithm: str, widths: Widths = PYMARL_WIDTHS
+    dimensions: Dimensions,
+    algorithm: str,
+    widths: Widths = PYMARL_WIDTHS,
+    independent: bool = False,
 ) -> tuple[Network, ...]:
     """The online networks of an algorithm; each has a sparsity budget of its own.
+
+    Independent agents' networks are one network of stacked matrices, with one budget.
 
     VDN's mixer has no weights, only its n − 1 additions; IQL has none.
 
@@ -139,8 +150,10 @@ def algorithm_networks(
     if algorithm not in ALGORITHMS:
         raise UserError(f"algorithm {algorithm!r} is unknown: one of {', '.join(ALGORITHMS)}")
     state, agents = dimensions.state, dimensions.agents
-    agent = agent_layers(dimensions.agent_input, widths.hidden, dimensions.actions)
-    networks = [Network("agent", agent, passes=agents)]
+    copies, passes = (agents, 1) if independent else (1, agents)
+    inputs = dimensions.agent_input(independent)
+    agent = agent_layers(inputs, widths.hidden, dimensions.actions, copies)
+    networks = [Network("agent", agent, passes=passes)]
     if algorithm == "vdn":
         networks.append(Network("mixer", (), generated_flops=agents - 1))
     elif algorithm != "iql":
@@ -149,7 +162,7 @@ def algorithm_networks(
         networks.append(Network("mixer", mixer, generated_flops=generated))
     if algorithm in WEIGHTED:
         mixer = unrestricted_mixer_layers(state, agents, widths.unrestricted_hidden)
-        networks.append(Network("unrestricted_agent", agent, passes=agents))
+        networks.append(Network("unrestricted_agent", agent, passes=passes))
         networks.append(Network("unrestricted_mixer", mixer))
     return tuple(networks)
 
@@ -175,7 +188,9 @@ def parameters(layers: Iterable[WeightMatrix], active: Mapping[str, int]) -> int
 
     Source: MAST, eqs. 9 and 10. These leave out the biases, Table 1's sizes do not.
     """
-    return sum(active[layer.shape.name] + layer.shape.outputs for layer in layers)
+    return sum(
+        active[layer.shape.name] + layer.shape.copies * layer.shape.outputs for layer in layers
+    )
 
 
 @dataclass(frozen=True)
@@ -258,13 +273,19 @@ class LayerAccount:
     layer: str
     inputs: int
     outputs: int
+    copies: int
     active: int
     costs: Costs
 
     @property
+    def weights(self) -> int:
+        """Number of entries of the matrix, of all copies together."""
+        return self.copies * self.inputs * self.outputs
+
+    @property
     def density(self) -> float:
         """Share of the matrix's weights that are active."""
-        return self.active / (self.inputs * self.outputs)
+        return self.active / self.weights
 
 
 @dataclass(frozen=True)
@@ -302,7 +323,7 @@ class Account:
     @property
     def density(self) -> float:
         """Share of all weights (biases aside) of the online networks that are active."""
-        weights = sum(layer.inputs * layer.outputs for layer in self.layers)
+        weights = sum(layer.weights for layer in self.layers)
         return sum(layer.active for layer in self.layers) / weights
 
     @property
@@ -327,6 +348,7 @@ def account(
     sparsity: float,
     allocation: str = "erdos_renyi",
     widths: Widths = PYMARL_WIDTHS,
+    independent: bool = False,
 ) -> Account:
     """Size and FLOPs of an algorithm's networks, each network at this sparsity.
 
@@ -337,6 +359,7 @@ def account(
         dimensions, widths: sizes set by the environment and by the user.
         algorithm, allocation: names, of `ALGORITHMS` and of `allocation.ALLOCATIONS`.
         sparsity: share of each network's weights that are zero, in [0, 1).
+        independent: whether each agent has a network of its own.
 
     Raises:
         UserError: unknown algorithm or allocation, sparsity outside [0, 1).
@@ -345,9 +368,9 @@ def account(
     """
     counts = {
         network.name: active_counts(network.shapes, allocate(network.shapes, sparsity, allocation))
-        for network in algorithm_networks(dimensions, algorithm, widths)
+        for network in algorithm_networks(dimensions, algorithm, widths, independent)
     }
-    return account_active(dimensions, algorithm, counts, widths)
+    return account_active(dimensions, algorithm, counts, widths, independent)
 
 
 def account_active(
@@ -355,6 +378,7 @@ def account_active(
     algorithm: str,
     active: Mapping[str, Mapping[str, int]],
     widths: Widths = PYMARL_WIDTHS,
+    independent: bool = False,
 ) -> Account:
     """Size and FLOPs for given active weights, by network and layer name, as counted from masks.
 
@@ -365,7 +389,7 @@ def account_active(
     uses = network_uses(dimensions, algorithm)
     networks = tuple(
         _network_account(network, uses[network.name], active.get(network.name, {}))
-        for network in algorithm_networks(dimensions, algorithm, widths)
+        for network in algorithm_networks(dimensions, algorithm, widths, independent)
     )
     return Account(networks, sum((n.costs for n in networks[1:]), start=networks[0].costs))
 
@@ -377,6 +401,7 @@ def _network_account(network: Network, use: Use, active: Mapping[str, int]) -> N
             layer=layer.shape.name,
             inputs=layer.shape.inputs,
             outputs=layer.shape.outputs,
+            copies=layer.shape.copies,
             active=active[layer.shape.name],
             costs=_costs(replace(network, layers=(layer,), generated_flops=0), use, active),
         )

@@ -13,21 +13,22 @@ from mast.errors import UserError
 
 @dataclass(frozen=True)
 class LayerShape:
-    """One weight matrix: `outputs` × `inputs`, biases not counted."""
+    """A weight matrix, `outputs` × `inputs`, biases not counted; or `copies` of it, one per agent."""
 
     name: str
     inputs: int
     outputs: int
+    copies: int = 1
 
     @property
-    def dimensions(self) -> tuple[int, ...]:
-        """Sizes of its axes; their order does not matter here."""
-        return (self.outputs, self.inputs)
+    def sum_of_axes(self) -> int:
+        """Erdős–Rényi's measure of a layer: inputs + outputs, of each copy."""
+        return self.copies * (self.inputs + self.outputs)
 
     @property
     def weights(self) -> int:
         """Number of entries of the matrix."""
-        return self.inputs * self.outputs
+        return self.copies * self.inputs * self.outputs
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class TensorShape:
 
     name: str
     dimensions: tuple[int, ...]
+
+    @property
+    def sum_of_axes(self) -> int:
+        """Erdős–Rényi's measure of a layer; the order of the axes does not matter."""
+        return sum(self.dimensions)
 
     @property
     def weights(self) -> int:
@@ -76,7 +82,7 @@ def erdos_renyi(layers: Layers, sparsity: float) -> dict[str, float]:
     # a round go together does not matter: capping takes nothing from ε, it only grows from round
     # to round, so a layer that passes 1 once would pass it at the final ε too.
     while uncapped:
-        epsilon = budget / sum(sum(layer.dimensions) for layer in uncapped)
+        epsilon = budget / sum(layer.sum_of_axes for layer in uncapped)
         full = [layer for layer in uncapped if epsilon * _erdos_renyi_rate(layer) > 1.0]
         if not full:
             break
@@ -137,7 +143,7 @@ def active_counts(layers: Layers, densities: Mapping[str, float]) -> dict[str, i
 
 
 def _erdos_renyi_rate(layer: LayerShape | TensorShape) -> float:
-    return sum(layer.dimensions) / layer.weights
+    return layer.sum_of_axes / layer.weights
 
 
 def _check(layers: Layers, sparsity: float) -> None:

@@ -64,6 +64,8 @@ class _Manifest:
     step: int
     counters: dict[str, Any]
     ring: dict[str, Any]
+    first: int
+    """Number of the ring's oldest episode."""
     total_added: int
     leaves: dict[str, list[Any]]
     state: list[FileRecord]
@@ -142,7 +144,7 @@ class CheckpointStore:
                 _check_fit(manifest, template, ring)
                 check_files(self._folder, manifest.state, contents=True)
                 check_files(self._folder, (s.file for s in manifest.segments), contents=False)
-                ring.clear(max(0, manifest.total_added - ring.capacity))
+                ring.clear(manifest.first)
                 for segment in manifest.segments:
                     read_segment(self._folder, segment, ring)
                 if ring.total_added != manifest.total_added:
@@ -159,6 +161,21 @@ class CheckpointStore:
         if skipped:
             raise UserError(f"no checkpoint in {self._folder} is whole: {'; '.join(skipped)}")
         return None
+
+    def state_arrays(self) -> dict[str, np.ndarray]:
+        """The state of the newest whole checkpoint as arrays by path, for a run that builds on this one.
+
+        Raises:
+          UserError: there is none.
+        """
+        for serial in self._serials():
+            try:
+                manifest = _read_manifest(self._folder, serial)
+                check_files(self._folder, manifest.state, contents=True)
+            except DamagedError:
+                continue
+            return read_state(self._folder / _state_name(serial), manifest.leaves)
+        raise UserError(f"{self._folder.parent} has no checkpoint to begin with")
 
     def peek(self) -> tuple[int, dict[str, Any]] | None:
         """Step and counters of the newest manifest that can be read, without JAX, or None.
@@ -187,6 +204,7 @@ class CheckpointStore:
             step=step,
             counters=dict(counters),
             ring=_describe_ring(ring),
+            first=ring.first,
             total_added=ring.total_added,
             leaves=_describe_leaves(arrays),
             state=_record_tree(self._folder, self._folder / _state_name(serial)),
@@ -200,14 +218,13 @@ class CheckpointStore:
 
     def _segments_with_new(self, serial: int, ring: Ring) -> list[Segment]:
         """The segments that hold the ring's episodes, after writing one of the new episodes."""
-        needed = max(0, ring.total_added - ring.capacity)
         segments, saved = [], 0
         if self._good:
-            segments = [s for s in self._good[-1].segments if s.stop > needed]
+            segments = [s for s in self._good[-1].segments if s.stop > ring.first]
             saved = self._good[-1].total_added
         if ring.total_added < saved:
             raise ValueError(f"the ring has had {ring.total_added} episodes, saved were {saved}")
-        first = max(saved, needed)
+        first = max(saved, ring.first)
         if first < ring.total_added:
             name = f"episodes-{serial:06d}.bin"
             segments.append(write_segment(self._folder, name, ring, first, ring.total_added))
@@ -310,7 +327,12 @@ def _read_manifest(folder: Path, serial: int) -> _Manifest:
 def _describe_ring(ring: Ring) -> dict[str, Any]:
     names = ("agents", "actions", "observation", "state", "episode_limit")
     sizes = {name: getattr(ring.sizes, name) for name in names}
-    return {"capacity": ring.capacity, "dtype": ring.dtype, **sizes}
+    return {
+        "capacity": ring.capacity,
+        "dtype": ring.dtype,
+        "keeps_greedy": ring.keeps_greedy,
+        **sizes,
+    }
 
 
 def _describe_leaves(arrays: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:

@@ -11,12 +11,13 @@ from jaxtyping import Array, Bool, Float, Key
 
 from mast.config import Config
 from mast.envs.protocol import Environment
-from mast.learning.algorithms.value_decomposition import Sizes
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
 from mast.training.rollout import JaxPlayers, Recording, Totals, play, players_for
+from mast.training.sizes import sizes_of
+from mast.training.source import Source, Weights, by_path, take_over
 
 
 class Engine:
@@ -40,16 +41,8 @@ class Engine:
             raise ValueError("runs of one program may differ in seed and method only")
         self._configs = configs
         self._vmapped = vmapped
-        config, spec = configs[0], environment.spec
-        sizes = Sizes(
-            features=spec.observation,
-            actions=spec.actions,
-            agents=spec.agents,
-            state=spec.state,
-            hidden_size=config.hidden_size,
-            mixer_embed=config.mixer_embed,
-            hypernet_hidden=config.hypernet_hidden,
-        )
+        config = configs[0]
+        sizes = sizes_of(config, environment.spec)
         self.compile_seconds = 0.0
         self._seen: set[Any] = set()
         self._learners = [Learner(each, sizes) for each in configs]
@@ -67,12 +60,28 @@ class Engine:
         )
         self._method = self._stacked([method_from_config(each) for each in configs])
 
-    def init(self) -> LearnerState:
-        """Fresh networks for every run."""
-        states = [
-            jax.jit(learner.init)(run_key(learner.config.seed, INIT)) for learner in self._learners
-        ]
-        return self._stacked(states)
+    def init(self, sources: Sequence[Source | None]) -> tuple[LearnerState, list[Weights]]:
+        """The networks of every run at the start.
+
+        Args:
+            sources: what each run takes over from an earlier one.
+
+        Returns:
+            The state, and each run's dense weights before the mask, by leaf path.
+
+        Raises:
+            UserError: an earlier run's networks have other shapes.
+        """
+        states, first_weights = [], []
+        for learner, source in zip(self._learners, sources, strict=True):
+            key = run_key(learner.config.seed, INIT)
+            params = jax.jit(learner.dense_params)(key)
+            masks = None
+            if source is not None:
+                params, masks = take_over(params, source, str(learner.config.from_run))
+            first_weights.append(by_path(params))
+            states.append(jax.jit(learner.begin)(key, params, masks))
+        return self._stacked(states), first_weights
 
     def record(
         self, state: LearnerState, number: int, epsilon: Sequence[float], episodes: int
@@ -195,8 +204,9 @@ class Engine:
 
 def _program_text(config: Config) -> tuple[Any, ...]:
     """The settings that all runs of one program share."""
-    data = {*Method._fields, "seed", "method", "sparsity", "online_batch", "timeout"}
-    data |= {"burn_in_fraction", "growth"}
+    data = {*Method._fields, "seed", "method", "sparsity", "timeout", "targets", "preset"}
+    data |= {"burn_in_fraction", "delay_fraction", "weights_from", "initial_mask", "from_run"}
+    data |= {"initial_weights", "online_share", "online_episodes"}
     return tuple(value for name, value in config if name not in data)
 
 

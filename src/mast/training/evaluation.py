@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mast.envs.protocol import Environment
-from mast.networks.agent import RecurrentAgent
+from mast.networks.agent import Agent
 from mast.runtime import prepare
 from mast.training.random_keys import PLAY, run_key
 from mast.training.rollout import Totals, play, players_for
@@ -45,7 +45,7 @@ def summarise(totals: Totals, has_win: bool) -> Evaluation:
 
 
 def evaluate_policy(
-    agent: RecurrentAgent,
+    agent: Agent,
     environment: Environment,
     *,
     episodes: int = 128,

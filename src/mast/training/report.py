@@ -5,26 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mast.config import Config
-from mast.envs.protocol import EnvironmentSpec
-from mast.sparsity.accounting import Account, Dimensions, Widths, account
+from mast.sparsity.run_account import account_of
 from mast.training.evaluation import Evaluation, mean_evaluation
 from mast.training.metrics import Metrics
 from mast.training.run import Run
 
 if TYPE_CHECKING:
     from mast.training.trainer import Trainer
-
-
-def account_of(config: Config, spec: EnvironmentSpec) -> Account:
-    """Size and FLOPs of a run's networks (MAST, Appendix B.4)."""
-    dimensions = Dimensions(spec.observation, spec.state, spec.actions, spec.agents)
-    widths = Widths(
-        hidden=config.hidden_size,
-        mixer_embed=config.mixer_embed,
-        hyper_hidden=config.hypernet_hidden,
-    )
-    return account(dimensions, config.algorithm, config.sparsity, config.allocation, widths)
 
 
 def summary(trainer: "Trainer") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mast.envs.protocol import Environment, Outcome, TimeStep
 from mast.learning.replay import Episode
-from mast.networks.agent import NO_ACTION, RecurrentAgent
+from mast.networks.agent import NO_ACTION, Agent
 
 
 class Totals(NamedTuple):
@@ -30,6 +30,8 @@ class Recording(NamedTuple):
     state: Any
     available: Any
     action: Any
+    greedy: Any
+    """What the acting network preferred; `action` is that, or chance."""
     reward: Any
 
 
@@ -39,7 +41,7 @@ class Players(Protocol):
 
     def record(
         self,
-        agent: RecurrentAgent,
+        agent: Agent,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -72,12 +74,13 @@ def epsilon_greedy_action(
     q: Float[Array, "agents actions"],
     available: Bool[Array, "agents actions"],
     epsilon: Float[Array, ""],
-) -> Int[Array, " agents"]:
-    """Each agent by itself: with probability ε any available action, else the greedy one."""
+) -> tuple[Int[Array, " agents"], Int[Array, " agents"]]:
+    """Each agent by itself: with probability ε any available action, else the greedy one; and the latter."""
     explore_key, choice_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon
     chance = jax.random.uniform(choice_key, q.shape)
-    return jnp.where(explore, greedy_action(chance, available), greedy_action(q, available))
+    greedy = greedy_action(q, available)
+    return jnp.where(explore, greedy_action(chance, available), greedy), greedy
 
 
 class JaxPlayers:
@@ -103,7 +106,7 @@ class JaxPlayers:
 
     def record(
         self,
-        agent: RecurrentAgent,
+        agent: Agent,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -112,7 +115,7 @@ class JaxPlayers:
 
     def _loop(
         self,
-        agent: RecurrentAgent,
+        agent: Agent,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -127,16 +130,16 @@ class JaxPlayers:
         ) -> Any:
             q, h = agent.step(seen.observation, last, h)
             action_keys = jax.vmap(jax.random.split)(key)
-            action = jax.vmap(epsilon_greedy_action, in_axes=(0, 0, 0, None))(
+            action, greedy = jax.vmap(epsilon_greedy_action, in_axes=(0, 0, 0, None))(
                 action_keys[:, 0], q, seen.available, epsilon
             )
-            return action, h, action_keys[:, 1]
+            return action, greedy, h, action_keys[:, 1]
 
         act_all = jax.vmap(act) if over_runs else act
 
         def body(now: _Playing) -> _Playing:
             step_keys = self._episodes(lambda key: jax.random.fold_in(key, now.step + 1))(keys)
-            action, hidden, env_keys = act_all(
+            action, greedy, hidden, env_keys = act_all(
                 agent, epsilon, step_keys, now.seen, now.last_action, now.hidden
             )
             env_state, seen, outcome = self._episodes(self._environment.step)(
@@ -150,7 +153,7 @@ class JaxPlayers:
                 last_action=action,
                 ended=now.ended | outcome.terminated | outcome.truncated,
                 totals=_add(now.totals, now.ended, outcome),
-                recording=self._write(now, seen, action, outcome),
+                recording=self._write(now, seen, action, greedy, outcome),
             )
 
         start = _Playing(
@@ -185,10 +188,13 @@ class JaxPlayers:
             .set(seen.state.astype(self._dtype)),
             available=blank(limit + 1, (spec.agents, spec.actions), bool).at[0].set(seen.available),
             action=blank(limit, (spec.agents,), jnp.int16),
+            greedy=blank(limit, (spec.agents,), jnp.int16),
             reward=blank(limit, (), jnp.float32),
         )
 
-    def _write(self, now: _Playing, seen: TimeStep, action: Array, outcome: Outcome) -> Recording:
+    def _write(
+        self, now: _Playing, seen: TimeStep, action: Array, greedy: Array, outcome: Outcome
+    ) -> Recording:
         step, recording = now.step, now.recording
         return Recording(
             observation=recording.observation.at[step + 1].set(
@@ -197,6 +203,7 @@ class JaxPlayers:
             state=recording.state.at[step + 1].set(seen.state.astype(self._dtype)),
             available=recording.available.at[step + 1].set(seen.available),
             action=recording.action.at[step].set(action.astype(jnp.int16)),
+            greedy=recording.greedy.at[step].set(greedy.astype(jnp.int16)),
             reward=recording.reward.at[step].set(outcome.reward),
         )
 
@@ -241,7 +248,7 @@ class HostPlayers:
         self._act: Callable[..., Any] = act
 
     def record(
-        self, agent: RecurrentAgent, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
+        self, agent: Agent, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
     ) -> tuple[Totals, Recording]:
         """Play one episode per key, each agent ε-greedily."""
         spec = self._environment.spec
@@ -252,6 +259,7 @@ class HostPlayers:
             state=np.zeros((limit + 1, count, spec.state), self._dtype),
             available=np.zeros((limit + 1, count, spec.agents, spec.actions), bool),
             action=np.zeros((limit, count, spec.agents), np.int16),
+            greedy=np.zeros((limit, count, spec.agents), np.int16),
             reward=np.zeros((limit, count), np.float32),
         )
         for episode in range(count):
@@ -260,7 +268,7 @@ class HostPlayers:
 
     def _one(
         self,
-        agent: RecurrentAgent,
+        agent: Agent,
         key: PRNGKeyArray,
         epsilon: Float[Array, ""],
         totals: Totals,
@@ -274,7 +282,7 @@ class HostPlayers:
         last = np.full(spec.agents, NO_ACTION)
         _see(recording, 0, episode, seen)
         for step in range(spec.episode_limit):
-            action, hidden = self._act(
+            (action, greedy), hidden = self._act(
                 agent, jax.random.fold_in(key, step), seen, last, hidden, epsilon
             )
             last = np.asarray(action)
@@ -282,6 +290,7 @@ class HostPlayers:
                 int(seeds.integers(2**31)), env_state, cast(Array, last)
             )
             recording.action[step, episode] = last
+            recording.greedy[step, episode] = greedy
             recording.reward[step, episode] = outcome.reward
             _see(recording, step + 1, episode, seen)
             totals.length[episode] += 1
@@ -306,7 +315,7 @@ def players_for(environment: Environment, store_dtype: Any) -> Players:
 
 def play(
     players: Players,
-    agent: RecurrentAgent,
+    agent: Agent,
     keys: Key[Array, "*runs episodes"],
     epsilon: Float[Array, "*runs"],
     at_once: int,
@@ -343,6 +352,7 @@ def episodes(totals: Totals, recording: Recording) -> list[Episode]:
                 state=host.state[: length + 1, place],
                 available=host.available[: length + 1, place],
                 action=host.action[:length, place],
+                greedy=host.greedy[:length, place],
                 reward=host.reward[:length, place],
                 terminated=bool(totals.terminated[place]),
                 won=bool(totals.won[place]),

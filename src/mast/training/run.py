@@ -38,7 +38,8 @@ class Run:
         self.spec = spec
         self.out = out
         self.counters = RunCounters()
-        self.ring = Ring(spec, config.buffer_episodes, config.replay_dtype)
+        keeps_greedy = config.replay_window == "dynamic"
+        self.ring = Ring(spec, config.buffer_episodes, config.replay_dtype, keeps_greedy)
         self.writer: MetricsWriter | None = None
         self.store: CheckpointStore | None = None
         if out is not None:
@@ -48,6 +49,11 @@ class Run:
     def finished(self) -> bool:
         """Whether it has taken all its environment steps."""
         return self.counters.env_steps >= self.config.steps
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to resume from."""
+        return self.store is not None and self.store.peek() is not None
 
     @property
     def epsilon(self) -> float:
@@ -125,7 +131,7 @@ class Run:
     def numerical_failure(self, what: str) -> SelfCheckError:
         """The error for numbers that cannot be right: where, what is kept, what to look at."""
         kept = "nothing is kept"
-        if self.store is not None and self.store.peek() is not None:
+        if self.has_checkpoint:
             kept = f"the last good checkpoint is kept in {self.out}"
         return SelfCheckError(
             f"{what} (seed {self.config.seed}, env step {self.counters.env_steps}); {kept}: look at "

@@ -147,7 +147,7 @@ def _read_episodes(file: BufferedReader, segment: Segment, ring: Ring) -> None:
         raise ValueError("another kind of file")
     if len(header["episodes"]) != segment.stop - segment.first:
         raise ValueError("another number of episodes")
-    skipped = Ring(ring.sizes, 1, ring.dtype)
+    skipped = Ring(ring.sizes, 1, ring.dtype, ring.keeps_greedy)
     for number, (steps, terminated, won) in enumerate(header["episodes"], segment.first):
         into = skipped if number < ring.total_added else ring
         slot = into.claim(steps, terminated, won)

@@ -29,6 +29,7 @@ from mast.learning.learner import LearnerState, UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
 from mast.learning.ring_memory import check_ring_memory
 from mast.runtime import prepare
+from mast.sparsity.run_account import size_notices
 from mast.training.checkpoint import Restored
 from mast.training.counters import Counters, RunCounters
 from mast.training.engine import Engine
@@ -38,6 +39,8 @@ from mast.training.metrics import Metrics
 from mast.training.report import evaluation_row, round_metrics, summary
 from mast.training.rollout import Totals, episodes
 from mast.training.run import Run, restore_together
+from mast.training.source import load_source, save_initial_weights, with_source
+from mast.training.window import DynamicWindow
 
 Callback = Callable[[Metrics], object]
 
@@ -77,7 +80,9 @@ class Trainer:
         folder = None if out is None else Path(out)
         if folder is not None:
             check_new(folder)
+        config, said = with_source(config)
         self._build(config, folder, environment, callback)
+        self.notices += said
         if folder is None:
             return
         given = given_of(config) if given is None else given
@@ -91,6 +96,7 @@ class Trainer:
                 write_run_record(
                     run.out, run.config, {**given, "seed": run.config.seed, "seeds": 1}
                 )
+        self._keep_first_weights()
 
     @classmethod
     def resume(
@@ -155,6 +161,7 @@ class Trainer:
         if several and not spec.is_jax:
             raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
         configs = seed_configs(config) if several else [config]
+        self.notices += size_notices(config, spec)
         self.notices.append(
             check_ring_memory(spec, config.buffer_episodes, config.replay_dtype, len(configs))
         )
@@ -162,9 +169,12 @@ class Trainer:
         self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
         self.counters = Counters()
         self.engine = Engine(configs, self.environment, several)
-        self.state = self.engine.init()
-        self.densities = self.engine.densities(self.state)
+        begun = any(run.has_checkpoint for run in self.runs)
+        sources = [None if begun else load_source(each) for each in configs]
+        self.state, self._first_weights = self.engine.init(sources)
         self._buckets = length_buckets(spec.episode_limit)
+        self._window = DynamicWindow(config, self._buckets)
+        self.densities = self.engine.densities(self.state)
         self.meter = Meter(self.engine, len(configs))
         self._saved_at, self._save_cost = time.perf_counter(), 0.0
         self._lock = ExitStack()
@@ -208,6 +218,7 @@ class Trainer:
             self.notices.append("no checkpoint yet: the run starts again from its config.json")
             for run in self.runs:
                 run.start_again()
+            self._keep_first_weights()
             return
         self.state = self.engine.stacked([found.state for found in restored])
         shared = self.counters
@@ -216,6 +227,11 @@ class Trainer:
         )
         for run in self.runs:
             run.forget_metrics_after(run.counters.env_steps)
+
+    def _keep_first_weights(self) -> None:
+        for run, weights in zip(self.runs, self._first_weights, strict=True):
+            if run.out is not None:
+                save_initial_weights(run.out, weights)
 
     @property
     def finished(self) -> bool:
@@ -279,6 +295,8 @@ class Trainer:
                 of_run = self.engine.of_run(totals, place)
                 run.add(episodes(of_run, self.engine.recording_of_run(recording, place)))
                 self.meter.env_steps += run.counters.env_steps - before
+                if run.ring.keeps_greedy and self._window.is_due(before, run.counters.env_steps):
+                    self._window.look(run.ring, self.engine.of_run(self.state.params.agent, place))
             self.counters.rounds += 1
             self.counters.episodes += count
             return jax.tree.map(np.asarray, totals)
@@ -293,7 +311,7 @@ class Trainer:
         counters.update_credit += config.updates_per_episode * collected
         due = int(counters.update_credit)
         counters.update_credit -= due
-        evolves = any(run.config.growth != "none" for run in self.runs)
+        evolves = any(run.config.evolves for run in self.runs)
         done = []
         for index in range(due):
             counters.updates += 1
@@ -318,6 +336,8 @@ class Trainer:
         with self.meter.phase("learn"):
             done = jax.device_get(done)
         self._check_finite(done)
+        if config.pruning != "none":
+            self.densities = self.engine.densities(self.state)
         return done
 
     def _check_finite(self, updates: Sequence[UpdateMetrics]) -> None:

@@ -1,4 +1,4 @@
-"""IQL, VDN and QMIX: one loss, three mixers."""
+"""IQL, VDN and QMIX: one loss, three mixers; and the steps of it that other algorithms share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,14 +7,20 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.learning.method import Method
 from mast.learning.operators import backup_value
 from mast.learning.replay import Batch
-from mast.learning.returns import hybrid_lambda, td_lambda_returns, treat_cuts_as_terminal
-from mast.networks.agent import NO_ACTION, RecurrentAgent, recurrent_agent
-from mast.networks.mixers import Mixer
+from mast.learning.returns import (
+    hybrid_lambda,
+    n_step_returns,
+    td_lambda_returns,
+    treat_cuts_as_terminal,
+)
+from mast.networks.agent import NO_ACTION, Agent, recurrent_agent
+from mast.networks.independent import independent_agents
+from mast.networks.mixers import Mixer, QMixer, q_mixer
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,9 @@ class Sizes:
     hidden_size: int
     mixer_embed: int
     hypernet_hidden: int
+    unrestricted_hidden: int = 256
+    independent: bool = False
+    """Whether each agent has a network of its own."""
 
 
 class LossMetrics(NamedTuple):
@@ -57,7 +66,7 @@ class Algorithm(Protocol):
 class Team(eqx.Module):
     """The parameters of a value-decomposition learner."""
 
-    agent: RecurrentAgent
+    agent: Agent
     mixer: Mixer
 
 
@@ -74,10 +83,7 @@ class ValueDecomposition:
     def init(self, key: PRNGKeyArray, sizes: Sizes) -> Team:
         """Fresh dense parameters."""
         agent_key, mixer_key = jax.random.split(key)
-        agent = recurrent_agent(
-            agent_key, sizes.features, sizes.actions, sizes.agents, sizes.hidden_size
-        )
-        return Team(agent, self.make_mixer(mixer_key, sizes))
+        return Team(fresh_agent(agent_key, sizes), self.make_mixer(mixer_key, sizes))
 
     def loss(
         self, params: Team, target: Team, batch: Batch, method: Method, env_steps: Float[Array, ""]
@@ -91,35 +97,115 @@ class ValueDecomposition:
             method: operator, λ and the rest.
             env_steps: of the run so far; decides between one-step and λ-return.
         """
-        observation = jnp.asarray(batch.observation, jnp.float32)
-        state = jnp.asarray(batch.state, jnp.float32)
-        action = jnp.asarray(batch.action, jnp.int32)
-        last_action = jnp.concatenate([jnp.full_like(action[:1], NO_ACTION), action])
-        q = params.agent.sequence(observation, last_action)
-        chosen = (q[:-1] * jax.nn.one_hot(action, q.shape[-1])).sum(-1)
-        q_tot = params.mixer(chosen, state[:-1])
+        episodes = episodes_of(batch)
+        q = utilities(params.agent, episodes)
+        q_tot = params.mixer(taken(q, episodes), episodes.state[:-1])
 
-        target_q = target.agent.sequence(observation, last_action)
-        utilities = backup_value(
-            method.operator,
-            target_q,
-            jax.lax.stop_gradient(q),
-            batch.available,
-            method.double_q,
-            method.soft_mellowmax_alpha,
-            method.omega,
-            method.softmax_beta,
+        held_q, target = jax.lax.stop_gradient((q, target))
+        value = target.mixer(
+            backup(method, utilities(target.agent, episodes), held_q, batch), episodes.state
         )
-        value = target.mixer(utilities, state)
-        returns = jax.lax.stop_gradient(team_targets(batch, value, method, env_steps))
-        weight = batch.mask[..., None] / (batch.mask.sum() * q_tot.shape[-1])
-        error = returns - q_tot
-        loss = (weight * jnp.square(error)).sum()
-        return loss, LossMetrics(
-            q_tot=(weight * q_tot).sum(),
-            target=(weight * returns).sum(),
-            td_error=(weight * jnp.abs(error)).sum(),
-        )
+        returns = team_targets(batch, value, method, env_steps)
+        return squared_error(batch, q_tot, returns), loss_metrics(batch, q_tot, returns)
+
+
+class Episodes(NamedTuple):
+    """A batch as networks read it; the rows after the last step belong to the state that it led to."""
+
+    observation: Float[Array, "time_and_one batch agents features"]
+    last_action: Int[Array, "time_and_one batch agents"]
+    state: Float[Array, "time_and_one batch state"]
+    action: Int[Array, "time batch agents"]
+
+
+def episodes_of(batch: Batch) -> Episodes:
+    """The batch's small stored numbers as float32 and int32, and each step's last action."""
+    action = jnp.asarray(batch.action, jnp.int32)
+    return Episodes(
+        observation=jnp.asarray(batch.observation, jnp.float32),
+        last_action=jnp.concatenate([jnp.full_like(action[:1], NO_ACTION), action]),
+        state=jnp.asarray(batch.state, jnp.float32),
+        action=action,
+    )
+
+
+def fresh_agent(key: PRNGKeyArray, sizes: Sizes) -> Agent:
+    """A dense agent of these sizes: one network for the team, or one for each of its members."""
+    make = independent_agents if sizes.independent else recurrent_agent
+    return make(key, sizes.features, sizes.actions, sizes.agents, sizes.hidden_size)
+
+
+def monotonic_mixer(key: PRNGKeyArray, sizes: Sizes) -> QMixer:
+    """QMIX's dense mixer of these sizes."""
+    return q_mixer(key, sizes.state, sizes.agents, sizes.mixer_embed, sizes.hypernet_hidden)
+
+
+def utilities(
+    agent: Agent, episodes: Episodes
+) -> Float[Array, "time_and_one batch agents actions"]:
+    """Q_i of every action along the episodes."""
+    return agent.sequence(episodes.observation, episodes.last_action)
+
+
+def taken(
+    q: Float[Array, "time_and_one batch agents actions"], episodes: Episodes
+) -> Float[Array, "time batch agents"]:
+    """Q_i of the actions that were taken."""
+    return (q[:-1] * jax.nn.one_hot(episodes.action, q.shape[-1])).sum(-1)
+
+
+def backup(
+    method: Method,
+    target_q: Float[Array, "time_and_one batch agents actions"],
+    online_q: Float[Array, "time_and_one batch agents actions"],
+    batch: Batch,
+) -> Float[Array, "time_and_one batch agents"]:
+    """The method's operator over each agent's available actions (`backup_value`)."""
+    return backup_value(
+        method.operator,
+        target_q,
+        online_q,
+        batch.available,
+        method.double_q,
+        method.soft_mellowmax_alpha,
+        method.omega,
+        method.softmax_beta,
+    )
+
+
+def squared_error(
+    batch: Batch,
+    prediction: Float[Array, "time batch heads"],
+    returns: Float[Array, "time batch heads"],
+    weight: Float[Array, "time batch heads"] | float = 1.0,
+) -> Float[Array, ""]:
+    """Σ mask w (y − Q)² / Σ mask, a mean over the heads.
+
+    Args:
+        batch: whose mask counts.
+        prediction: Q.
+        returns: y.
+        weight: w of each step.
+    """
+    return mean_over_steps(batch, weight * jnp.square(returns - prediction))
+
+
+def mean_over_steps(batch: Batch, each: Float[Array, "time batch heads"]) -> Float[Array, ""]:
+    """The mean of a number of each step and head over the steps really taken."""
+    return (each * (batch.mask[..., None] / (batch.mask.sum() * each.shape[-1]))).sum()
+
+
+def loss_metrics(
+    batch: Batch,
+    q_tot: Float[Array, "time batch heads"],
+    returns: Float[Array, "time batch heads"],
+) -> LossMetrics:
+    """What every algorithm reports of its batch."""
+    return LossMetrics(
+        q_tot=mean_over_steps(batch, q_tot),
+        target=mean_over_steps(batch, returns),
+        td_error=mean_over_steps(batch, jnp.abs(returns - q_tot)),
+    )
 
 
 def team_targets(
@@ -128,21 +214,25 @@ def team_targets(
     method: Method,
     env_steps: Float[Array, ""],
 ) -> Float[Array, "time batch heads"]:
-    """y: the one-step target while env_steps < T_0, the λ-return after (MAST, eq. 5), per head.
+    """y: the one-step target while env_steps < T_0, after it the λ- or n-step return, per head.
 
     Args:
         batch: rewards, ends and mask.
         value: V of each state in the episode, the one after the last step too.
-        method: γ, λ, T_0, and what a time-limit cut means.
+        method: γ, T_0, λ, n, and what a time-limit cut means.
         env_steps: of the run so far.
+
+    Source: MAST, eq. 5 (λ-return); RLx2 (n-step).
     """
     ended = treat_cuts_as_terminal(batch.terminated, batch.mask)
     terminated = jnp.where(method.cuts_are_terminal, ended, batch.terminated)
     lambda_ = hybrid_lambda(env_steps, method.burn_in_env_steps, method.td_lambda)
+    is_n_step = (method.n_step > 0) & (env_steps >= method.burn_in_env_steps)
 
     def one_head(value: Array) -> Array:
-        return td_lambda_returns(
-            batch.reward, terminated, batch.mask, value, method.discount, lambda_
-        )
+        steps = (batch.reward, terminated, batch.mask, value, method.discount)
+        by_lambda = td_lambda_returns(*steps, lambda_)
+        # A method without n-step returns makes no pass over the data for them.
+        return jnp.where(is_n_step, n_step_returns(*steps, method.n_step), by_lambda)
 
     return jax.vmap(one_head, in_axes=-1, out_axes=-1)(value)

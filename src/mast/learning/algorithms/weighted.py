@@ -1,0 +1,137 @@
+"""OW-QMIX and CW-QMIX: a monotone Q_tot that an unrestricted Q̂* teaches, more where it matters more."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from mast.learning.algorithms.value_decomposition import (
+    LossMetrics,
+    Sizes,
+    episodes_of,
+    fresh_agent,
+    loss_metrics,
+    monotonic_mixer,
+    squared_error,
+    taken,
+    team_targets,
+    utilities,
+)
+from mast.learning.method import Method
+from mast.learning.operators import double_q_value, greedy_action, weighted_backup_value
+from mast.learning.replay import Batch
+from mast.networks.agent import Agent
+from mast.networks.mixers import FeedForwardMixer, QMixer, feed_forward_mixer
+
+
+class WeightedTeam(eqx.Module):
+    """The parameters: QMIX's pair, which acts, and an unrestricted pair, which teaches it."""
+
+    agent: Agent
+    mixer: QMixer
+    unrestricted_agent: Agent
+    unrestricted_mixer: FeedForwardMixer
+
+
+class Evidence(NamedTuple):
+    """What is known of a step when its weight is decided; no gradient flows through any of it."""
+
+    q_tot: Float[Array, "time batch 1"]
+    target: Float[Array, "time batch 1"]
+    """y."""
+    is_greedy: Bool[Array, "time batch 1"]
+    """Whether every agent took the argmax of its restricted online Q_i, the action û_i."""
+    greedy_value: Float[Array, "time batch 1"]
+    """Q̂*(s, û) of the unrestricted target networks."""
+
+
+def is_underestimated(step: Evidence) -> Bool[Array, "time batch 1"]:
+    """OW-QMIX: Q_tot < y."""
+    return step.q_tot < step.target
+
+
+def is_best_or_better(step: Evidence) -> Bool[Array, "time batch 1"]:
+    """CW-QMIX: u = û, or y > Q̂*(s, û)."""
+    return step.is_greedy | (step.target > step.greedy_value)
+
+
+@dataclass(frozen=True)
+class WeightedQmix:
+    """Weighted QMIX (Rashid et al., 2020; spec §5).
+
+    Args:
+        has_full_weight: which steps weigh 1; the others weigh α. What it does not read costs nothing.
+    """
+
+    has_full_weight: Callable[[Evidence], Bool[Array, "time batch 1"]]
+
+    def init(self, key: PRNGKeyArray, sizes: Sizes) -> WeightedTeam:
+        """Fresh dense parameters."""
+        keys = jax.random.split(key, 4)
+        return WeightedTeam(
+            agent=fresh_agent(keys[0], sizes),
+            mixer=monotonic_mixer(keys[1], sizes),
+            unrestricted_agent=fresh_agent(keys[2], sizes),
+            unrestricted_mixer=feed_forward_mixer(
+                keys[3], sizes.state, sizes.agents, sizes.unrestricted_hidden
+            ),
+        )
+
+    def loss(
+        self,
+        params: WeightedTeam,
+        target: WeightedTeam,
+        batch: Batch,
+        method: Method,
+        env_steps: Float[Array, ""],
+    ) -> tuple[Float[Array, ""], LossMetrics]:
+        """Σ mask w (y − Q_tot)² / Σ mask + Σ mask (y − Q̂*)² / Σ mask, y and w without gradient.
+
+        y is a return over the values of the unrestricted target networks; the restricted target
+        networks are not read.
+
+        Args:
+            params, target: online and target networks.
+            batch: whole episodes, time first.
+            method: operator, λ, α and the rest.
+            env_steps: of the run so far.
+        """
+        episodes = episodes_of(batch)
+        now = episodes.state[:-1]
+        q = utilities(params.agent, episodes)
+        unrestricted_q = utilities(params.unrestricted_agent, episodes)
+        q_tot = params.mixer(taken(q, episodes), now)
+        unrestricted = params.unrestricted_mixer(taken(unrestricted_q, episodes), now)
+
+        held_q, held_q_tot, target = jax.lax.stop_gradient((q, q_tot, target))
+        target_q = utilities(target.unrestricted_agent, episodes)
+        backups = weighted_backup_value(
+            method.operator,
+            target_q,
+            held_q,
+            jnp.where(method.weights_from_online, held_q, target_q),
+            batch.available,
+            method.double_q,
+            method.soft_mellowmax_alpha,
+            method.omega,
+            method.softmax_beta,
+        )
+        value = target.unrestricted_mixer(backups, episodes.state)
+        returns = team_targets(batch, value, method, env_steps)
+
+        greedy_q = double_q_value(target_q, held_q, batch.available)[:-1]
+        is_greedy = episodes.action == greedy_action(held_q, batch.available)[:-1]
+        evidence = Evidence(
+            q_tot=held_q_tot,
+            target=returns,
+            is_greedy=is_greedy.all(-1, keepdims=True),
+            greedy_value=target.unrestricted_mixer(greedy_q, now),
+        )
+        weight = jnp.where(self.has_full_weight(evidence), 1.0, method.weight_alpha)
+        loss = squared_error(batch, q_tot, returns, weight)
+        loss += squared_error(batch, unrestricted, returns)
+        return loss, loss_metrics(batch, q_tot, returns)

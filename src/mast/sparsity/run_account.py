@@ -1,0 +1,111 @@
+"""What a run's networks cost, from its settings and the environment's sizes. Imports no JAX."""
+
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from mast.config import Config
+from mast.sparsity.accounting import (
+    Account,
+    Costs,
+    Dimensions,
+    Widths,
+    account,
+    account_active,
+)
+from mast.sparsity.tiny import Tiny, tiny_account, tiny_widths
+
+
+@runtime_checkable
+class TeamSizes(Protocol):
+    """What must be known of an environment; `EnvironmentSpec` has all of it."""
+
+    @property
+    def observation(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def actions(self) -> int: ...
+    @property
+    def agents(self) -> int: ...
+
+
+def account_of(config: Config, team: TeamSizes) -> Account:
+    """Size and FLOPs of a run's networks (MAST, Appendix B.4)."""
+    dimensions, widths = _dimensions(team), full_widths(config)
+    independent = config.sharing == "independent"
+    if config.widths == "tiny":
+        tiny = tiny_of(config, team).widths
+        return tiny_account(dimensions, config.algorithm, tiny, widths, independent)
+    final = account(
+        dimensions, config.algorithm, config.sparsity, config.allocation, widths, independent
+    )
+    if config.pruning == "none":
+        return final
+    # The cubic law's mean: all weights before it begins, a quarter of those still to go while it runs.
+    begin, end = config.prune_begin_fraction, config.prune_end_fraction
+    still_there = begin + (end - begin) / 4
+    mean = {
+        network.name: {
+            layer.layer: round(layer.active + still_there * (layer.weights - layer.active))
+            for layer in network.layers
+        }
+        for network in final.networks
+    }
+    training = account_active(dimensions, config.algorithm, mean, widths, independent)
+    return _with_training_of(final, training)
+
+
+def _with_training_of(final: Account, training: Account) -> Account:
+    """An account whose training FLOPs are another's: those of the mean over a run that is pruned."""
+
+    def merged(mine: Costs, other: Costs) -> Costs:
+        return replace(mine, flops_train=other.flops_train)
+
+    networks = tuple(
+        replace(
+            mine,
+            layers=tuple(
+                replace(layer, costs=merged(layer.costs, during.costs))
+                for layer, during in zip(mine.layers, other.layers, strict=True)
+            ),
+            costs=merged(mine.costs, other.costs),
+        )
+        for mine, other in zip(final.networks, training.networks, strict=True)
+    )
+    return Account(networks, merged(final.costs, training.costs))
+
+
+def tiny_of(config: Config, team: TeamSizes) -> Tiny:
+    """The widths of the dense networks that have a sparse team's number of parameters."""
+    return tiny_widths(
+        _dimensions(team),
+        config.algorithm,
+        config.sparsity,
+        config.allocation,
+        full_widths(config),
+        config.sharing == "independent",
+    )
+
+
+def size_notices(config: Config, team: TeamSizes) -> list[str]:
+    """What is to be said about the sizes before training: how near a tiny team comes."""
+    if config.widths != "tiny":
+        return []
+    tiny = tiny_of(config, team)
+    widths = ", ".join(f"{name} {value}" for name, value in vars(tiny.widths).items())
+    counts = ", ".join(f"{n.name} {n.tiny:,} for {n.sparse:,}" for n in tiny.networks)
+    return [f"tiny: parameters of {counts} of the sparse team ({widths})"]
+
+
+def _dimensions(team: TeamSizes) -> Dimensions:
+    return Dimensions(team.observation, team.state, team.actions, team.agents)
+
+
+def full_widths(config: Config) -> Widths:
+    """The widths that the settings name; a tiny team's are narrower."""
+    return Widths(
+        hidden=config.hidden_size,
+        mixer_embed=config.mixer_embed,
+        hyper_hidden=config.hypernet_hidden,
+        unrestricted_hidden=config.unrestricted_hidden,
+    )

@@ -1,0 +1,149 @@
+"""What a run takes over from an earlier one: the mask of a ticket, the weights of one-shot pruning."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from mast.config import Config, load_run_config
+from mast.errors import UserError
+from mast.files import write_atomically
+from mast.sparsity.topology import Masks, leaf_path
+from mast.training.checkpoint import CheckpointStore
+
+INITIAL_FILE = "snapshots/initial.safetensors"
+"""A run's first dense weights, before its mask (in its folder)."""
+
+SHARED = (
+    "algorithm",
+    "hidden_size",
+    "mixer_embed",
+    "hypernet_hidden",
+    "unrestricted_hidden",
+    "sharing",
+)
+"""The settings that a run and its source must have in common, as they are the shapes of the networks."""
+
+
+Weights = dict[str, np.ndarray]
+"""Parameters by leaf path (`agent.fc1.weight`)."""
+
+
+class Source(NamedTuple):
+    """Arrays of an earlier run by leaf path; None where the run makes its own."""
+
+    weights: Weights | None
+    masks: Weights | None
+
+
+def with_source(config: Config) -> tuple[Config, list[str]]:
+    """The settings of a run that begins with an earlier one, and what to say about them.
+
+    A ticket has the sparsity and the allocation of the mask that it takes.
+
+    Args:
+        config: resolved settings.
+
+    Raises:
+        UserError: `from_run` is no run, or one that does not fit.
+    """
+    if config.from_run is None:
+        return config, []
+    run = Path(config.from_run).resolve()
+    source = load_run_config(run)
+    if source.seeds > 1:
+        raise UserError(f"--from {run}: holds {source.seeds} runs, choose one: seed-{source.seed}")
+    if source.widths != "full":
+        raise UserError(f"--from {run}: a run of method {source.method} has other networks")
+    for name in SHARED:
+        if getattr(source, name) != getattr(config, name):
+            there, here = getattr(source, name), getattr(config, name)
+            raise UserError(f"--from {run}: its {name} is {there}, this run's is {here}")
+    update: dict[str, Any] = {"from_run": str(run)}
+    notices = []
+    if config.initial_mask == "run":
+        if source.initial_mask == "ones" and source.pruning == "none":
+            raise UserError(f"--from {run}: a run of method {source.method} has no mask")
+        update |= {"sparsity": source.sparsity, "allocation": source.allocation}
+        if source.sparsity != config.sparsity:
+            notices.append(f"sparsity {source.sparsity}: that of the mask of {run}")
+    elif config.initial_weights == "final" and source.initial_mask != "ones":
+        raise UserError(f"--from {run}: must be a dense run, it is of method {source.method}")
+    return config.model_copy(update=update), notices
+
+
+def load_source(config: Config) -> Source | None:
+    """The arrays that the run begins with; None where it begins with nothing but its seed.
+
+    Raises:
+        UserError: the earlier run has no checkpoint, or lacks its initial weights.
+    """
+    if config.from_run is None:
+        return None
+    run = Path(config.from_run)
+    arrays = CheckpointStore(run).state_arrays()
+    masks = _below(arrays, "optimizer.masks.") if config.initial_mask == "run" else None
+    weights = {
+        "fresh": lambda: None,
+        "final": lambda: _below(arrays, "params."),
+        "initial": lambda: _initial_weights(run),
+    }[config.initial_weights]()
+    return Source(weights, masks)
+
+
+def by_path(params: Any) -> Weights:
+    """The parameters as host arrays."""
+    return {
+        leaf_path(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+
+
+def take_over(params: Any, source: Source, run: str) -> tuple[Any, Masks | None]:
+    """The source's weights in place of these, and its masks.
+
+    Args:
+        params: fresh parameters.
+        source: arrays of an earlier run of the same algorithm.
+        run: its folder, for messages.
+
+    Raises:
+        UserError: the shapes differ, as those of another environment do.
+    """
+    fresh = by_path(params)
+    for name, array in ((source.weights or {}) | (source.masks or {})).items():
+        if name not in fresh or fresh[name].shape != array.shape:
+            here = fresh[name].shape if name in fresh else "nothing of that name"
+            raise UserError(f"--from {run}: its {name} is {array.shape}, this run has {here}")
+    weights = fresh | (source.weights or {})
+    taken = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.asarray(weights[leaf_path(path)]), params
+    )
+    masks = source.masks
+    return taken, None if masks is None else {n: jnp.asarray(m) for n, m in masks.items()}
+
+
+def save_initial_weights(run: Path, weights: Weights) -> None:
+    """Keep a run's first dense weights, so that a ticket can begin with them (`--rewind`)."""
+    path = run / INITIAL_FILE
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, save(weights))
+
+
+def _initial_weights(run: Path) -> Weights:
+    try:
+        return dict(load_file(run / INITIAL_FILE))
+    except (OSError, SafetensorError):
+        raise UserError(f"--from {run}: {INITIAL_FILE} is missing or damaged") from None
+
+
+def _below(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

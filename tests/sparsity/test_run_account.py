@@ -1,0 +1,56 @@
+"""Size and FLOPs of a run by its settings: what pruning, narrow and independent networks change."""
+
+import pytest
+
+from mast.config import resolve
+from mast.envs.smac_sizes import SmacSizes, smac_sizes
+from mast.errors import UserError
+from mast.sparsity.accounting import Account
+from mast.sparsity.run_account import account_of, size_notices
+
+THREE_MARINES = SmacSizes("smac/3m", observation=30, state=48, actions=9, agents=3)
+
+
+def account(**settings: object) -> Account:
+    return account_of(resolve({"environment": "smax/3m"} | settings), THREE_MARINES)
+
+
+def test_smac_sizes_are_the_papers() -> None:
+    assert smac_sizes("smac/3m") == THREE_MARINES
+    with pytest.raises(UserError, match="did you mean smac/3s5z"):
+        smac_sizes("smac/3s5")
+
+
+def test_a_pruned_run_trains_with_the_mean_of_the_cubic_law() -> None:
+    """Dense to 10 %, then (1 − p)³ of the way to 75 %: 0.1 + 0.65/4 of the pruned weights are there."""
+    dense, final = account(method="dense"), account(method="ss", sparsity=0.9)
+    pruned = account(method="magnitude", sparsity=0.9)
+    assert pruned.parameters == final.parameters
+    assert pruned.flops_inference_ratio == final.flops_inference_ratio
+    steps = 100_000
+    law = sum((1 - (step + 0.5) / steps) ** 3 for step in range(steps)) / steps
+    there = 0.1 + 0.65 * law
+    low, high = final.costs.flops_train.sparse, dense.costs.flops_train.sparse
+    assert pruned.costs.flops_train.sparse == pytest.approx(low + there * (high - low), rel=1e-3)
+
+
+def test_independent_agents_have_as_many_networks_without_the_id() -> None:
+    """Per agent 39 inputs instead of 42; all biases three times."""
+    shared, own = account(method="dense"), account(method="dense", sharing="independent")
+    difference = (
+        own.networks[0].costs.parameters.dense - 3 * shared.networks[0].costs.parameters.dense
+    )
+    assert difference == -3 * 3 * 64
+    assert own.networks[1] == shared.networks[1]
+    sparse = account(method="ss", sparsity=0.9, sharing="independent")
+    assert sparse.density == pytest.approx(0.1, abs=1e-3)
+    assert sparse.flops_inference_ratio == pytest.approx(0.1, abs=2e-3)
+
+
+def test_a_tiny_team_says_both_counts() -> None:
+    config = resolve({"environment": "smax/3m", "method": "tiny", "sparsity": 0.95})
+    (notice,) = size_notices(config, THREE_MARINES)
+    agent = account_of(config, THREE_MARINES).networks[0].costs.parameters.sparse
+    assert f"agent {agent:,} for " in notice
+    assert "mixer " in notice
+    assert size_notices(resolve({"environment": "smax/3m"}), THREE_MARINES) == []

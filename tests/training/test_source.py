@@ -1,0 +1,139 @@
+"""What a run takes over from an earlier one: tickets, rewinding, one-shot pruning, and refusals."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mast.config import resolve
+from mast.errors import UserError
+from mast.sparsity.topology import leaf_path
+from mast.training.source import INITIAL_FILE
+from mast.training.trainer import Trainer
+
+SMALL = {
+    "environment": "examples.pursuit:Pursuit",
+    "steps": 700,
+    "sparsity": 0.7,
+    "batch_size": 8,
+    "hidden_size": 8,
+    "evolve_interval": 10,
+    "eval_interval": 500,
+    "eval_episodes": 8,
+}
+
+
+def train(out: Path, **settings: Any) -> Trainer:
+    trainer = Trainer(resolve(SMALL | settings), out)
+    trainer.run()
+    return trainer
+
+
+def arrays(tree: Any) -> dict[str, np.ndarray]:
+    return {leaf_path(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.fixture(scope="module")
+def mast(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    return train(tmp_path_factory.mktemp("mast") / "run", method="mast", seed=3)
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    return train(tmp_path_factory.mktemp("dense") / "run", method="dense")
+
+
+def test_the_first_weights_are_kept_before_the_mask(mast: Trainer) -> None:
+    assert mast.out is not None
+    kept = load_file(mast.out / INITIAL_FILE)
+    assert kept.keys() == arrays(mast.state.params).keys()
+    assert all((values != 0).mean() > 0.99 for values in kept.values())
+
+
+def test_a_winning_ticket_has_the_final_mask_and_fresh_weights(
+    mast: Trainer, tmp_path: Path
+) -> None:
+    ticket = Trainer(
+        resolve(SMALL | {"method": "winning-ticket", "from_run": str(mast.out), "sparsity": 0.5}),
+        tmp_path / "ticket",
+    )
+    assert ticket.config.sparsity == 0.7
+    assert any("sparsity 0.7: that of the mask" in notice for notice in ticket.notices)
+    masks = arrays(ticket.state.optimizer.masks)
+    for name, mask in arrays(mast.state.optimizer.masks).items():
+        np.testing.assert_array_equal(masks[name], mask)
+    weights, before = arrays(ticket.state.params), arrays(mast.state.params)
+    assert not any(np.array_equal(weights[name], before[name]) for name in masks)
+    ticket.run()
+    for name, mask in arrays(ticket.state.optimizer.masks).items():
+        np.testing.assert_array_equal(masks[name], mask)
+
+
+def test_a_rewound_ticket_begins_with_that_runs_first_weights(
+    mast: Trainer, tmp_path: Path
+) -> None:
+    assert mast.out is not None
+    given = {"method": "winning-ticket", "from_run": str(mast.out), "initial_weights": "initial"}
+    ticket = Trainer(resolve(SMALL | given), tmp_path / "ticket")
+    first = load_file(mast.out / INITIAL_FILE)
+    masks = arrays(ticket.state.optimizer.masks)
+    for name, weight in arrays(ticket.state.params).items():
+        expected = np.where(masks[name], first[name], 0) if name in masks else first[name]
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_one_shot_keeps_the_largest_weights_of_a_dense_run(dense: Trainer, tmp_path: Path) -> None:
+    given = {"method": "one-shot", "from_run": str(dense.out), "sparsity": 0.7}
+    pruned = Trainer(resolve(SMALL | given), tmp_path / "pruned")
+    before = arrays(dense.state.params)
+    masks = arrays(pruned.state.optimizer.masks)
+    for name, weight in arrays(pruned.state.params).items():
+        if name not in masks:
+            np.testing.assert_array_equal(weight, before[name])
+            continue
+        mask = masks[name]
+        np.testing.assert_array_equal(weight, np.where(mask, before[name], 0))
+        if not mask.all():
+            assert abs(before[name][mask]).min() >= abs(before[name][~mask]).max()
+    assert pruned.densities[0] == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_ticket_that_was_killed_at_once_starts_again(mast: Trainer, tmp_path: Path) -> None:
+    given = {"method": "winning-ticket", "from_run": str(mast.out)}
+    first = Trainer(resolve(SMALL | given), tmp_path / "ticket")
+    first.close()
+    again = Trainer.resume(tmp_path / "ticket")
+    for name, mask in arrays(first.state.optimizer.masks).items():
+        np.testing.assert_array_equal(arrays(again.state.optimizer.masks)[name], mask)
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "message"),
+    [
+        ("mast", {"method": "one-shot"}, "must be a dense run, it is of method mast"),
+        ("dense", {"method": "winning-ticket"}, "a run of method dense has no mask"),
+        ("mast", {"method": "winning-ticket", "hidden_size": 16}, "its hidden_size is 8"),
+        ("mast", {"method": "winning-ticket", "algorithm": "vdn"}, "its algorithm is qmix"),
+        (
+            "mast",
+            {"method": "winning-ticket", "environment": "mpe/simple_spread"},
+            "its agent.fc1.weight is",
+        ),
+        ("nowhere", {"method": "winning-ticket"}, "is no run: no such folder"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused(
+    source: str,
+    settings: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    run = tmp_path / "nowhere" if source == "nowhere" else request.getfixturevalue(source).out
+    config = resolve(SMALL | settings | {"from_run": str(run)})
+    with pytest.raises(UserError, match=message):
+        Trainer(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
