@@ -10,6 +10,7 @@ from mast.errors import UserError
 from mast.sparsity.allocation import (
     ALLOCATIONS,
     LayerShape,
+    TensorShape,
     active_counts,
     allocate,
     erdos_renyi,
@@ -70,6 +71,22 @@ def test_a_layer_may_pass_one_only_after_another_was_capped() -> None:
     assert erdos_renyi(layers, 0.88) == pytest.approx(
         {"wide": 1.0, "small": 1.0, "large": (1320.72 - 1006) / 10000}
     )
+
+
+def test_tensors_count_the_sum_of_their_axes() -> None:
+    # 1152 + 600 weights at 0.75: 438. epsilon = 438 / ((3 + 3 + 8 + 16) + 50) = 5.475
+    layers = [TensorShape("conv", (3, 3, 8, 16)), LayerShape("dense", 20, 30)]
+    expected = {"conv": 5.475 * 30 / 1152, "dense": 5.475 * 50 / 600}
+    assert erdos_renyi(layers, 0.75) == pytest.approx(expected)
+    matrices = [TensorShape("a", (100, 10)), TensorShape("b", (1, 12)), TensorShape("c", (10, 10))]
+    same = [LayerShape("a", 10, 100), LayerShape("b", 12, 1), LayerShape("c", 10, 10)]
+    assert erdos_renyi(matrices, 0.75) == erdos_renyi(same, 0.75)
+
+
+def test_copies_have_the_density_of_one() -> None:
+    layers = [LayerShape("a", 20, 30), LayerShape("b", 10, 10)]
+    copied = [LayerShape("a", 20, 30, copies=3), LayerShape("b", 10, 10, copies=3)]
+    assert erdos_renyi(copied, 0.8) == pytest.approx(erdos_renyi(layers, 0.8))
 
 
 def test_uniform() -> None:

@@ -70,7 +70,8 @@ def test_draw_masks_draws_each_named_leaf_by_its_place_among_the_names() -> None
         np.testing.assert_array_equal(masks[name], expected)
     largest = draw_masks(key, tree, counts, "largest")
     np.testing.assert_array_equal(largest["first.weight"], largest_mask(tree["first"]["weight"], 9))
-    with pytest.raises(ValueError, match=r"initial_mask 'smallest'.*random, largest"):
+    assert all(bool(mask.all()) for mask in draw_masks(key, tree, counts, "ones").values())
+    with pytest.raises(ValueError, match=r"initial_mask 'smallest'.*random, largest, ones"):
         draw_masks(key, tree, counts, "smallest")
 
 

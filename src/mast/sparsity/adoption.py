@@ -124,7 +124,7 @@ def sparsify(
         optimizer: any Optax transformation. A chain goes in whole, so that clipping sees masked gradients.
         sparsity, allocation, include: as in `sparse_counts`. All chosen leaves share one budget.
         key: random key of the masks.
-        initial_mask: `"random"`, or `"largest"` for the largest |w|.
+        initial_mask: `"random"`, `"largest"` for the largest |w|, or `"ones"`: dense until it is pruned.
 
     Raises:
         UserError: sparsity outside [0, 1), or unknown allocation.

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 Masks = dict[str, Array]
 """Masks by leaf path (`"agent.fc1.weight"`); leaves without one are dense."""
 
-INITIAL_MASKS = ("random", "largest")
+INITIAL_MASKS = ("random", "largest", "ones")
 
 
 def leaf_path(path: tuple[Any, ...]) -> str:
@@ -71,16 +71,17 @@ def largest_mask_per_unit(
 def draw_masks(
     key: PRNGKeyArray, params: Any, counts: Mapping[str, int], initial_mask: str = "random"
 ) -> Masks:
-    """A mask for each named leaf, with exactly that many active weights.
+    """A mask for each named leaf, with exactly that many active weights (`"ones"`: with all of them).
 
     Args:
         key: random key; the k-th leaf in the order of names draws from `fold_in(key, k)`.
         params: any tree that holds the leaves.
         counts: active weights by leaf path.
-        initial_mask: `"random"`, or `"largest"` for the largest |w| as they stand.
+        initial_mask: `"random"`, `"largest"` for the largest |w| as they stand, or `"ones"` where pruning
+            is to come to the counts later.
 
     Raises:
-        ValueError: `initial_mask` is neither.
+        ValueError: `initial_mask` is none of these.
     """
     if initial_mask not in INITIAL_MASKS:
         allowed = ", ".join(INITIAL_MASKS)
@@ -88,7 +89,9 @@ def draw_masks(
     weights = leaves_by_path(params)
     masks = {}
     for index, (name, count) in enumerate(sorted(counts.items())):
-        if initial_mask == "largest":
+        if initial_mask == "ones":
+            masks[name] = jnp.ones(weights[name].shape, bool)
+        elif initial_mask == "largest":
             masks[name] = largest_mask(weights[name], count)
         else:
             masks[name] = random_mask(jax.random.fold_in(key, index), weights[name].shape, count)

@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from mast.sparsity.masks import Masks, apply_masks, leaves_by_path, rank_among
 from mast.sparsity.optimizer import SparseState
-from mast.sparsity.scores import Growth as Growth  # imported from here by the learner's method
 from mast.sparsity.scores import Score, gradient_magnitude, magnitude
 from mast.sparsity.slots import GrownState, reset_slots
 
