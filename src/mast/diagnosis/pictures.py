@@ -13,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 DOTS = 100
@@ -54,14 +55,15 @@ def draw_masks(snapshots: Sequence[Snapshot], layer: str, path: Path) -> None:
     cell = max(width, _CELL) + 26
     columns = max(1, min(len(snapshots), (_WIDEST - 60) // cell))
     bands = -(-len(snapshots) // columns) * agents
-    left, top, band = 64, 78, height + 74
-    size = (left + columns * cell + 10, top + bands * band + 10)
-    figure = _canvas(size, f"{_short(layer)}: {outputs} outputs × {inputs} inputs")
+    left, top, band = 64, 58, height + 78
+    size = (max(left + columns * cell, 420), top + bands * band + 10)
+    plural = "" if outputs == 1 else "s"
+    figure = _canvas(size, f"{_short(layer)}: {outputs} output{plural} × {inputs} inputs")
     _legend_of_masks(figure, size, changed=any((s != stacks[0]).any() for s in stacks))
     for index, (snapshot, stack) in enumerate(zip(snapshots, stacks, strict=True)):
         row, column = divmod(index, columns)
         for agent in range(agents):
-            x, y = left + column * cell, top + (row * agents + agent) * band + 36
+            x, y = left + column * cell, top + (row * agents + agent) * band + 42
             axes = figure.add_axes(_box(size, x, y, width, height))
             whose = f"agent {agent}, " if agents > 1 else ""
             _draw_mask(axes, stack[agent], stacks[0][agent])
@@ -72,10 +74,12 @@ def draw_masks(snapshots: Sequence[Snapshot], layer: str, path: Path) -> None:
                 pad=3,
             )
             axes.set_xlabel("input", fontsize=_TEXT - 1, labelpad=1, loc="left")
-            if column == 0:
-                axes.set_ylabel("output", fontsize=_TEXT - 1, labelpad=2)
-            else:
+            if _short(layer).rpartition(".")[2].startswith("gru"):
+                _name_gates(axes, outputs, words=column == 0)
+            elif column > 0:
                 axes.set_yticklabels([])
+            elif height > 50:
+                axes.set_ylabel("output", fontsize=_TEXT - 1, labelpad=2)
     figure.savefig(path)
 
 
@@ -89,12 +93,12 @@ def draw_connections(snapshots: Sequence[Snapshot], layer: str, path: Path) -> N
     """
     stacks = [_stacked(each.masks[layer]) for each in snapshots]
     agents, outputs, inputs = stacks[0].shape
-    size = (980, 60 + 330 * agents)
+    size = (1320, 46 + 320 * agents)
     figure = _canvas(size, f"{_short(layer)}: connections, sorted")
     colours = colormaps["viridis_r"](np.linspace(0.15, 1, len(snapshots)))
     for agent in range(agents):
         for column, (axis, what) in enumerate(((1, "output"), (0, "input"))):
-            axes = figure.add_axes(_box(size, 62 + 480 * column, 84 + 330 * agent, 410, 236))
+            axes = figure.add_axes(_box(size, 60 + 650 * column, 66 + 320 * agent, 370, 240))
             for snapshot, stack, colour in zip(snapshots, stacks, colours, strict=True):
                 counts = sorted_counts(stack[agent], axis)
                 empty = int((counts == 0).sum())
@@ -113,7 +117,8 @@ def draw_connections(snapshots: Sequence[Snapshot], layer: str, path: Path) -> N
             axes.set_ylim(bottom=0)
             _plain(axes)
             axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-            axes.legend(fontsize=_TEXT - 1, frameon=False)
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+            axes.legend(fontsize=_TEXT, frameon=False, loc="upper left", bbox_to_anchor=(1, 1.03))
         figure.axes[-2].set_ylabel("active weights", fontsize=_TEXT)
     figure.savefig(path)
 
@@ -140,7 +145,7 @@ def draw_values(records: Sequence[Mapping[str, Any]], path: Path) -> None:
             ("replayed", "a replayed batch (older, ε-greedy policies)"),
         )
     ):
-        axes = figure.add_axes(_box(size, 62 + 480 * column, 84, 410, 256))
+        axes = figure.add_axes(_box(size, 62 + 480 * column, 74, 410, 270))
         for key, label, colour, style in (
             ("q_tot", "estimate: Q_tot", ESTIMATE, "-"),
             ("discounted_return", "truth: discounted return", TRUTH, "--"),
@@ -151,9 +156,16 @@ def draw_values(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_title(title, fontsize=_TEXT + 1, loc="left")
         _steps_axis(axes)
         _plain(axes)
-        axes.legend(fontsize=_TEXT - 1, frameon=False)
     for axes in figure.axes:
         axes.set_ylim(*_range(of_all))
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="upper right",
+        bbox_to_anchor=(0.985, 1),
+        ncols=2,
+        fontsize=_TEXT,
+        frameon=False,
+    )
     figure.axes[0].set_ylabel("scaled reward", fontsize=_TEXT)
     figure.savefig(path)
 
@@ -186,10 +198,16 @@ def draw_densities(
             label=f"{agent} {kind}".rstrip(),
         )
     axes.set_ylabel("share of its weights that is active", fontsize=_TEXT)
+    axes.set_ylim(*_range(densities.ravel().tolist()))
     _steps_axis(axes)
     _plain(axes)
     axes.legend(
-        title="agent", fontsize=_TEXT - 1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1)
+        title="agent",
+        fontsize=_TEXT,
+        title_fontsize=_TEXT,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
     )
     figure.savefig(path)
 
@@ -246,22 +264,31 @@ def _ticks(length: int) -> list[int]:
     return list(range(0, length, step))
 
 
+def _name_gates(axes: Axes, outputs: int, words: bool) -> None:
+    """A GRU matrix is three gates, one below the other."""
+    units = outputs // 3
+    for boundary in (units, 2 * units):
+        axes.axhline(boundary - 0.5, color="#888888", linewidth=0.8)
+    axes.set_yticks([units * (gate + 0.5) - 0.5 for gate in range(3)])
+    axes.set_yticklabels(["reset", "update", "new"] if words else [], rotation=90, va="center")
+    axes.tick_params(axis="y", length=0)
+
+
 def _legend_of_masks(figure: Figure, size: tuple[int, int], changed: bool) -> None:
-    x = 12.0
     entries = [(KEPT, "active"), (PAPER, "no weight")]
     if changed:
         entries = [(KEPT, "active, as at first"), (GROWN, "grown since"), (PAPER, "no weight")]
-    for colour, words in entries:
-        figure.text(
-            x / size[0],
-            1 - 36 / size[1],
-            "■",
-            fontsize=_TEXT + 2,
-            color=colour if colour != PAPER else "#d8d8d2",
-            va="top",
-        )
-        figure.text((x + 16) / size[0], 1 - 38 / size[1], words, fontsize=_TEXT, va="top")
-        x += 32 + 6.5 * len(words)
+    figure.legend(
+        handles=[Patch(facecolor=c, edgecolor="#888888", lw=0.5, label=w) for c, w in entries],
+        loc="upper left",
+        bbox_to_anchor=(4 / size[0], 1 - 30 / size[1]),
+        ncols=3,
+        fontsize=_TEXT,
+        frameon=False,
+        handlelength=1,
+        handleheight=1,
+        columnspacing=1.5,
+    )
 
 
 def _plain(axes: Axes) -> None:
@@ -272,6 +299,7 @@ def _plain(axes: Axes) -> None:
 
 def _steps_axis(axes: Axes) -> None:
     axes.set_xlabel("environment steps", fontsize=_TEXT)
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda steps, _: f"{steps:,.0f}"))
 
