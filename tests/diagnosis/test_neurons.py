@@ -8,9 +8,11 @@ import numpy as np
 from mast.diagnosis.neurons import disconnected_neurons, dormant_neurons, shares
 from mast.diagnosis.values import Played
 from mast.learning.algorithms.value_decomposition import Team
+from mast.learning.algorithms.weighted import WeightedTeam
 from mast.networks.agent import recurrent_agent
+from mast.networks.independent import independent_agents
 from mast.networks.linear import Linear
-from mast.networks.mixers import SumMixer, q_mixer
+from mast.networks.mixers import SumMixer, feed_forward_mixer, q_mixer
 
 UNITS = 2
 
@@ -60,6 +62,21 @@ def test_hypernetworks_and_layers_that_nobody_reads() -> None:
     assert list(dead) == ["mixer.w1_hidden"]  # b1 feeds no neuron of its own
     assert dead["mixer.w1_hidden"].tolist() == [True, True, False]
     assert shares(dead) == {"mixer.w1_hidden": 2 / 3}
+
+
+def test_the_unrestricted_mixer_is_a_chain() -> None:
+    masks = {
+        f"unrestricted_mixer.{name}.weight": np.ones(shape, bool)
+        for name, shape in {"fc1": (2, 5), "fc2": (2, 2), "fc3": (2, 2), "fc4": (1, 2)}.items()
+    }
+    masks["unrestricted_mixer.fc3.weight"][1] = False
+    masks["unrestricted_mixer.fc3.weight"][:, 0] = False
+    dead = disconnected_neurons(masks)
+    assert {name.rpartition(".")[2]: each.tolist() for name, each in dead.items()} == {
+        "fc1": [False, False],
+        "fc2": [True, False],  # nobody reads the first
+        "fc3": [False, True],  # the second reads nothing
+    }
 
 
 def test_independent_agents_are_counted_one_by_one() -> None:
@@ -115,3 +132,32 @@ def test_the_mixers_hidden_layers_are_looked_at() -> None:
     dead = dormant_neurons(params, played([[0, 0], [2, 3]]))
     assert set(dead) == {"agent.fc1", "mixer.w1_hidden", "mixer.w_final_hidden", "mixer.v_hidden"}
     assert dead["mixer.v_hidden"].tolist() == [True, False]
+
+
+def test_independent_agents_fire_or_not_each_by_itself() -> None:
+    """Two networks of two units on one feature; in the second network both units see it negatively."""
+    agents = independent_agents(jax.random.key(0), 1, 1, 2, 2)
+    weight = np.zeros((2, 2, 2), np.float32)  # [agents, units, feature and action]
+    weight[:, :, 0] = [[1, -1], [-1, -1]]
+    fc1 = Linear(jnp.asarray(weight), jnp.zeros((2, 2)))
+    params = Team(eqx.tree_at(lambda a: a.fc1, agents, fc1), SumMixer())
+    episodes = played([[0, 0], [2, 3]])
+    both = np.repeat(episodes.observation, 2, axis=2)
+    episodes = episodes._replace(observation=both, action=np.zeros(both.shape[:-1], int))
+    dead = dormant_neurons(params, episodes)
+    assert dead["agent.fc1"].tolist() == [[False, True], [True, True]]
+
+
+def test_the_unrestricted_networks_are_looked_at() -> None:
+    keys = jax.random.split(jax.random.key(0), 4)
+    unrestricted = feed_forward_mixer(keys[0], 1, 1, 3)
+    silent = Linear(jnp.zeros((3, 3)), jnp.array([-1.0, 0.0, 1.0]))
+    params = WeightedTeam(
+        recurrent_agent(keys[1], 1, 1, 1, 2),
+        q_mixer(keys[2], 1, 1, 2, 3),
+        recurrent_agent(keys[3], 1, 1, 1, 2),
+        eqx.tree_at(lambda m: m.fc2, unrestricted, silent),
+    )
+    dead = dormant_neurons(params, played([[0, 0], [2, 3]]))
+    assert dead["unrestricted_mixer.fc2"].tolist() == [True, True, False]
+    assert {"unrestricted_agent.fc1", "unrestricted_mixer.fc3", "mixer.v_hidden"} < set(dead)

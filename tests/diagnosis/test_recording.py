@@ -181,10 +181,24 @@ def test_an_environment_in_plain_python(tmp_path: Path) -> None:
     assert set(record["dormant"]) == {"agent.fc1"}
 
 
-@pytest.mark.parametrize("algorithm", ["iql", "vdn"])
-def test_other_algorithms(tmp_path: Path, algorithm: str) -> None:
-    Trainer(small(steps=400, algorithm=algorithm), tmp_path / "run").run()
-    assert read_diagnostics(tmp_path / "run")[-1]["greedy"]["q_tot"] is not None
+def test_weighted_qmix_tells_about_its_unrestricted_networks(tmp_path: Path) -> None:
+    Trainer(small(steps=320, algorithm="owqmix", unrestricted_hidden=8), tmp_path / "run").run()
+    record = read_diagnostics(tmp_path / "run")[-1]
+    chain = {f"unrestricted_mixer.{layer}" for layer in ("fc1", "fc2", "fc3", "v_hidden")}
+    assert chain | {"unrestricted_agent.fc1"} < set(record["dormant"])
+    assert chain | {"unrestricted_agent.gru"} < set(record["disconnected"])
+
+
+def test_independent_networks_have_densities_of_their_own(tmp_path: Path) -> None:
+    config = small(steps=320, algorithm="iql", sharing="independent")
+    Trainer(config, tmp_path / "run").run()
+    record = read_diagnostics(tmp_path / "run")[-1]
+    assert record["greedy"]["q_tot"] is not None
+    assert len(record["density_per_agent"]) == 2
+    assert np.mean(record["density_per_agent"]) == pytest.approx(0.2, abs=0.01)
+    assert record["density_per_type"] == {"hunter": pytest.approx(0.2, abs=0.01)}
+    masks = load_snapshot(snapshot_paths(tmp_path / "run")[-1])[1]
+    assert masks["agent.fc1.weight"].shape == (2, 16, 11)
 
 
 def test_nothing_is_recorded_where_it_is_not_wanted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mast.diagnosis.values import Played, actions_before
-from mast.networks.mixers import QMixer
+from mast.networks.mixers import FeedForwardMixer, QMixer
 
 
 def disconnected_neurons(
@@ -23,9 +23,9 @@ def disconnected_neurons(
     - `agent.fc1`: rows of fc1, columns of gru_input;
     - `agent.gru`: the unit's rows in all three gates of gru_input and gru_hidden; its columns of fc2 and
       gru_hidden. A unit's weights to itself count as neither;
-    - `mixer.w1_hidden`, `mixer.w_final_hidden`, `mixer.v_hidden`: rows there, columns of the layer after.
-
-    The same for `unrestricted_agent` and for any other network with layers of these names.
+    - `mixer.w1_hidden`, `mixer.w_final_hidden`, `mixer.v_hidden`: rows there, columns of the layer after;
+    - of weighted QMIX also `unrestricted_agent`, like the agent, and `unrestricted_mixer.fc1` to `fc3`
+      and `v_hidden`: rows there, columns of the layer after.
 
     Args:
         masks: by leaf path, [outputs, inputs], or [agents, outputs, inputs] of independent networks.
@@ -39,18 +39,23 @@ def disconnected_neurons(
         if name == "gru_hidden":
             gru_input, fc2 = (masks[f"{network}.{each}.weight"] for each in ("gru_input", "fc2"))
             dead[f"{network}.gru"] = _disconnected_gru(gru_input, mask, fc2)
-        elif reader := _read_by(name):
-            after = masks.get(f"{network}.{reader}.weight")
-            if after is not None:
-                dead[f"{network}.{name}"] = np.logical_not(mask.any(-1) & after.any(-2))
+            continue
+        readers = (masks.get(f"{network}.{reader}.weight") for reader in _READERS.get(name, ()))
+        after = next((reader for reader in readers if reader is not None), None)
+        if after is not None:
+            dead[f"{network}.{name}"] = np.logical_not(mask.any(-1) & after.any(-2))
     return dead
 
 
-def _read_by(layer: str) -> str | None:
-    """The layer that reads a feed-forward layer's neurons."""
-    if layer == "fc1":
-        return "gru_input"
-    return f"{layer.removesuffix('_hidden')}_out" if layer.endswith("_hidden") else None
+_READERS = {
+    "fc1": ("gru_input", "fc2"),
+    "fc2": ("fc3",),
+    "fc3": ("fc4",),
+    "w1_hidden": ("w1_out",),
+    "w_final_hidden": ("w_final_out",),
+    "v_hidden": ("v_out",),
+}
+"""Feed-forward layer → the layer of the same network that reads its neurons: the first that there is."""
 
 
 def _disconnected_gru(gru_input: np.ndarray, gru_hidden: np.ndarray, fc2: np.ndarray) -> np.ndarray:
@@ -72,7 +77,8 @@ def largest_activations(
 ) -> dict[str, Float[Array, "..."]]:
     """The largest activation of every ReLU neuron over the steps really taken.
 
-    Layers: `fc1` of each agent network, and the hidden layers of QMIX's hypernetworks and of its V(s). The
+    Layers: `fc1` of each agent network, the hidden layers of QMIX's hypernetworks and of V(s), and those of
+    weighted QMIX's unrestricted mixer (at the actions taken). The
     GRU has none: its units are no ReLUs and 0 means nothing special to them (see `disconnected_neurons`).
 
     Args:
@@ -83,7 +89,8 @@ def largest_activations(
         layer → [units], over all agents where they share one network, else [agents, units].
     """
     observation, state = (jnp.asarray(each, jnp.float32) for each in (observation, state))
-    last_action = actions_before(jnp.asarray(action, jnp.int32))
+    action = jnp.asarray(action, jnp.int32)
+    last_action = actions_before(action)
     largest = {}
     for network in ("agent", "unrestricted_agent"):
         agent = getattr(params, network, None)
@@ -91,11 +98,23 @@ def largest_activations(
             code = jnp.where(mask[..., None, None], agent.encode(observation, last_action), 0)
             shared = agent.fc1.weight.ndim == 2
             largest[f"{network}.fc1"] = code.max((0, 1, 2) if shared else (0, 1))
+    hidden = {}
     if isinstance(params.mixer, QMixer):
         for layer in ("w1_hidden", "w_final_hidden", "v_hidden"):
-            hidden = jax.nn.relu(getattr(params.mixer, layer)(state))
-            largest[f"mixer.{layer}"] = jnp.where(mask[..., None], hidden, 0).max((0, 1))
-    return largest
+            hidden[f"mixer.{layer}"] = jax.nn.relu(getattr(params.mixer, layer)(state))
+    if isinstance(getattr(params, "unrestricted_mixer", None), FeedForwardMixer):
+        mixer = params.unrestricted_mixer
+        q = params.unrestricted_agent.sequence(observation, last_action)
+        chosen = (q * jax.nn.one_hot(action, q.shape[-1])).sum(-1)
+        values = jnp.concatenate([chosen, state], axis=-1)
+        for layer in ("fc1", "fc2", "fc3"):
+            values = jax.nn.relu(getattr(mixer, layer)(values))
+            hidden[f"unrestricted_mixer.{layer}"] = values
+        hidden["unrestricted_mixer.v_hidden"] = jax.nn.relu(mixer.v_hidden(state))
+    within = mask[..., None]
+    return largest | {
+        layer: jnp.where(within, values, 0).max((0, 1)) for layer, values in hidden.items()
+    }
 
 
 def dormant_neurons(params: Any, played: Played) -> dict[str, Bool[np.ndarray, "..."]]:
