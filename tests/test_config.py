@@ -161,6 +161,8 @@ def test_a_config_cannot_be_changed() -> None:
         ("reward_scale", "None", None),
         ("growth", "none", "none"),
         ("double_q", "false", False),
+        ("snapshots", "0,0.5,1", (0.0, 0.5, 1.0)),
+        ("snapshots", "none", None),
     ],
 )
 def test_text_is_read(name: str, text: str, value: Any) -> None:
@@ -179,6 +181,11 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
     ("given", "message"),
     [
         ({"sparsity": 1.0}, "sparsity = 1.0: must be a number at least 0 and below 1"),
+        ({"snapshots": "0,2"}, "snapshots = 0,2: each must be at least 0 and at most 1"),
+        (
+            {"snapshots": "half"},
+            "snapshots = half: must be shares of training such as 0,0.25,0.5,1, or none",
+        ),
         ({"sparsity": -1}, "sparsity = -1: must be a number at least 0 and below 1"),
         ({"sparsity": "nan"}, "sparsity = nan: must be a number at least 0 and below 1"),
         (

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from mast.commands.evaluate import EVALUATE
 from mast.commands.help import print_help, print_overview
 from mast.commands.info import INFO
+from mast.commands.inspect import INSPECT
 from mast.commands.listing import ENVS, METHODS_COMMAND
 from mast.commands.options import parse
 from mast.commands.train import INTERRUPTED, RESUME, TRAIN
 from mast.configuration.explain import did_you_mean
 from mast.errors import SelfCheckError, UserError
 
-COMMANDS = (TRAIN, RESUME, EVALUATE, INFO, ENVS, METHODS_COMMAND)
+COMMANDS = (TRAIN, RESUME, EVALUATE, INFO, INSPECT, ENVS, METHODS_COMMAND)
 USER_ERROR = 2
 SELF_CHECK_ERROR = 3
 _HELP = ("-h", "--help")

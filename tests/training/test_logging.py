@@ -99,6 +99,21 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
         read_metrics(tmp_path)
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_file_of_an_earlier_version_is_read_and_continued(tmp_path: Path, cut: bool) -> None:
+    """It lacks columns; they are empty, and the file has them from the next row on."""
+    (tmp_path / "metrics.csv").write_text("env_steps,episodes,loss\n100,3,0.5\n200,4,0.25\n")
+    assert [r["loss"] for r in read_metrics(tmp_path)] == [0.5, 0.25]
+    assert read_metrics(tmp_path)[0]["td_error"] is None
+    writer = MetricsWriter(tmp_path, tensorboard=False)
+    if cut:
+        writer.truncate_to(200)
+    writer.write(row(300, td_error=1.5))
+    assert written(tmp_path)[0] == ",".join(COLUMNS)
+    assert [r["td_error"] for r in read_metrics(tmp_path)] == [None, None, 1.5]
+    assert [r["loss"] for r in read_metrics(tmp_path)] == [0.5, 0.25, None]
+
+
 def test_tensorboard_events_hold_what_is_defined(tmp_path: Path) -> None:
     writer = MetricsWriter(tmp_path)
     writer.write(row(100, win_rate=0.5))

@@ -28,6 +28,8 @@ def allowed(name: str) -> str:
     alternatives = kinds(info)
     if name == "density_per_agent":
         return "numbers such as 0.14,0.06,0.06, or none"
+    if name == "snapshots":
+        return "shares of training such as 0,0.25,0.5,1, or none"
     noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     text = noun[alternatives[0]] + _range_text(info)
     return f"{text}, or none" if types.NoneType in alternatives else text
@@ -72,6 +74,8 @@ def default_text(name: str) -> str:
 def _value_text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(f"{each:g}" for each in value)
     return f"{value:,}".replace(",", "_") if isinstance(value, int) else str(value)
 
 

@@ -368,6 +368,19 @@ class Config(BaseModel):
         10_000, _WATCH, "environment steps between two evaluations", "PyMARL", ge=1
     )
     eval_episodes: int = _setting(32, _WATCH, "greedy episodes per evaluation", "PyMARL", ge=1)
+    diagnostics: bool = _setting(
+        False,
+        _WATCH,
+        "at each evaluation, record values against returns, dead neurons and mask changes in "
+        "diagnostics.jsonl",
+        "docs/inspect.md",
+    )
+    snapshots: tuple[float, ...] | None = _setting(
+        (0.0, 0.25, 0.5, 1.0),
+        _WATCH,
+        "shares of the steps at which the masks are saved, for mast inspect",
+        "MAST Fig 10 (0, 0.5, 1, 2 of 2 million)",
+    )
     checkpoint_interval: float = _setting(
         30.0, _WATCH, "seconds between two checkpoints; 0 = after every round", "ours", ge=0
     )
@@ -427,6 +440,9 @@ class Config(BaseModel):
             if not all(0 < density <= 1 for density in self.density_per_agent):
                 shown = ",".join(str(density) for density in self.density_per_agent)
                 raise ValueError(f"density_per_agent = {shown}: each must be above 0 and at most 1")
+        if not all(0 <= share <= 1 for share in self.snapshots or ()):
+            shown = ",".join(f"{share:g}" for share in self.snapshots or ())
+            raise ValueError(f"snapshots = {shown}: each must be at least 0 and at most 1")
         if self.needs_run and self.from_run is None:
             wanted = (
                 "method" if self.method in ("winning-ticket", "one-shot") else "initial_weights"
@@ -484,7 +500,7 @@ def _read_text(name: str, value: Any) -> Any:
     alternatives = kinds(info)
     if types.NoneType in alternatives and value.strip().lower() == "none":
         return None
-    if name == "density_per_agent":
+    if name in ("density_per_agent", "snapshots"):
         return value.split(",")
     if int in alternatives:
         try:

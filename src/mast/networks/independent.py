@@ -32,6 +32,19 @@ class IndependentAgents(eqx.Module):
         """h_0 = 0."""
         return jnp.zeros((*batch, self.hidden_size))
 
+    def encode(
+        self,
+        observation: Float[Array, "*batch agents features"],
+        last_action: Int[Array, "*batch agents"],
+    ) -> Float[Array, "*batch agents hidden"]:
+        """The first layer's activation of each network."""
+
+        def alone(network: IndependentAgents, *inputs: Array) -> Array:
+            return network._one_network().encode(*inputs)
+
+        teams = (observation[..., None, :], last_action[..., None])
+        return jax.vmap(alone, in_axes=(0, -3, -2), out_axes=-3)(self, *teams)[..., 0, :]
+
     def step(
         self,
         observation: Float[Array, "*batch agents features"],

@@ -35,3 +35,7 @@ class RunCounters:
     """Win rate and return of the best evaluation so far."""
     done: bool = False
     """Whether its last evaluation is made; beside slower runs of its program it then plays on unseen."""
+    evaluated_at: int = 0
+    """Its environment steps at its last evaluation."""
+    watched: dict[str, Any] = field(default_factory=dict)
+    """What the next line of diagnostics.jsonl is made of; see `mast.training.watch`."""

@@ -14,8 +14,9 @@ from mast.envs.protocol import Environment
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
+from mast.sparsity.topology import Evolution
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
-from mast.training.rollout import JaxPlayers, Recording, Totals, play, players_for
+from mast.training.rollout import JaxPlayers, Recording, Totals, Watcher, play, players_for
 from mast.training.sizes import sizes_of
 from mast.training.source import Source, Weights, by_path, take_over
 
@@ -97,7 +98,14 @@ class Engine:
             state.params.agent, self._keys(COLLECT, number, episodes), self._column(epsilon)
         )
 
-    def evaluate(self, state: LearnerState, number: int, episodes: int, at_once: int) -> Totals:
+    def evaluate(
+        self,
+        state: LearnerState,
+        number: int,
+        episodes: int,
+        at_once: int,
+        watch: Watcher | None = None,
+    ) -> Totals:
         """Play `episodes` greedy episodes in every run (evaluation `number`), `at_once` at a time."""
         zeros = [0.0] * len(self._configs)
         return play(
@@ -106,6 +114,7 @@ class Engine:
             self._keys(EVALUATE, number, episodes),
             self._column(zeros),
             at_once,
+            watch,
         )
 
     def update(
@@ -115,7 +124,7 @@ class Engine:
         env_steps: Sequence[int],
         number: int,
         evolve_now: bool,
-    ) -> tuple[LearnerState, UpdateMetrics]:
+    ) -> tuple[LearnerState, UpdateMetrics, Evolution | None]:
         """One update of every run, and where it is time the evolution; `state` is given away.
 
         Which program runs is decided here, on the host and from shared counters, so no compiled step
@@ -127,6 +136,9 @@ class Engine:
             env_steps: one per run.
             number: of the update, for the random keys.
             evolve_now: whether an evolution follows (or replaces) this update, for all runs alike.
+
+        Returns:
+            The new state, what the update tells, and what the evolution did, if there was one.
         """
         batch = batches[0]
         if self._vmapped:
@@ -141,12 +153,13 @@ class Engine:
             state, metrics, gradient = self._timed(("update", shape), self._update)(
                 state, batch, self._method, steps
             )
+        evolution = None
         if evolve_now:
             keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
-            state, _ = self._timed("evolve", self._evolve)(
+            state, evolution = self._timed("evolve", self._evolve)(
                 state, gradient, self._method, self._budget, steps, keys
             )
-        return state, metrics
+        return state, metrics, evolution
 
     def copy_target(self, state: LearnerState) -> LearnerState:
         """The state with the target networks set to the online ones."""

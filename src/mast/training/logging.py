@@ -22,6 +22,7 @@ COLUMNS = (
     "loss",
     "q_tot",
     "target",
+    "td_error",
     "gradient_norm",
     "train_return",
     "train_win_rate",
@@ -47,7 +48,7 @@ class MetricsWriter:
         tensorboard: whether to write TensorBoard events too.
 
     Raises:
-        UserError: metrics.csv has other columns than this version writes.
+        UserError: metrics.csv has columns that this version does not know.
     """
 
     def __init__(self, run: Path, *, tensorboard: bool = True) -> None:
@@ -88,7 +89,7 @@ class MetricsWriter:
         if self.path.exists():
             rows = _rows(self.path)
             kept = [row for row in rows if int(row[0]) <= env_steps]
-            if kept != rows or not self.path.read_bytes().endswith(b"\n"):
+            if kept != rows or not _is_whole(self.path):
                 self._rewrite(kept)
 
     def close(self) -> None:
@@ -105,7 +106,7 @@ class MetricsWriter:
         write_atomically(self.path, ("\n".join(lines) + "\n").encode())
 
     def _open(self) -> io.TextIOWrapper:
-        if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
+        if self.path.exists() and not _is_whole(self.path):
             self._rewrite(_rows(self.path))  # or the next row would continue half a line
         file = open(self.path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (kept open)
         if os.fstat(file.fileno()).st_size == 0:
@@ -139,14 +140,27 @@ def _text(name: str, value: Any) -> str:
     return str(int(value)) if name in COUNTS else repr(float(value))
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a row can be added: today's columns, and no last line that was cut short."""
+    content = path.read_bytes()
+    return content.startswith((",".join(COLUMNS) + "\n").encode()) and content.endswith(b"\n")
+
+
 def _rows(path: Path) -> list[list[str]]:
-    """The complete rows, as text. A kill can cut the last one short; it is left out."""
+    """The complete rows, as text. A kill can cut the last one short; it is left out.
+
+    Columns that an earlier version did not write yet are empty.
+    """
     content = path.read_text(encoding="utf-8")
     whole = content[: content.rfind("\n") + 1]
     lines = list(csv.reader(io.StringIO(whole)))
-    if lines and lines[0] != [*COLUMNS]:
+    if not lines:
+        return []
+    header = lines[0]
+    if not {"env_steps"} <= set(header) <= set(COLUMNS):
         raise UserError(f"{path} has other columns than this version of Mast writes")
-    return lines[1:]
+    rows = (dict(zip(header, line, strict=True)) for line in lines[1:])
+    return [[row.get(name, "") for name in COLUMNS] for row in rows]
 
 
 def read_metrics(run: Path) -> list[dict[str, int | float | None]]:

@@ -122,6 +122,7 @@ class Meter:
                 "loss": per_run([each.loss for each in updates]),
                 "q_tot": per_run([each.loss_metrics.q_tot for each in updates]),
                 "target": per_run([each.loss_metrics.target for each in updates]),
+                "td_error": per_run([each.loss_metrics.td_error for each in updates]),
                 "gradient_norm": per_run([each.gradient_norm for each in updates]),
             }
         self.updates += len(updates)

@@ -35,6 +35,10 @@ class Recording(NamedTuple):
     reward: Any
 
 
+Watcher = Callable[[Totals, Recording], None]
+"""Somebody who looks on while episodes are played."""
+
+
 @runtime_checkable
 class Players(Protocol):
     """Something that plays whole episodes with a team; one for JAX environments, one for the others."""
@@ -319,6 +323,7 @@ def play(
     keys: Key[Array, "*runs episodes"],
     epsilon: Float[Array, "*runs"],
     at_once: int,
+    watch: Watcher | None = None,
 ) -> Totals:
     """Play one episode per key, `at_once` at a time, and keep only what they came to.
 
@@ -330,14 +335,17 @@ def play(
         keys: one per episode; leading run axes as in `record`.
         epsilon: share of random actions.
         at_once: episodes in one go; a last, smaller part is played with repeated keys and cut.
+        watch: shown each part's totals and its recording, which may hold more episodes than the totals.
     """
     count = keys.shape[-1]
     played = []
     for start in range(0, count, at_once):
         wanted = jnp.minimum(jnp.arange(start, start + at_once), count - 1)
-        totals = players.record(agent, keys[..., wanted], epsilon)[0]
+        totals, recording = players.record(agent, keys[..., wanted], epsilon)
         part = min(at_once, count - start)
         played.append(jax.tree.map(lambda x, part=part: np.asarray(x)[..., :part], totals))
+        if watch is not None:
+            watch(played[-1], recording)
     return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1), *played)
 
 

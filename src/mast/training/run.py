@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from mast.config import Config
+from mast.diagnosis.log import forget_diagnostics_after
+from mast.diagnosis.snapshots import forget_snapshots_after
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import SelfCheckError, UserError
 from mast.learning.replay import Batch, Episode, Ring
@@ -114,10 +116,12 @@ class Run:
         self.writer.write(row)
 
     def forget_metrics_after(self, env_steps: int) -> None:
-        """Cut metrics.csv back to a checkpoint."""
+        """Cut metrics.csv, diagnostics.jsonl and the mask snapshots back to a checkpoint."""
         assert self.out is not None
         self.writer = MetricsWriter(self.out)
         self.writer.truncate_to(env_steps)
+        forget_diagnostics_after(self.out, env_steps)
+        forget_snapshots_after(self.out, env_steps)
 
     def start_again(self) -> None:
         """Forget checkpoints, episodes and metrics: the run begins anew."""

@@ -40,6 +40,7 @@ from mast.training.report import evaluation_row, round_metrics, summary
 from mast.training.rollout import Totals, episodes
 from mast.training.run import Run, restore_together
 from mast.training.source import load_source, save_initial_weights, with_source
+from mast.training.watch import Watch
 from mast.training.window import DynamicWindow
 
 Callback = Callable[[Metrics], object]
@@ -97,6 +98,7 @@ class Trainer:
                     run.out, run.config, {**given, "seed": run.config.seed, "seeds": 1}
                 )
         self._keep_first_weights()
+        self.watch.begin(self.state)
 
     @classmethod
     def resume(
@@ -172,6 +174,7 @@ class Trainer:
         begun = any(run.has_checkpoint for run in self.runs)
         sources = [None if begun else load_source(each) for each in configs]
         self.state, self._first_weights = self.engine.init(sources)
+        self.watch = Watch(self.engine, self.runs)
         self._buckets = length_buckets(spec.episode_limit)
         self._window = DynamicWindow(config, self._buckets)
         self.densities = self.engine.densities(self.state)
@@ -219,6 +222,7 @@ class Trainer:
             for run in self.runs:
                 run.start_again()
             self._keep_first_weights()
+            self.watch.begin(self.state)
             return
         self.state = self.engine.stacked([found.state for found in restored])
         shared = self.counters
@@ -321,7 +325,7 @@ class Trainer:
                 length = bucket(longest, self._buckets)
                 batches = [run.gather(s, length) for run, s in zip(self.runs, slots, strict=True)]
             with self.meter.phase("learn"):
-                self.state, metrics = self.engine.update(
+                self.state, metrics, evolution = self.engine.update(
                     self.state,
                     batches,
                     [run.counters.env_steps for run in self.runs],
@@ -329,6 +333,7 @@ class Trainer:
                     evolves and counters.updates % config.evolve_interval == 0,
                 )
                 done.append(metrics)
+                self.watch.evolved(evolution)
                 episode = counters.episodes - collected + round((index + 1) / due * collected)
                 if episode - counters.target_copied_at >= config.target_interval:
                     self.state = self.engine.copy_target(self.state)
@@ -376,6 +381,7 @@ class Trainer:
                 self.counters.evaluations,
                 self.config.eval_episodes,
                 self.config.parallel_envs,
+                self.watch.of_evaluation(self.state, places),
             )
             self.counters.evaluations += 1
             done = []
@@ -387,7 +393,9 @@ class Trainer:
                 done.append(evaluation)
                 if run.note_evaluation(evaluation):
                     run.save_policy("policy-best.safetensors", state)
-                run.write_row(evaluation_row(self, place, evaluation))
+                row = evaluation_row(self, place, evaluation)
+                run.write_row(row)
+                self.watch.evaluated(place, state, row, self.counters.evaluations)
                 if run.finished:
                     run.save_policy("policy.safetensors", state)
                     run.counters.done = True
@@ -400,6 +408,7 @@ class Trainer:
             return
         start = time.perf_counter()
         with self.meter.phase("checkpoint"):
+            self.watch.count_evolutions()
             shared = asdict(self.counters) | {
                 "seconds": self.meter.seconds,
                 "rounds_since_evaluation": self.meter.rounds,

@@ -1,0 +1,135 @@
+"""`mast inspect`: pictures of what happens inside a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mast.commands.options import JSON, QUIET, Command, Option, Values, required
+from mast.commands.output import Output
+from mast.config import Config, load_run_config
+from mast.configuration.explain import did_you_mean
+from mast.errors import UserError
+from mast.folders import seed_folders
+
+if TYPE_CHECKING:
+    from mast.diagnosis.pictures import Snapshot
+
+
+def run_inspect(values: Values) -> int:
+    """Draws the masks, connection counts, values and densities that a run has recorded."""
+    output = Output(values)
+    run = Path(required(values, "run", "DIR", "runs/my-run"))
+    config = load_run_config(run)
+    out = Path(values.get("out", run / "pictures"))
+    files: list[Path] = []
+    missing: list[str] = []
+    for folder in seed_folders(run, config):
+        there = out if folder == run else out / folder.name
+        with output.only_ours():
+            drawn, lacking = _draw(folder, config, there, values.get("layer"))
+        files += drawn
+        missing += lacking
+        for file in drawn:
+            output.say(str(file))
+    for line in missing:
+        output.say(f"note: {line}")
+    output.result({"files": files, "missing": missing, "out": str(out), "run": str(run)})
+    return 0
+
+
+def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list[Path], list[str]]:
+    """The pictures of one run: which were drawn, and one line about what could not be."""
+    snapshots, missing = _snapshots(run)
+    layers = _chosen(layer, list(snapshots[0].masks) if snapshots else [])
+    from mast.diagnosis import pictures
+    from mast.diagnosis.log import read_diagnostics
+
+    records = read_diagnostics(run)
+    if not snapshots and not records:
+        raise UserError(f"{run} has recorded nothing to draw yet: no mask snapshot, no policy")
+    _make_folder(out)
+    files = []
+    for path in layers:
+        name = path.removesuffix(".weight")
+        for kind, draw in (
+            ("masks", pictures.draw_masks),
+            ("connections", pictures.draw_connections),
+        ):
+            files.append(out / f"{kind}-{name}.png")
+            draw(snapshots, path, files[-1])
+    if layer is not None:
+        return files, missing
+    if not records:
+        return files, [*missing, f"{run} has no diagnostics: train with --diagnostics true"]
+    files.append(out / "values.png")
+    pictures.draw_values(records, files[-1])
+    if records[0]["density_per_agent"] is not None:
+        files.append(out / "density.png")
+        pictures.draw_densities(records, _unit_types(config), files[-1])
+    return files, missing
+
+
+def _snapshots(run: Path) -> tuple[list["Snapshot"], list[str]]:
+    """The run's mask snapshots, or the acting network's masks of its newest policy."""
+    from mast.diagnosis.pictures import Snapshot, in_words
+    from mast.diagnosis.snapshots import load_snapshot, snapshot_paths
+
+    loaded = [load_snapshot(path) for path in snapshot_paths(run)]
+    if loaded:
+        return [Snapshot(in_words(steps), masks) for steps, masks in loaded], []
+    if not (run / "policy.safetensors").exists():
+        return [], []
+    from mast.policy import Policy
+
+    policy = Policy.load(run)
+    masks = {f"agent.{name}.weight": mask for name, mask in policy.masks.items()}
+    when = in_words(policy.description["env_steps"])
+    return [Snapshot(when, masks)], [
+        f"{run} has no mask snapshots (snapshots = none): only the agent's last masks are drawn"
+    ]
+
+
+def _chosen(layer: str | None, paths: Sequence[str]) -> list[str]:
+    """The layers to draw; of a name, that one.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    if layer is None:
+        return sorted(paths)
+    names = {path.removesuffix(".weight"): path for path in sorted(paths)}
+    name = layer.removesuffix(".weight")
+    if name not in names:
+        known = ", ".join(names) or "no layer: it has recorded no masks"
+        raise UserError(f"layer = {layer}: this run has {known}{did_you_mean(name, list(names))}")
+    return [names[name]]
+
+
+def _unit_types(config: Config) -> Sequence[str]:
+    from mast.envs.registry import environment_of
+
+    return environment_of(config).spec.unit_types
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from None
+
+
+INSPECT = Command(
+    "inspect",
+    "draw the masks, connections and values of a run",
+    "Draws what a run has recorded to PNG: each layer's mask at every snapshot and its sorted connection "
+    "counts; with --diagnostics, estimated values against returns, and the density of each agent that has "
+    "a network of its own.",
+    (
+        Option("run", "the run's folder", "DIR", positional=True),
+        Option("out", "folder for the pictures", "DIR", "default RUN/pictures"),
+        Option("layer", "draw only this layer, such as agent.fc1", "NAME", "default all"),
+        QUIET,
+        JSON,
+    ),
+    run_inspect,
+)

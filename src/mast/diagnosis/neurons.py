@@ -1,0 +1,140 @@
+"""Dead neurons of two kinds: those that the masks cut off, and those that never fire."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from mast.diagnosis.values import Played, actions_before
+from mast.networks.mixers import FeedForwardMixer, QMixer
+
+
+def disconnected_neurons(
+    masks: Mapping[str, Bool[np.ndarray, "..."]],
+) -> dict[str, Bool[np.ndarray, "..."]]:
+    """The hidden neurons that no active weight leads to, or that no active weight leads away from.
+
+    A neuron without inputs gives a constant (its bias still acts); one without outputs changes nothing. Only
+    the neuron's own weights are looked at, not whether the neurons beyond them are connected. Layers:
+
+    - `agent.fc1`: rows of fc1, columns of gru_input;
+    - `agent.gru`: the unit's rows in all three gates of gru_input and gru_hidden; its columns of fc2 and
+      gru_hidden. A unit's weights to itself count as neither;
+    - `mixer.w1_hidden`, `mixer.w_final_hidden`, `mixer.v_hidden`: rows there, columns of the layer after;
+    - of weighted QMIX also `unrestricted_agent`, like the agent, and `unrestricted_mixer.fc1` to `fc3`
+      and `v_hidden`: rows there, columns of the layer after.
+
+    Args:
+        masks: by leaf path, [outputs, inputs], or [agents, outputs, inputs] of independent networks.
+
+    Returns:
+        layer → True where disconnected, [units] or [agents, units].
+    """
+    dead = {}
+    for path, mask in masks.items():
+        network, _, name = path.removesuffix(".weight").rpartition(".")
+        if name == "gru_hidden":
+            gru_input, fc2 = (masks[f"{network}.{each}.weight"] for each in ("gru_input", "fc2"))
+            dead[f"{network}.gru"] = _disconnected_gru(gru_input, mask, fc2)
+            continue
+        readers = (masks.get(f"{network}.{reader}.weight") for reader in _READERS.get(name, ()))
+        after = next((reader for reader in readers if reader is not None), None)
+        if after is not None:
+            dead[f"{network}.{name}"] = np.logical_not(mask.any(-1) & after.any(-2))
+    return dead
+
+
+_READERS = {
+    "fc1": ("gru_input", "fc2"),
+    "fc2": ("fc3",),
+    "fc3": ("fc4",),
+    "w1_hidden": ("w1_out",),
+    "w_final_hidden": ("w_final_out",),
+    "v_hidden": ("v_out",),
+}
+"""Feed-forward layer → the layer of the same network that reads its neurons: the first that there is."""
+
+
+def _disconnected_gru(gru_input: np.ndarray, gru_hidden: np.ndarray, fc2: np.ndarray) -> np.ndarray:
+    *lead, _, units = gru_hidden.shape
+    by_gate = gru_input.reshape(*lead, 3, units, -1)
+    recurrent = gru_hidden.reshape(*lead, 3, units, units) & ~np.eye(units, dtype=bool)
+    has_input = by_gate.any((-3, -1)) | recurrent.any((-3, -1))
+    has_output = fc2.any(-2) | recurrent.any((-3, -2))
+    return np.logical_not(has_input & has_output)
+
+
+@jax.jit
+def largest_activations(
+    params: Any,
+    observation: Float[Any, "time episodes agents features"],
+    state: Float[Any, "time episodes state"],
+    action: Any,
+    mask: Bool[Any, "time episodes"],
+) -> dict[str, Float[Array, "..."]]:
+    """The largest activation of every ReLU neuron over the steps really taken.
+
+    Layers: `fc1` of each agent network, the hidden layers of QMIX's hypernetworks and of V(s), and those of
+    weighted QMIX's unrestricted mixer (at the actions taken). The
+    GRU has none: its units are no ReLUs and 0 means nothing special to them (see `disconnected_neurons`).
+
+    Args:
+        params: an algorithm's, with an `agent` and a `mixer`, perhaps an `unrestricted_agent` too.
+        observation, state, action, mask: of the episodes, see `Played`.
+
+    Returns:
+        layer → [units], over all agents where they share one network, else [agents, units].
+    """
+    observation, state = (jnp.asarray(each, jnp.float32) for each in (observation, state))
+    action = jnp.asarray(action, jnp.int32)
+    last_action = actions_before(action)
+    largest = {}
+    for network in ("agent", "unrestricted_agent"):
+        agent = getattr(params, network, None)
+        if agent is not None:
+            code = jnp.where(mask[..., None, None], agent.encode(observation, last_action), 0)
+            shared = agent.fc1.weight.ndim == 2
+            largest[f"{network}.fc1"] = code.max((0, 1, 2) if shared else (0, 1))
+    hidden = {}
+    if isinstance(params.mixer, QMixer):
+        for layer in ("w1_hidden", "w_final_hidden", "v_hidden"):
+            hidden[f"mixer.{layer}"] = jax.nn.relu(getattr(params.mixer, layer)(state))
+    if isinstance(getattr(params, "unrestricted_mixer", None), FeedForwardMixer):
+        mixer = params.unrestricted_mixer
+        q = params.unrestricted_agent.sequence(observation, last_action)
+        chosen = (q * jax.nn.one_hot(action, q.shape[-1])).sum(-1)
+        values = jnp.concatenate([chosen, state], axis=-1)
+        for layer in ("fc1", "fc2", "fc3"):
+            values = jax.nn.relu(getattr(mixer, layer)(values))
+            hidden[f"unrestricted_mixer.{layer}"] = values
+        hidden["unrestricted_mixer.v_hidden"] = jax.nn.relu(mixer.v_hidden(state))
+    within = mask[..., None]
+    return largest | {
+        layer: jnp.where(within, values, 0).max((0, 1)) for layer, values in hidden.items()
+    }
+
+
+def dormant_neurons(params: Any, played: Played) -> dict[str, Bool[np.ndarray, "..."]]:
+    """The ReLU neurons that are 0 at every step of a batch: τ-dormant with τ = 0.
+
+    Args:
+        params: an algorithm's.
+        played: the batch.
+
+    Returns:
+        layer → True where dormant, shaped as in `largest_activations`.
+
+    Source: Sokar et al. 2023, Definition 3.1 (score s_i ≤ τ) with τ = 0.
+    """
+    largest = largest_activations(
+        params, played.observation, played.state, played.action, played.mask
+    )
+    return {layer: np.asarray(values) <= 0 for layer, values in largest.items()}
+
+
+def shares(neurons: Mapping[str, Bool[np.ndarray, "..."]]) -> dict[str, float]:
+    """The share that is True in each layer."""
+    return {layer: float(np.mean(flags)) for layer, flags in sorted(neurons.items())}
