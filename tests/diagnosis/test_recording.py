@@ -203,7 +203,7 @@ def test_independent_networks_have_densities_of_their_own(tmp_path: Path) -> Non
 def test_nothing_is_recorded_where_it_is_not_wanted(tmp_path: Path) -> None:
     Trainer(small(steps=320, diagnostics=False, snapshots="none"), tmp_path / "run").run()
     assert not (tmp_path / "run" / "diagnostics.jsonl").exists()
-    assert not (tmp_path / "run" / "snapshots").exists()
+    assert snapshot_paths(tmp_path / "run") == []  # the first weights may lie in their folder
     Trainer(small(steps=320)).run()  # without a folder
 
 
