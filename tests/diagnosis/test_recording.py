@@ -129,10 +129,9 @@ def test_snapshots_are_at_the_first_evaluation_at_or_after(run: Path) -> None:
     assert all((first[name] == np.asarray(fresh[name])).all() for name in fresh)
 
 
-@pytest.mark.parametrize("after", [250, 500])
-def test_a_resume_changes_nothing(tmp_path: Path, run: Path, after: int) -> None:
+def test_a_resume_changes_nothing(tmp_path: Path, run: Path) -> None:
     """What was recorded after the checkpoint is cut back and recorded again, the same bytes."""
-    interrupted(small(), tmp_path / "run", after)
+    interrupted(small(), tmp_path / "run", after=400)
     assert files(tmp_path / "run") == files(run)
 
 
@@ -204,7 +203,7 @@ def test_independent_networks_have_densities_of_their_own(tmp_path: Path) -> Non
 def test_nothing_is_recorded_where_it_is_not_wanted(tmp_path: Path) -> None:
     Trainer(small(steps=320, diagnostics=False, snapshots="none"), tmp_path / "run").run()
     assert not (tmp_path / "run" / "diagnostics.jsonl").exists()
-    assert not (tmp_path / "run" / "snapshots").exists()
+    assert snapshot_paths(tmp_path / "run") == []  # the first weights may lie in their folder
     Trainer(small(steps=320)).run()  # without a folder
 
 
