@@ -271,12 +271,67 @@ def test_no_two_purposes_or_seeds_share_a_random_key() -> None:
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("method", ["dense", "ss", "set", "rigl", "mast"])
-@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix"])
-def test_every_algorithm_trains_with_every_method(algorithm: str, method: str) -> None:
-    summary = Trainer(small(algorithm=algorithm, method=method, steps=700)).run()
+@pytest.mark.parametrize(
+    ("settings", "density"),
+    [
+        ({"method": "dense"}, 1.0),
+        ({"method": "tiny"}, 1.0),
+        ({"method": "set"}, 0.2),
+        ({"method": "magnitude"}, 0.2),
+        ({"method": "rlx2", "window_interval": 200, "window_floor": 20}, 0.2),
+        ({"algorithm": "owqmix", "unrestricted_hidden": 32}, 0.2),
+        ({"algorithm": "res"}, 0.2),
+        ({"algorithm": "iql", "sharing": "independent"}, 0.2),
+    ],
+)
+def test_training_goes_through(settings: dict[str, Any], density: float) -> None:
+    trainer = Trainer(small(steps=700, **settings))
+    summary = trainer.run()
     assert summary["updates"] > 20
-    assert summary["density"] == pytest.approx(1.0 if method == "dense" else 0.2, abs=0.01)
+    assert summary["density"] == pytest.approx(density, abs=0.01)
+    assert trainer.densities[0] == pytest.approx(density, abs=0.01)
+    if settings.get("method") == "rlx2":
+        ring = trainer.runs[0].ring
+        assert 20 <= len(ring) < ring.total_added
+
+
+def test_a_dynamic_window_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    given = SMALL | {
+        "method": "rlx2",
+        "steps": 900,
+        "window_interval": 200,
+        "window_floor": 20,
+        "window_threshold": 0.0,
+    }
+    Trainer(resolve(given), tmp_path / "whole", given=given).run()
+    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
+    for metrics in trainer:
+        if metrics.env_steps > 500:
+            break
+    assert trainer.runs[0].ring.first > 0
+    trainer.save()
+    trainer.close()
+    Trainer.resume(tmp_path / "parts").run()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_fixed_densities_stay_with_their_agents() -> None:
+    """Each agent's weights are ranked by themselves; without fixed densities all are ranked together."""
+    agents = Pursuit().spec.agents
+    fixed = ",".join(str(0.1 + 0.1 * agent) for agent in range(agents))
+    for densities in (fixed, None):
+        settings = {"sharing": "independent", "density_per_agent": densities, "steps": 700}
+        trainer = Trainer(small(**settings))
+        before = trainer.state.optimizer.masks["agent.gru_hidden.weight"].sum((1, 2))
+        trainer.run()
+        after = trainer.state.optimizer.masks["agent.gru_hidden.weight"].sum((1, 2))
+        assert int(before.sum()) == int(after.sum())
+        assert (before.tolist() == after.tolist()) == (densities is not None)
+
+
+def test_densities_for_another_number_of_agents_are_refused() -> None:
+    with pytest.raises(UserError, match=r"density_per_agent = 0\.1: must be 2 numbers"):
+        Trainer(small(sharing="independent", density_per_agent="0.1"))
 
 
 class PlainPursuit:
