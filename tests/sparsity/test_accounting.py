@@ -10,18 +10,20 @@ import pytest
 
 from mast.errors import UserError
 from mast.sparsity.accounting import (
-    ALGORITHMS,
     Account,
     Cost,
-    Dimensions,
-    Widths,
     account,
     account_active,
+    forward_flops,
+    parameters,
+)
+from mast.sparsity.team_networks import (
+    ALGORITHMS,
+    Dimensions,
+    Widths,
     agent_layers,
     algorithm_networks,
-    forward_flops,
     generated_mixing_flops,
-    parameters,
     qmix_mixer_layers,
     unrestricted_mixer_layers,
 )

@@ -2,7 +2,13 @@
 
 import pytest
 
-from mast.sparsity.accounting import Dimensions, Widths, account
+from mast.sparsity.accounting import (
+    account,
+)
+from mast.sparsity.team_networks import (
+    Dimensions,
+    Widths,
+)
 from mast.sparsity.tiny import tiny_account, tiny_widths
 
 THREE_MARINES = Dimensions(observation=30, state=48, actions=9, agents=3)

@@ -22,7 +22,11 @@ from mast.envs.names import check_id
 from mast.envs.smac_sizes import PREFIX, smac_sizes
 from mast.errors import UserError
 from mast.folders import seed_folders
-from mast.sparsity.accounting import Account, Cost, Costs
+from mast.sparsity.accounting import (
+    Account,
+    Cost,
+    Costs,
+)
 from mast.sparsity.run_account import account_of
 from mast.training.logging import read_metrics
 

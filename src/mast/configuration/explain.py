@@ -17,7 +17,8 @@ from mast.configuration.presets import (
     MAST_DEFAULTS,
     METHODS,
 )
-from mast.configuration.settings import Config, kinds
+from mast.configuration.settings import Config
+from mast.configuration.text import kinds
 
 
 def allowed(name: str) -> str:

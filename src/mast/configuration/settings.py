@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.fields import FieldInfo
 
+from mast.configuration.checks import check_together
 from mast.configuration.presets import layered_defaults
+from mast.configuration.text import read_text
 
 
 def _setting(default: Any, group: str, description: str, source: str, **bounds: Any) -> Any:
@@ -390,7 +389,9 @@ class Config(BaseModel):
     def _fill_defaults(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        given = {name: _read_text(name, value) for name, value in data.items()}
+        given = {
+            name: read_text(cls.model_fields.get(name), name, value) for name, value in data.items()
+        }
         method = given.get("method", "mast")
         layered = (
             layered_defaults(
@@ -407,58 +408,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
-        def at_most(small: str, large: str) -> None:
-            if getattr(self, small) > getattr(self, large):
-                bound = f"{large} = {getattr(self, large)}"
-                raise ValueError(f"{small} = {getattr(self, small)}: must be at most {bound}")
-
-        def only_with(name: str, needed: str, value: Any) -> None:
-            if getattr(self, needed) != value:
-                shown = getattr(self, name)
-                if isinstance(shown, tuple):
-                    shown = ",".join(str(part) for part in shown)
-                raise ValueError(f"{name} = {shown}: needs {needed} = {value}")
-
-        at_most("batch_size", "buffer_episodes")
-        at_most("online_episodes", "buffer_episodes")
-        at_most("parallel_envs", "buffer_episodes")
-        at_most("prune_begin_fraction", "prune_end_fraction")
-        if self.online_batch > self.online_episodes:
-            bound = f"{self.online_episodes} online_episodes"
-            raise ValueError(
-                f"online_share = {self.online_share}: {self.online_batch} episodes of the batch, "
-                f"more than the {bound}"
-            )
-        if self.operator == "res_softmax":
-            only_with("operator", "algorithm", "res")
-        if self.density_per_agent is not None:
-            only_with("density_per_agent", "sharing", "independent")
-            if self.initial_mask in ("ones", "run"):
-                raise ValueError(
-                    f"density_per_agent: method {self.method} does not draw the first mask"
-                )
-            if not all(0 < density <= 1 for density in self.density_per_agent):
-                shown = ",".join(str(density) for density in self.density_per_agent)
-                raise ValueError(f"density_per_agent = {shown}: each must be above 0 and at most 1")
-        if not all(0 <= share <= 1 for share in self.snapshots or ()):
-            shown = ",".join(f"{share:g}" for share in self.snapshots or ())
-            raise ValueError(f"snapshots = {shown}: each must be at least 0 and at most 1")
-        if self.needs_run and self.from_run is None:
-            wanted = (
-                "method" if self.method in ("winning-ticket", "one-shot") else "initial_weights"
-            )
-            raise ValueError(f"{wanted} = {getattr(self, wanted)}: needs --from RUN")
-        if self.from_run is not None and not self.needs_run:
-            raise ValueError(
-                f"from_run = {self.from_run}: method {self.method} takes nothing from it"
-            )
-        if self.warmup_env_steps >= self.steps:
-            bound = f"steps = {self.steps}"
-            raise ValueError(f"warmup_env_steps = {self.warmup_env_steps}: must be below {bound}")
-        if self.seed + self.seeds > 2**31:
-            raise ValueError(f"seeds = {self.seeds}: the last seed would pass {2**31 - 1}")
-        if self.initial_mask == "ones" and self.growth != "none":
-            raise ValueError(f"growth = {self.growth}: method {self.method} has no mask to evolve")
+        check_together(self)
         return self
 
     @property
@@ -482,32 +432,3 @@ def _is_sparsity(value: Any) -> bool:
         return 0 <= float(value) < 1
     except (TypeError, ValueError):
         return False
-
-
-def kinds(info: FieldInfo) -> tuple[Any, ...]:
-    """The alternatives of a field's type: (int, NoneType) for `int | None`."""
-    annotation = info.annotation
-    if isinstance(annotation, types.UnionType):
-        return typing.get_args(annotation)
-    return (annotation,)
-
-
-def _read_text(name: str, value: Any) -> Any:
-    """Text of the command line that pydantic would not read: "none", 2e6 for a whole number."""
-    info = Config.model_fields.get(name)
-    if info is None or not isinstance(value, str):
-        return value
-    alternatives = kinds(info)
-    if types.NoneType in alternatives and value.strip().lower() == "none":
-        return None
-    if name in ("density_per_agent", "snapshots"):
-        return value.split(",")
-    if int in alternatives:
-        try:
-            number = float(value)
-        except ValueError:
-            return value
-        # int(value) would be exact where float is not; only 2e6 and 2.0 need the detour.
-        if any(mark in value.lower() for mark in ".e") and number.is_integer():
-            return int(number)
-    return value

@@ -7,13 +7,15 @@ from mast.config import Config
 from mast.sparsity.accounting import (
     Account,
     Costs,
-    Dimensions,
-    Widths,
     account,
     account_active,
-    algorithm_networks,
 )
 from mast.sparsity.allocation import active_counts_per_copy
+from mast.sparsity.team_networks import (
+    Dimensions,
+    Widths,
+    algorithm_networks,
+)
 from mast.sparsity.tiny import Tiny, tiny_account, tiny_widths
 
 

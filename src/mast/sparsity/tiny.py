@@ -4,17 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mast.sparsity.accounting import (
-    PYMARL_WIDTHS,
     Account,
     Cost,
     Costs,
+    NetworkAccount,
+    account,
+    parameters,
+)
+from mast.sparsity.team_networks import (
+    PYMARL_WIDTHS,
     Dimensions,
     Network,
-    NetworkAccount,
     Widths,
-    account,
     algorithm_networks,
-    parameters,
 )
 
 _FACTORS = 2000

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 from mast.config import (
     Config,
     differences_from,
-    extend_run_record,
     given_of,
     load_run_config,
     load_run_record,
@@ -30,15 +28,15 @@ from mast.learning.replay import bucket, length_buckets
 from mast.learning.ring_memory import check_ring_memory
 from mast.runtime import prepare
 from mast.sparsity.run_account import size_notices
-from mast.training.checkpoint import Restored
-from mast.training.counters import Counters, RunCounters
+from mast.training.counters import Counters
 from mast.training.engine import Engine
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
+from mast.training.persistence import extend, restore, save, take_up
 from mast.training.report import evaluation_row, round_metrics, summary
 from mast.training.rollout import Totals, episodes
-from mast.training.run import Run, restore_together
+from mast.training.run import Run
 from mast.training.source import load_source, save_initial_weights, with_source
 from mast.training.watch import Watch
 from mast.training.window import DynamicWindow
@@ -97,7 +95,7 @@ class Trainer:
                 write_run_record(
                     run.out, run.config, {**given, "seed": run.config.seed, "seeds": 1}
                 )
-        self._keep_first_weights()
+        self.keep_first_weights()
         self.watch.begin(self.state)
 
     @classmethod
@@ -130,10 +128,10 @@ class Trainer:
         trainer = cls.__new__(cls)
         with held(out) as lock:
             trainer._build(config, out, environment, callback)
-            restored = trainer._restore()
+            restored = restore(trainer)
             if config.steps != before:
-                trainer._extend(record["given"], before)
-            trainer._take_up(restored)
+                extend(trainer, record["given"], before)
+            take_up(trainer, restored)
             if not trainer.finished:
                 trainer._lock.push(lock.pop_all())
         changed = differences_from(record)
@@ -182,57 +180,8 @@ class Trainer:
         self._saved_at, self._save_cost = time.perf_counter(), 0.0
         self._lock = ExitStack()
 
-    def _restore(self) -> list[Restored] | None:
-        """Every run's last good checkpoint, its counters set back; nothing is written."""
-        templates = [self.engine.of_run(self.state, place) for place in range(len(self.runs))]
-        restored = restore_together(self.runs, templates)
-        for run, found in zip(self.runs, restored or [], strict=False):
-            identity = self.environment.spec.identity
-            if found.counters["environment"] != identity:
-                was = found.counters["environment"]
-                raise UserError(f"{self.out} was trained on {was}; this environment is {identity}")
-            self.notices += found.skipped
-            run.counters = RunCounters(**found.counters["run"])
-            run.counters.done = run.counters.done and run.finished
-            self.counters = Counters(**found.counters["shared"])
-        return restored
-
-    def _extend(self, given: Mapping[str, Any], before: int) -> None:
-        """Make a new total of steps the run's own."""
-        assert self.out is not None
-        steps = self.config.steps
-        taken = max(run.counters.env_steps for run in self.runs)
-        if steps < taken:
-            raise UserError(f"steps = {steps}: the run has already taken {taken}")
-        extend_run_record(self.out, self.config, {**given, "steps": steps})
-        for run in self.runs:
-            if run.out is not None and run.out != self.out:
-                given_there = load_run_record(run.out)["given"]
-                extend_run_record(run.out, run.config, {**given_there, "steps": steps})
-        self.notices.append(
-            f"steps {before} → {steps}: the λ-return now begins at "
-            f"{self.config.burn_in_fraction * steps:.0f} env steps and the drop fraction falls to 0 at "
-            f"{steps}; both differ from a run that was given {steps} steps at first"
-        )
-
-    def _take_up(self, restored: list[Restored] | None) -> None:
-        """Bring state and files to the checkpoint."""
-        if restored is None:
-            self.notices.append("no checkpoint yet: the run starts again from its config.json")
-            for run in self.runs:
-                run.start_again()
-            self._keep_first_weights()
-            self.watch.begin(self.state)
-            return
-        self.state = self.engine.stacked([found.state for found in restored])
-        shared = self.counters
-        self.meter = Meter(
-            self.engine, len(self.runs), shared.seconds, shared.rounds_since_evaluation
-        )
-        for run in self.runs:
-            run.forget_metrics_after(run.counters.env_steps)
-
-    def _keep_first_weights(self) -> None:
+    def keep_first_weights(self) -> None:
+        """Write each run's dense weights before the mask, for tickets (`--rewind`)."""
         for run, weights in zip(self.runs, self._first_weights, strict=True):
             if run.out is not None:
                 save_initial_weights(run.out, weights)
@@ -404,29 +353,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of every run, and its policy."""
-        if self.out is None:
-            return
         start = time.perf_counter()
         with self.meter.phase("checkpoint"):
-            self.watch.count_evolutions()
-            shared = asdict(self.counters) | {
-                "seconds": self.meter.seconds,
-                "rounds_since_evaluation": self.meter.rounds,
-            }
-            for place, run in enumerate(self.runs):
-                state = self.engine.of_run(self.state, place)
-                if not run.counters.done:
-                    run.save_policy("policy.safetensors", state)
-                assert run.store is not None
-                run.store.save(
-                    self.counters.rounds,
-                    state,
-                    {
-                        "environment": self.environment.spec.identity,
-                        "shared": shared,
-                        "run": asdict(run.counters),
-                    },
-                    run.ring,
-                )
+            save(self)
         self._saved_at = time.perf_counter()
         self._save_cost = self._saved_at - start

@@ -1,0 +1,67 @@
+"""What a setting may be depends on others: the checks of a whole configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mast.configuration.settings import Config
+
+
+def check_together(config: Config) -> None:
+    """Refuses settings that do not fit together.
+
+    Raises:
+        ValueError: the first that does not, its value and what is allowed, in one line.
+    """
+
+    def at_most(small: str, large: str) -> None:
+        if getattr(config, small) > getattr(config, large):
+            bound = f"{large} = {getattr(config, large)}"
+            raise ValueError(f"{small} = {getattr(config, small)}: must be at most {bound}")
+
+    def only_with(name: str, needed: str, value: Any) -> None:
+        if getattr(config, needed) != value:
+            shown = getattr(config, name)
+            if isinstance(shown, tuple):
+                shown = ",".join(str(part) for part in shown)
+            raise ValueError(f"{name} = {shown}: needs {needed} = {value}")
+
+    at_most("batch_size", "buffer_episodes")
+    at_most("online_episodes", "buffer_episodes")
+    at_most("parallel_envs", "buffer_episodes")
+    at_most("prune_begin_fraction", "prune_end_fraction")
+    if config.online_batch > config.online_episodes:
+        bound = f"{config.online_episodes} online_episodes"
+        raise ValueError(
+            f"online_share = {config.online_share}: {config.online_batch} episodes of the batch, "
+            f"more than the {bound}"
+        )
+    if config.operator == "res_softmax":
+        only_with("operator", "algorithm", "res")
+    if config.density_per_agent is not None:
+        only_with("density_per_agent", "sharing", "independent")
+        if config.initial_mask in ("ones", "run"):
+            raise ValueError(
+                f"density_per_agent: method {config.method} does not draw the first mask"
+            )
+        if not all(0 < density <= 1 for density in config.density_per_agent):
+            shown = ",".join(str(density) for density in config.density_per_agent)
+            raise ValueError(f"density_per_agent = {shown}: each must be above 0 and at most 1")
+    if not all(0 <= share <= 1 for share in config.snapshots or ()):
+        shown = ",".join(f"{share:g}" for share in config.snapshots or ())
+        raise ValueError(f"snapshots = {shown}: each must be at least 0 and at most 1")
+    if config.needs_run and config.from_run is None:
+        wanted = "method" if config.method in ("winning-ticket", "one-shot") else "initial_weights"
+        raise ValueError(f"{wanted} = {getattr(config, wanted)}: needs --from RUN")
+    if config.from_run is not None and not config.needs_run:
+        raise ValueError(
+            f"from_run = {config.from_run}: method {config.method} takes nothing from it"
+        )
+    if config.warmup_env_steps >= config.steps:
+        bound = f"steps = {config.steps}"
+        raise ValueError(f"warmup_env_steps = {config.warmup_env_steps}: must be below {bound}")
+    if config.seed + config.seeds > 2**31:
+        raise ValueError(f"seeds = {config.seeds}: the last seed would pass {2**31 - 1}")
+    if config.initial_mask == "ones" and config.growth != "none":
+        raise ValueError(f"growth = {config.growth}: method {config.method} has no mask to evolve")

@@ -1,0 +1,45 @@
+"""Settings as somebody types them."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+
+def kinds(info: FieldInfo) -> tuple[Any, ...]:
+    """The alternatives of a field's type: (int, NoneType) for `int | None`."""
+    annotation = info.annotation
+    if isinstance(annotation, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def read_text(info: FieldInfo | None, name: str, value: Any) -> Any:
+    """The value that the text of a command line stands for, where pydantic would not read it.
+
+    Those are "none", 2e6 for a whole number, and numbers with commas between them.
+
+    Args:
+        info: the setting's field; None if there is no such setting.
+        name: of the setting.
+        value: as given; what is no text is left as it is.
+    """
+    if info is None or not isinstance(value, str):
+        return value
+    alternatives = kinds(info)
+    if types.NoneType in alternatives and value.strip().lower() == "none":
+        return None
+    if name in ("density_per_agent", "snapshots"):
+        return value.split(",")
+    if int in alternatives:
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        # int(value) would be exact where float is not; only 2e6 and 2.0 need the detour.
+        if any(mark in value.lower() for mark in ".e") and number.is_integer():
+            return int(number)
+    return value

@@ -1,0 +1,105 @@
+"""A trainer's way to disk and back: checkpoints of all its runs, and what resuming does to it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mast.config import extend_run_record, load_run_record
+from mast.errors import UserError
+from mast.training.checkpoint import Restored
+from mast.training.counters import Counters, RunCounters
+from mast.training.meter import Meter
+from mast.training.run import restore_together
+
+if TYPE_CHECKING:
+    from mast.training.trainer import Trainer
+
+
+def save(trainer: "Trainer") -> None:
+    """Write a checkpoint of every run, and its policy; nothing where they have no folder."""
+    if trainer.out is None:
+        return
+    trainer.watch.count_evolutions()
+    shared = asdict(trainer.counters) | {
+        "seconds": trainer.meter.seconds,
+        "rounds_since_evaluation": trainer.meter.rounds,
+    }
+    for place, run in enumerate(trainer.runs):
+        state = trainer.engine.of_run(trainer.state, place)
+        if not run.counters.done:
+            run.save_policy("policy.safetensors", state)
+        assert run.store is not None
+        counters = {
+            "environment": trainer.environment.spec.identity,
+            "shared": shared,
+            "run": asdict(run.counters),
+        }
+        run.store.save(trainer.counters.rounds, state, counters, run.ring)
+
+
+def restore(trainer: "Trainer") -> list[Restored] | None:
+    """Every run's last good checkpoint, its counters set back; nothing is written.
+
+    Raises:
+        UserError: every checkpoint is damaged, or the run was trained elsewhere.
+    """
+    engine = trainer.engine
+    templates = [engine.of_run(trainer.state, place) for place in range(len(trainer.runs))]
+    restored = restore_together(trainer.runs, templates)
+    for run, found in zip(trainer.runs, restored or [], strict=False):
+        identity = trainer.environment.spec.identity
+        was = found.counters["environment"]
+        if was != identity:
+            raise UserError(f"{trainer.out} was trained on {was}; this environment is {identity}")
+        trainer.notices += found.skipped
+        run.counters = RunCounters(**found.counters["run"])
+        run.counters.done = run.counters.done and run.finished
+        trainer.counters = Counters(**found.counters["shared"])
+    return restored
+
+
+def extend(trainer: "Trainer", given: Mapping[str, Any], before: int) -> None:
+    """Make a new total of steps the run's own, in its config.json too.
+
+    Args:
+        trainer: with the new total in its configuration.
+        given: what the user had set for the run.
+        before: the old total.
+
+    Raises:
+        UserError: more steps than that are already taken.
+    """
+    assert trainer.out is not None
+    config = trainer.config
+    steps = config.steps
+    taken = max(run.counters.env_steps for run in trainer.runs)
+    if steps < taken:
+        raise UserError(f"steps = {steps}: the run has already taken {taken}")
+    extend_run_record(trainer.out, config, {**given, "steps": steps})
+    for run in trainer.runs:
+        if run.out is not None and run.out != trainer.out:
+            given_there = load_run_record(run.out)["given"]
+            extend_run_record(run.out, run.config, {**given_there, "steps": steps})
+    trainer.notices.append(
+        f"steps {before} → {steps}: the λ-return now begins at "
+        f"{config.burn_in_fraction * steps:.0f} env steps and the drop fraction falls to 0 at "
+        f"{steps}; both differ from a run that was given {steps} steps at first"
+    )
+
+
+def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
+    """Bring state and files to the checkpoint; without one the run starts again."""
+    if restored is None:
+        trainer.notices.append("no checkpoint yet: the run starts again from its config.json")
+        for run in trainer.runs:
+            run.start_again()
+        trainer.keep_first_weights()
+        trainer.watch.begin(trainer.state)
+        return
+    trainer.state = trainer.engine.stacked([found.state for found in restored])
+    shared = trainer.counters
+    trainer.meter = Meter(
+        trainer.engine, len(trainer.runs), shared.seconds, shared.rounds_since_evaluation
+    )
+    for run in trainer.runs:
+        run.forget_metrics_after(run.counters.env_steps)
