@@ -2,17 +2,30 @@
 
 from mast.kernels.agent import episode_utilities
 from mast.kernels.library import available, unavailable_reason
-from mast.kernels.networks import SparseAgent, SparseLinear, sparse_agent, sparse_linear
+from mast.kernels.linear import apply_linear
+from mast.kernels.mixer import mixed_values
+from mast.kernels.networks import (
+    SparseAgent,
+    SparseLinear,
+    SparseQMixer,
+    sparse_agent,
+    sparse_linear,
+    sparse_q_mixer,
+)
 from mast.kernels.structure import SparseMatrix, from_dense
 
 __all__ = [
     "SparseAgent",
     "SparseLinear",
     "SparseMatrix",
+    "SparseQMixer",
+    "apply_linear",
     "available",
     "episode_utilities",
     "from_dense",
+    "mixed_values",
     "sparse_agent",
     "sparse_linear",
+    "sparse_q_mixer",
     "unavailable_reason",
 ]

@@ -27,6 +27,10 @@ SOURCES = Path(__file__).parent / "native"
 HANDLERS = (
     "agent_forward",
     "agent_backward",
+    "mixer_forward",
+    "mixer_backward",
+    "linear_forward",
+    "linear_backward",
 )
 """What XLA can call, each exported as `mast_` and this name."""
 

@@ -139,15 +139,6 @@ inline void gates_backward(int64_t hidden, int vectors, int stride, const float*
   }
 }
 
-// d where the activation is positive, 0 elsewhere: back through a ReLU.
-inline void mask_by_positive(int64_t rows, int vectors, int stride, const float* activation, float* d) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = r * stride; i < r * stride + vectors * kLanes; i += kLanes) {
-      store(d + i, load(activation + i) > Floats{} ? load(d + i) : Floats{});
-    }
-  }
-}
-
 // A tile's rows of input at one observation; the id's rows are written once, by `code_rows`.
 template <typename Number>
 void load_inputs(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes, const Tile& tile,

@@ -2,14 +2,9 @@
 #pragma once
 
 #include "agent.h"
+#include "blocks.h"
 
 namespace mast {
-
-// The gradient of one layer: of its active values and of its bias.
-struct Gradient {
-  float* values;
-  float* bias;
-};
 
 struct AgentGradient {
   Gradient fc1, input, hidden, fc2;
@@ -36,12 +31,6 @@ struct AgentSums {
   Array fc1, gates, fc2;
   explicit AgentSums(const AgentPlans& p) : fc1(p.fc1.slots()), gates(p.gates.slots()), fc2(p.fc2.slots()) {}
 };
-
-inline void add_up(const Plan& plan, const std::vector<float*>& strands) {
-  for (size_t s = 1; s < strands.size(); ++s) {
-    for (size_t i = 0; i < plan.slots(); ++i) strands[0][i] += strands[s][i];
-  }
-}
 
 inline void hand_out_agent(const AgentShape& s, const AgentNetwork& net, const AgentPlans& plans,
                            const std::vector<AgentSums>& sums, const AgentGradient& gradient) {

@@ -6,7 +6,7 @@
 #include <thread>
 #include <string>
 
-#include "sparse.h"
+#include "blocks.h"
 #include "tiles.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -53,6 +53,13 @@ class Operands {
       if (!wrong.empty()) fail(wrong);
     }
     return m;
+  }
+
+  // Two results: of a layer's values and of its bias.
+  Gradient gradient(const Matrix& m) {
+    int64_t entries = m.entries, rows = m.rows;
+    float* values = out({&entries});
+    return {values, out({&rows})};
   }
 
   // Whether the next operand is in half precision.

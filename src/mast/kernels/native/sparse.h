@@ -184,6 +184,22 @@ void sampled_product(const Plan& plan, const float* dy, const float* x, float* s
   }
 }
 
+// Adds strands of sums to the first of them, in order.
+inline void add_up(const Plan& plan, const std::vector<float*>& strands) {
+  for (size_t s = 1; s < strands.size(); ++s) {
+    for (size_t i = 0; i < plan.slots(); ++i) strands[0][i] += strands[s][i];
+  }
+}
+
+// d where the activation is positive, 0 elsewhere: back through a ReLU.
+inline void mask_by_positive(int64_t rows, int vectors, int stride, const float* activation, float* d) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = r * stride; i < r * stride + vectors * kLanes; i += kLanes) {
+      store(d + i, load(activation + i) > Floats{} ? load(d + i) : Floats{});
+    }
+  }
+}
+
 // Hands out the sums: bias(row, gradient) and weight(origin, gradient).
 template <typename Bias, typename Weight>
 void hand_out(const Plan& plan, const float* slots, Bias bias, Weight weight) {
