@@ -11,8 +11,8 @@
 // Lanes are ordered by the length of their episode, the longest first, so those that still play at step t
 // are the first ones, and what follows them is not computed: padding costs nothing.
 //
-// The backward pass is kept r, z, n and h. The first layer and W_hn h are computed again: they cost less
-// than writing them to memory and reading them back.
+// Of the forward pass only h is kept. Everything else the backward pass computes again, in the cache: that
+// costs a third of what writing it to memory and reading it back does (docs/kernels.md).
 #pragma once
 
 #include "sparse.h"
@@ -91,50 +91,57 @@ struct AgentPlans {
         fc2(net.fc2.rows, elements(net.fc2), net.fc2.bias, stride) {}
 };
 
-// [r, z, n, h] of every lane and observation but the last.
+// h of every lane and observation but the last.
 inline size_t agent_saved_size(const AgentShape& s) {
   const auto tiles = tiles_of(s.lanes());
-  return tiles.size() * widest(tiles) * (s.observations - 1) * 4 * s.hidden;
+  return tiles.size() * widest(tiles) * (s.observations - 1) * s.hidden;
 }
 
-// One step of the gates: pre [4h] and h become the next h; r, z, n and h go to `saved` where it is given.
-inline void gates_forward(int64_t hidden, int vectors, int stride, const float* pre, float* h, float* saved) {
+// r, z and n of one register of lanes; `pre` is at its unit's reset row, the four gates `gate` apart.
+struct Gates {
+  Floats reset, update, fresh, recurrent;
+};
+
+inline __attribute__((always_inline)) Gates gates_at(const float* pre, int64_t gate) {
+  Gates g;
+  g.reset = sigmoid(load(pre));
+  g.update = sigmoid(load(pre + gate));
+  g.recurrent = load(pre + 3 * gate);
+  g.fresh = hyperbolic_tangent(load(pre + 2 * gate) + g.reset * g.recurrent);
+  return g;
+}
+
+// One step of the gates: h becomes the next h, which also goes to `saved` where that is given.
+template <int Vectors>
+void gates_forward(int64_t hidden, int stride, const float* pre, float* h, float* saved) {
   const int64_t gate = hidden * stride;
-  for (int64_t j = 0; j < hidden; ++j) {
-    for (int64_t i = j * stride; i < j * stride + vectors * kLanes; i += kLanes) {
-      const Floats reset = sigmoid(load(pre + i));
-      const Floats update = sigmoid(load(pre + gate + i));
-      const Floats fresh =
-          hyperbolic_tangent(load(pre + 2 * gate + i) + reset * load(pre + 3 * gate + i));
-      const Floats next = fresh + update * (load(h + i) - fresh);
+  for (int64_t j = 0; j < gate; j += stride) {
+    for (int64_t i = j; i < j + Vectors * kLanes; i += kLanes) {
+      const Gates g = gates_at(pre + i, gate);
+      const Floats next = g.fresh + g.update * (load(h + i) - g.fresh);
       store(h + i, next);
-      if (saved) {
-        store(saved + i, reset);
-        store(saved + gate + i, update);
-        store(saved + 2 * gate + i, fresh);
-        store(saved + 3 * gate + i, next);
-      }
+      if (saved) store(saved + i, next);
     }
   }
 }
 
-// Back through the gates. In: the gradient of the new state in d_state's second half, and `recurrent`,
-// W_hn h + b_hn. Out: the gradient of `pre`, and d_state = [0; what flows straight to the old state].
-inline void gates_backward(int64_t hidden, int vectors, int stride, const float* saved, const float* recurrent,
-                           const float* h, float* d_state, float* d_pre) {
+// Back through the gates, which are computed again. In: the gradient of the new state in d_state's second
+// half. Out: `pre` becomes its own gradient, and d_state = [0; what flows straight to the old state].
+template <int Vectors>
+void gates_backward(int64_t hidden, int stride, float* pre, const float* h, float* d_state) {
   const int64_t gate = hidden * stride;
-  for (int64_t j = 0; j < hidden; ++j) {
-    for (int64_t i = j * stride; i < j * stride + vectors * kLanes; i += kLanes) {
-      const Floats reset = load(saved + i), update = load(saved + gate + i), fresh = load(saved + 2 * gate + i);
+  for (int64_t j = 0; j < gate; j += stride) {
+    for (int64_t i = j; i < j + Vectors * kLanes; i += kLanes) {
+      const Gates g = gates_at(pre + i, gate);
       const Floats d_h = load(d_state + gate + i);
-      const Floats d_fresh = d_h * (1.0f - update) * (1.0f - fresh * fresh);
-      const Floats d_recurrent = d_fresh * reset;
-      store(d_pre + i, d_recurrent * load(recurrent + i) * (1.0f - reset));
-      store(d_pre + gate + i, d_h * (load(h + i) - fresh) * update * (1.0f - update));
-      store(d_pre + 2 * gate + i, d_fresh);
-      store(d_pre + 3 * gate + i, d_recurrent);
+      const Floats d_fresh = d_h * (1.0f - g.update) * (1.0f - g.fresh * g.fresh);
+      const Floats d_recurrent = d_fresh * g.reset;
+      store(pre + i, d_recurrent * g.recurrent * (1.0f - g.reset));
+      store(pre + gate + i, d_h * (load(h + i) - g.fresh) * g.update * (1.0f - g.update));
+      store(pre + 2 * gate + i, d_fresh);
+      store(pre + 3 * gate + i, d_recurrent);
       store(d_state + i, Floats{});
-      store(d_state + gate + i, d_h * update);
+      store(d_state + gate + i, d_h * g.update);
     }
   }
 }
@@ -170,7 +177,7 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes,
   for_each(static_cast<int>(tiles.size()), [&](int index) {
     const Tile& tile = tiles[index];
     const int32_t* rows = lanes.row.data() + tile.lane0;
-    const int64_t h = s.hidden, step_size = 4 * h * stride;
+    const int64_t h = s.hidden, step_size = h * stride;
     Array inputs(s.inputs() * stride), states(plans.size() * 2 * h * stride), pre(4 * h * stride),
         utilities(s.actions * stride);
     code_rows(lanes.id.data() + tile.lane0, s.agents, tile.stride(),
@@ -188,7 +195,7 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes,
               saved && acts && k == 0 ? saved + (index * (s.observations - 1) + t) * step_size : nullptr;
           product<kVectors, Into::kSetPositive>(plans[k].fc1, inputs.get(), state);
           product<kVectors, Into::kSet>(plans[k].gates, state, pre.get());
-          gates_forward(h, kVectors, stride, pre.get(), state + h * stride, keep);
+          gates_forward<kVectors>(h, stride, pre.get(), state + h * stride, keep);
           product<kVectors, Into::kSet>(plans[k].fc2, state + h * stride, utilities.get());
           store_tile(utilities.get(), stride, rows, s.actions, active,
                      q[k] + t * s.lanes() * s.actions);

@@ -11,19 +11,12 @@ struct AgentGradient {
 };
 
 struct AgentBackwardPlans : AgentPlans {
-  Plan recurrent;                        // W_hn alone, over the tile [x; h]
   Plan gates_transposed, fc2_transposed;  // [2h, 4h], [h, actions]
 
-  AgentBackwardPlans(const AgentNetwork& net, int stride) : AgentPlans(net, stride) {
-    const int32_t h = static_cast<int32_t>(net.hidden.columns);
-    std::vector<Element> all = gate_elements(net), of_new;
-    for (const Element& e : all) {
-      if (e.row >= 3 * h) of_new.push_back({e.row - 3 * h, e.column, e.weight, e.origin});
-    }
-    recurrent = Plan(h, of_new, net.hidden.bias + 2 * h, stride);
-    gates_transposed = Plan(2 * h, transposed(std::move(all)), nullptr, stride);
-    fc2_transposed = Plan(h, transposed(elements(net.fc2)), nullptr, stride);
-  }
+  AgentBackwardPlans(const AgentNetwork& net, int stride)
+      : AgentPlans(net, stride),
+        gates_transposed(2 * net.hidden.columns, transposed(gate_elements(net)), nullptr, stride),
+        fc2_transposed(net.fc2.columns, transposed(elements(net.fc2)), nullptr, stride) {}
 };
 
 // Sums of one strand.
@@ -81,27 +74,26 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
   in_strands(for_each, static_cast<int>(tiles.size()), [&](int strand, int index) {
     const Tile& tile = tiles[index];
     const int32_t* rows = lanes.row.data() + tile.lane0;
-    const int64_t h = s.hidden, half = h * stride, step_size = 4 * half;
-    Array inputs(s.inputs() * stride), state(2 * half), recurrent(half), d_pre(4 * half), d_state(2 * half),
+    const int64_t h = s.hidden, half = h * stride;
+    Array inputs(s.inputs() * stride), state(2 * half), pre(4 * half), d_state(2 * half),
         d_utilities(s.actions * stride);
     code_rows(lanes.id.data() + tile.lane0, s.agents, tile.stride(),
               inputs.get() + (s.features + s.actions) * stride, stride);
     for (int64_t t = s.observations - 2; t >= 0; --t) {
       const int active = lanes.in_tile(tile, t + 1);
       if (active == 0) continue;
-      const float* now = saved + (index * (s.observations - 1) + t) * step_size;
-      const float* previous = now - step_size + 3 * half;
+      const float* now = saved + (index * (s.observations - 1) + t) * half;  // h after the step
       with_vectors_up_to<kTileVectors>((active + kLanes - 1) / kLanes, [&](auto constant) {
         constexpr int kVectors = decltype(constant)::value;
-        // What the forward pass had: the inputs, [x; h] and W_hn h.
+        // What the forward pass had: the inputs, [x; h] with the h before the step, and the gates.
         load_inputs(s, episodes, lanes, tile, t, kVectors, inputs.get(), stride);
         product<kVectors, Into::kSetPositive>(plans.fc1, inputs.get(), state.get());
         if (t > 0) {
-          std::memcpy(state.get() + half, previous, half * sizeof(float));
+          copy_rows<kVectors>(h, stride, now - half, state.get() + half);
         } else {
           std::memset(state.get() + half, 0, half * sizeof(float));
         }
-        product<kVectors, Into::kSet>(plans.recurrent, state.get(), recurrent.get());
+        product<kVectors, Into::kSet>(plans.gates, state.get(), pre.get());
         // Back, layer by layer.
         std::memset(d_utilities.get(), 0, s.actions * stride * sizeof(float));
         for (int l = 0; l < active; ++l) {
@@ -110,13 +102,12 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
             d_utilities.get()[taken * stride + l] = d_chosen[t * s.lanes() + rows[l]];
           }
         }
-        sampled_product<kVectors>(plans.fc2, d_utilities.get(), now + 3 * half, sums[strand].fc2.get());
+        sampled_product<kVectors>(plans.fc2, d_utilities.get(), now, sums[strand].fc2.get());
         product<kVectors, Into::kAdd>(plans.fc2_transposed, d_utilities.get(), d_state.get() + half);
-        gates_backward(h, kVectors, stride, now, recurrent.get(), state.get() + half, d_state.get(),
-                       d_pre.get());
-        sampled_product<kVectors>(plans.gates, d_pre.get(), state.get(), sums[strand].gates.get());
-        product<kVectors, Into::kAdd>(plans.gates_transposed, d_pre.get(), d_state.get());
-        mask_by_positive(h, kVectors, stride, state.get(), d_state.get());
+        gates_backward<kVectors>(h, stride, pre.get(), state.get() + half, d_state.get());
+        sampled_product<kVectors>(plans.gates, pre.get(), state.get(), sums[strand].gates.get());
+        product<kVectors, Into::kAdd>(plans.gates_transposed, pre.get(), d_state.get());
+        mask_by_positive<kVectors>(h, stride, state.get(), d_state.get());
         sampled_product<kVectors>(plans.fc1, d_state.get(), inputs.get(), sums[strand].fc1.get());
       });
     }

@@ -188,7 +188,7 @@ void mixer_backward(const MixerShape& s, const MixerEpisodes<Number>& episodes, 
       heads_backward<kVectors>(s, tile, d.get(), d_inner.get(), stride);
       sampled_product<kVectors>(plans.heads, tile.heads.get(), tile.hidden.get(), sums[strand].heads.get());
       product<kVectors, Into::kSet>(heads_transposed, tile.heads.get(), d_hidden.get());
-      mask_by_positive(blocks.activations, kVectors, stride, tile.hidden.get(), d_hidden.get());
+      mask_by_positive<kVectors>(blocks.activations, stride, tile.hidden.get(), d_hidden.get());
       sampled_product<kVectors>(plans.hidden, d_hidden.get(), tile.state.get(), sums[strand].hidden.get());
       sampled_product<kVectors>(plans.shift, d_inner.get(), tile.state.get(), sums[strand].shift.get());
     });

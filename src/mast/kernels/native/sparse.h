@@ -192,11 +192,19 @@ inline void add_up(const Plan& plan, const std::vector<float*>& strands) {
 }
 
 // d where the activation is positive, 0 elsewhere: back through a ReLU.
-inline void mask_by_positive(int64_t rows, int vectors, int stride, const float* activation, float* d) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = r * stride; i < r * stride + vectors * kLanes; i += kLanes) {
+template <int Vectors>
+void mask_by_positive(int64_t rows, int stride, const float* activation, float* d) {
+  for (int64_t r = 0; r < rows * stride; r += stride) {
+    for (int64_t i = r; i < r + Vectors * kLanes; i += kLanes) {
       store(d + i, load(activation + i) > Floats{} ? load(d + i) : Floats{});
     }
+  }
+}
+
+template <int Vectors>
+void copy_rows(int64_t rows, int stride, const float* from, float* to) {
+  for (int64_t r = 0; r < rows * stride; r += stride) {
+    for (int64_t i = r; i < r + Vectors * kLanes; i += kLanes) store(to + i, load(from + i));
   }
 }
 

@@ -129,11 +129,22 @@ inline __attribute__((always_inline)) Floats sums(const Floats (&rows)[kLanes]) 
   return half[0];
 }
 
-// ---- Elementary functions, each within 2 units in the last place (tests hold them to float64) -----------
+// ---- Elementary functions, to a relative error of about 2e-7 (tests hold them to float64) ----------------
 
-// Ordered so that a NaN in x stays one.
+// Ordered so that a NaN in x stays one: min and max of x86 return their second operand then.
+#if MAST_VECTOR_BYTES == 64
+inline Floats at_most(Floats x, float limit) {
+  return reinterpret_cast<Floats>(
+      _mm512_maskz_min_ps(0xffff, _mm512_set1_ps(limit), reinterpret_cast<__m512>(x)));
+}
+inline Floats at_least(Floats x, float limit) {
+  return reinterpret_cast<Floats>(
+      _mm512_maskz_max_ps(0xffff, _mm512_set1_ps(limit), reinterpret_cast<__m512>(x)));
+}
+#else
 inline Floats at_most(Floats x, float limit) { return broadcast(limit) < x ? broadcast(limit) : x; }
 inline Floats at_least(Floats x, float limit) { return broadcast(limit) > x ? broadcast(limit) : x; }
+#endif
 
 inline Floats positive_part(Floats x) { return at_least(x, 0.0f); }
 
@@ -146,57 +157,58 @@ inline Floats times_sign(Floats x, Floats sign) {
 }
 
 // 1/x for normal x. A division occupies its unit for about as long as the whole rest of a sigmoid, so
-// where there is an estimate, one or two steps of Newton's method replace it.
+// where the processor has a good estimate, a step of Newton's method replaces it.
 inline Floats reciprocal(Floats x) {
 #if MAST_VECTOR_BYTES == 64
-  const Floats guess = reinterpret_cast<Floats>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x)));
+  const Floats guess = reinterpret_cast<Floats>(_mm512_maskz_rcp14_ps(0xffff, reinterpret_cast<__m512>(x)));
   return guess + guess * (1.0f - x * guess);
 #else
   return 1.0f / x;
 #endif
 }
 
-// e^x = scale · (1 + fraction): x = k ln 2 + r, |r| <= ln(2)/2, fraction = e^r − 1, scale = 2^k.
-// The polynomial is Cephes' expf; ln 2 is split in two so that r is exact to the last bit.
+// 2^y = scale · (1 + fraction) with y = k + f, k whole, |f| <= 1/2, scale = 2^k, fraction = 2^f − 1.
+// y = factor · x is never rounded: f is the multiply-add factor · x − k. For e^(cx), factor = c · log2 e,
+// whose own rounding costs a relative error of 2e-8 · |cx|. The polynomial is the minimax one of degree 6.
 struct Exponential {
   Floats fraction;
   Floats scale;
 };
 
-inline Exponential exponential_parts(Floats x) {
+constexpr float kLog2E = 1.44269504f;
+
+inline __attribute__((always_inline)) Exponential exponential_parts(Floats x, float factor) {
   constexpr float kRound = 12582912.0f;  // 1.5 · 2^23: adding it leaves the nearest integer in the low bits
-  const Floats shifted = x * 1.44269504f + kRound;
-  const Floats k = shifted - kRound;
-  const Floats r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
-  Floats p = broadcast(1.9875691500e-4f);
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
+  const Floats shifted = x * factor + kRound;
+  const Floats f = x * factor - (shifted - kRound);
+  Floats p = broadcast(1.546969691e-04f);
+  p = p * f + 1.339086687e-03f;
+  p = p * f + 9.618030890e-03f;
+  p = p * f + 5.550357105e-02f;
+  p = p * f + 2.402265108e-01f;
+  p = p * f + 6.931471880e-01f;
   const Ints exponent = (reinterpret_cast<Ints>(shifted) + 127) << 23;  // kRound's own bits fall off
-  return {p * (r * r) + r, bits_to_floats(exponent)};
+  return {p * f, bits_to_floats(exponent)};
 }
 
 // Beyond these bounds a sigmoid, a tanh or an ELU is constant to float32's last digit or within 1e-34.
-constexpr float kExponentBound = 80.0f;
-
-inline Floats bounded(Floats x) { return at_least(at_most(x, kExponentBound), -kExponentBound); }
+inline Floats bounded(Floats x, float bound) { return at_least(at_most(x, bound), -bound); }
 
 inline Floats sigmoid(Floats x) {
-  const Exponential e = exponential_parts(-bounded(x));
+  const Exponential e = exponential_parts(bounded(x, 80.0f), -kLog2E);
   return reciprocal((e.scale + 1.0f) + e.scale * e.fraction);
 }
 
-// e^x − 1, to a relative error of the last digit also near 0.
+// e^x − 1, to a relative error of the last digits also near 0.
 inline Floats exponential_minus_one(Floats x) {
-  const Exponential e = exponential_parts(bounded(x));
+  const Exponential e = exponential_parts(bounded(x, 80.0f), kLog2E);
   return e.scale * e.fraction + (e.scale - 1.0f);
 }
 
 // tanh x = −m / (2 + m) with m = e^(−2x) − 1: no cancellation near 0.
 inline Floats hyperbolic_tangent(Floats x) {
-  const Floats m = exponential_minus_one(x * -2.0f);
+  const Exponential e = exponential_parts(bounded(x, 40.0f), -2.0f * kLog2E);
+  const Floats m = e.scale * e.fraction + (e.scale - 1.0f);
   return -m * reciprocal(m + 2.0f);
 }
 
