@@ -65,30 +65,18 @@ struct Lanes {
   }
 };
 
-inline std::vector<Element> gate_elements(const AgentNetwork& net) {
-  const int32_t h = static_cast<int32_t>(net.hidden.columns);
-  std::vector<Element> all;
-  all.reserve(net.input.entries + net.hidden.entries);
-  append(all, net.input, [](int32_t r) { return r; }, 0, 0);
-  append(all, net.hidden, [h](int32_t r) { return r < 2 * h ? r : r + h; }, h,
-         static_cast<int32_t>(net.input.entries));
-  return all;
-}
-
-inline std::vector<float> gate_bias(const AgentNetwork& net) {
+// The blocks of the GRU's two matrices in the one of 4h rows and 2h columns.
+inline std::vector<Block> gate_blocks(const AgentNetwork& net) {
   const int64_t h = net.hidden.columns;
-  std::vector<float> bias(4 * h);
-  for (int64_t r = 0; r < 3 * h; ++r) bias[r] = net.input.bias[r];
-  for (int64_t r = 0; r < 3 * h; ++r) bias[r < 2 * h ? r : r + h] += net.hidden.bias[r];
-  return bias;
+  return {whole(net.input, 0, 0), {&net.hidden, 0, 2 * h, 0, h}, {&net.hidden, 2 * h, h, 3 * h, h}};
 }
 
 struct AgentPlans {
   Plan fc1, gates, fc2;
   AgentPlans(const AgentNetwork& net, int stride)
-      : fc1(net.fc1.rows, elements(net.fc1), net.fc1.bias, stride),
-        gates(4 * net.hidden.columns, gate_elements(net), gate_bias(net).data(), stride),
-        fc2(net.fc2.rows, elements(net.fc2), net.fc2.bias, stride) {}
+      : fc1(plan_of({whole(net.fc1, 0, 0)}, net.fc1.rows, stride)),
+        gates(plan_of(gate_blocks(net), 4 * net.hidden.columns, stride)),
+        fc2(plan_of({whole(net.fc2, 0, 0)}, net.fc2.rows, stride)) {}
 };
 
 // h of every lane and observation but the last.
@@ -146,12 +134,15 @@ void gates_backward(int64_t hidden, int stride, float* pre, const float* h, floa
   }
 }
 
-// A tile's rows of input at one observation; the id's rows are written once, by `code_rows`.
+// A tile's rows of input at one observation, `next` being the one after it (or −1); the id's rows are
+// written once, by `code_rows`.
 template <typename Number>
 void load_inputs(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes, const Tile& tile,
-                 int64_t t, int vectors, float* x, int stride) {
+                 int64_t t, int64_t next, int vectors, float* x, int stride) {
   const int32_t* rows = lanes.row.data() + tile.lane0;
-  load_tile(episodes.observation + t * s.lanes() * s.features, rows, s.features, vectors, x, stride);
+  const int64_t step = s.lanes() * s.features;
+  load_tile(episodes.observation + t * step, rows, s.features, vectors, x, stride,
+            next < 0 ? 0 : (next - t) * step);
   int32_t last[kTileVectors * kLanes];
   for (int l = 0; l < vectors * kLanes; ++l) last[l] = t ? episodes.action[(t - 1) * s.lanes() + rows[l]] : -1;
   code_rows(last, s.actions, vectors * kLanes, x + s.features * stride, stride);
@@ -188,7 +179,7 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes,
       const bool acts = t + 1 < s.observations;
       with_vectors_up_to<kTileVectors>((active + kLanes - 1) / kLanes, [&](auto constant) {
         constexpr int kVectors = decltype(constant)::value;
-        load_inputs(s, episodes, lanes, tile, t, kVectors, inputs.get(), stride);
+        load_inputs(s, episodes, lanes, tile, t, acts ? t + 1 : -1, kVectors, inputs.get(), stride);
         for (size_t k = 0; k < plans.size(); ++k) {
           float* state = states.get() + k * 2 * h * stride;
           float* keep =

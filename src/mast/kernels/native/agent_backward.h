@@ -2,7 +2,7 @@
 #pragma once
 
 #include "agent.h"
-#include "blocks.h"
+#include "gradients.h"
 
 namespace mast {
 
@@ -10,56 +10,8 @@ struct AgentGradient {
   Gradient fc1, input, hidden, fc2;
 };
 
-struct AgentBackwardPlans : AgentPlans {
-  Plan gates_transposed, fc2_transposed;  // [2h, 4h], [h, actions]
-
-  AgentBackwardPlans(const AgentNetwork& net, int stride)
-      : AgentPlans(net, stride),
-        gates_transposed(2 * net.hidden.columns, transposed(gate_elements(net)), nullptr, stride),
-        fc2_transposed(net.fc2.columns, transposed(elements(net.fc2)), nullptr, stride) {}
-};
-
-// Sums of one strand.
-struct AgentSums {
-  Array fc1, gates, fc2;
-  explicit AgentSums(const AgentPlans& p) : fc1(p.fc1.slots()), gates(p.gates.slots()), fc2(p.fc2.slots()) {}
-};
-
-inline void hand_out_agent(const AgentShape& s, const AgentNetwork& net, const AgentPlans& plans,
-                           const std::vector<AgentSums>& sums, const AgentGradient& gradient) {
-  std::vector<float*> fc1, gates, fc2;
-  for (const AgentSums& strand : sums) {
-    fc1.push_back(strand.fc1.get());
-    gates.push_back(strand.gates.get());
-    fc2.push_back(strand.fc2.get());
-  }
-  add_up(plans.fc1, fc1);
-  add_up(plans.gates, gates);
-  add_up(plans.fc2, fc2);
-  hand_out(
-      plans.fc1, fc1[0], [&](int32_t row, float g) { gradient.fc1.bias[row] = g; },
-      [&](int32_t origin, float g) { gradient.fc1.values[origin] = g; });
-  hand_out(
-      plans.fc2, fc2[0], [&](int32_t row, float g) { gradient.fc2.bias[row] = g; },
-      [&](int32_t origin, float g) { gradient.fc2.values[origin] = g; });
-  const int64_t h = s.hidden;
-  hand_out(
-      plans.gates, gates[0],
-      [&](int32_t row, float g) {  // reset and update have both biases, new and recurrent one each
-        if (row < 3 * h) gradient.input.bias[row] = g;
-        if (row < 2 * h) gradient.hidden.bias[row] = g;
-        if (row >= 3 * h) gradient.hidden.bias[row - h] = g;
-      },
-      [&](int32_t origin, float g) {
-        if (origin < net.input.entries) {
-          gradient.input.values[origin] = g;
-        } else {
-          gradient.hidden.values[origin - net.input.entries] = g;
-        }
-      });
-}
-
-// d_chosen: [observations - 1, episodes, agents]; saved: from `agent_forward`.
+// From the gradient of the chosen utilities, d_chosen [observations - 1, episodes, agents], and what
+// `agent_forward` saved.
 template <typename Number>
 void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const AgentNetwork& net,
                     const float* saved, const float* d_chosen, const AgentGradient& gradient,
@@ -67,9 +19,11 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
   const std::vector<Tile> tiles = tiles_of(s.lanes());
   const int stride = widest(tiles);
   const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
-  const AgentBackwardPlans plans(net, stride);
-  std::vector<AgentSums> sums;
-  for (int i = 0; i < strands_of(static_cast<int>(tiles.size())); ++i) sums.emplace_back(plans);
+  const AgentPlans plans(net, stride);
+  const Plan gates_transposed = transposed_plan_of(gate_blocks(net), 2 * s.hidden, stride);
+  const Plan fc2_transposed = transposed_plan_of({whole(net.fc2, 0, 0)}, s.hidden, stride);
+  const int strands = strands_of(static_cast<int>(tiles.size()));
+  const Sums fc1(plans.fc1, strands), gates(plans.gates, strands), fc2(plans.fc2, strands);
 
   in_strands(for_each, static_cast<int>(tiles.size()), [&](int strand, int index) {
     const Tile& tile = tiles[index];
@@ -86,7 +40,7 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
       with_vectors_up_to<kTileVectors>((active + kLanes - 1) / kLanes, [&](auto constant) {
         constexpr int kVectors = decltype(constant)::value;
         // What the forward pass had: the inputs, [x; h] with the h before the step, and the gates.
-        load_inputs(s, episodes, lanes, tile, t, kVectors, inputs.get(), stride);
+        load_inputs(s, episodes, lanes, tile, t, t - 1, kVectors, inputs.get(), stride);
         product<kVectors, Into::kSetPositive>(plans.fc1, inputs.get(), state.get());
         if (t > 0) {
           copy_rows<kVectors>(h, stride, now - half, state.get() + half);
@@ -102,17 +56,19 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
             d_utilities.get()[taken * stride + l] = d_chosen[t * s.lanes() + rows[l]];
           }
         }
-        sampled_product<kVectors>(plans.fc2, d_utilities.get(), now, sums[strand].fc2.get());
-        product<kVectors, Into::kAdd>(plans.fc2_transposed, d_utilities.get(), d_state.get() + half);
+        sampled_product<kVectors>(plans.fc2, d_utilities.get(), now, fc2.of(strand));
+        product<kVectors, Into::kAdd>(fc2_transposed, d_utilities.get(), d_state.get() + half);
         gates_backward<kVectors>(h, stride, pre.get(), state.get() + half, d_state.get());
-        sampled_product<kVectors>(plans.gates, pre.get(), state.get(), sums[strand].gates.get());
-        product<kVectors, Into::kAdd>(plans.gates_transposed, pre.get(), d_state.get());
+        sampled_product<kVectors>(plans.gates, pre.get(), state.get(), gates.of(strand));
+        product<kVectors, Into::kAdd>(gates_transposed, pre.get(), d_state.get());
         mask_by_positive<kVectors>(h, stride, state.get(), d_state.get());
-        sampled_product<kVectors>(plans.fc1, d_state.get(), inputs.get(), sums[strand].fc1.get());
+        sampled_product<kVectors>(plans.fc1, d_state.get(), inputs.get(), fc1.of(strand));
       });
     }
   });
-  hand_out_agent(s, net, plans, sums, gradient);
+  fc1.hand_out({whole(net.fc1, 0, 0)}, {gradient.fc1});
+  gates.hand_out(gate_blocks(net), {gradient.input, gradient.hidden, gradient.hidden});
+  fc2.hand_out({whole(net.fc2, 0, 0)}, {gradient.fc2});
 }
 
 }  // namespace mast

@@ -6,7 +6,7 @@
 #include <thread>
 #include <string>
 
-#include "blocks.h"
+#include "gradients.h"
 #include "tiles.h"
 #include "xla/ffi/api/ffi.h"
 

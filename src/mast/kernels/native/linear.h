@@ -2,7 +2,7 @@
 // kernel of their own.
 #pragma once
 
-#include "blocks.h"
+#include "gradients.h"
 #include "tiles.h"
 
 namespace mast {
@@ -18,7 +18,7 @@ inline void linear_forward(int64_t rows, const Matrix& m, const float* x, float*
   const std::vector<int32_t> row = all_rows(rows);
   const std::vector<Tile> tiles = tiles_of(rows);
   const int stride = widest(tiles);
-  const Plan plan(m.rows, elements(m), m.bias, stride);
+  const Plan plan = plan_of({whole(m, 0, 0)}, m.rows, stride);
   in_strands(for_each, static_cast<int>(tiles.size()), [&](int, int index) {
     const Tile& tile = tiles[index];
     const Array input(m.columns * stride), output(m.rows * stride);
@@ -37,14 +37,9 @@ inline void linear_backward(int64_t rows, const Matrix& m, const float* x, const
   const std::vector<int32_t> row = all_rows(rows);
   const std::vector<Tile> tiles = tiles_of(rows);
   const int stride = widest(tiles);
-  const std::vector<Block> blocks{{m, 0, 0}};
-  const Plan plan = plan_of(blocks, stride), back = transposed_plan_of(blocks, m.columns, stride);
-  std::vector<Array> sums;
-  std::vector<float*> strands;
-  for (int i = 0; i < std::max(1, strands_of(static_cast<int>(tiles.size()))); ++i) {
-    sums.emplace_back(plan.slots());
-    strands.push_back(sums.back().get());
-  }
+  const std::vector<Block> blocks{whole(m, 0, 0)};
+  const Plan plan = plan_of(blocks, m.rows, stride), back = transposed_plan_of(blocks, m.columns, stride);
+  const Sums sums(plan, strands_of(static_cast<int>(tiles.size())));
   in_strands(for_each, static_cast<int>(tiles.size()), [&](int strand, int index) {
     const Tile& tile = tiles[index];
     const int lanes = static_cast<int>(std::min<int64_t>(rows - tile.lane0, tile.stride()));
@@ -57,11 +52,11 @@ inline void linear_backward(int64_t rows, const Matrix& m, const float* x, const
     with_vectors_up_to<kTileVectors>(tile.vectors, [&](auto constant) {
       constexpr int kVectors = decltype(constant)::value;
       product<kVectors, Into::kSet>(back, d_output.get(), d_input.get());
-      sampled_product<kVectors>(plan, d_output.get(), input.get(), strands[strand]);
+      sampled_product<kVectors>(plan, d_output.get(), input.get(), sums.of(strand));
     });
     store_tile(d_input.get(), stride, row.data() + tile.lane0, m.columns, lanes, d_x);
   });
-  hand_out(plan, strands, blocks, {gradient});
+  sums.hand_out(blocks, {gradient});
 }
 
 }  // namespace mast

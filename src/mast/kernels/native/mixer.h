@@ -6,7 +6,7 @@
 // all of it again: the state is read anyway, and nothing but utilities and the result goes through memory.
 #pragma once
 
-#include "blocks.h"
+#include "gradients.h"
 #include "tiles.h"
 
 namespace mast {
@@ -31,20 +31,21 @@ struct MixerBlocks {
   int64_t activations, outputs;  // rows of `hidden` and of `heads`
 
   MixerBlocks(const MixerNetwork& net, const MixerShape& s) {
-    const int32_t h = static_cast<int32_t>(s.hypernet), e = static_cast<int32_t>(s.embed);
-    const int32_t w1 = static_cast<int32_t>(s.agents) * e;
-    hidden = {{net.w1_hidden, 0, 0}, {net.w_final_hidden, h, 0}, {net.v_hidden, 2 * h, 0}};
-    shift = {{net.b1, 0, 0}};
-    heads = {{net.w1_out, 0, 0}, {net.w_final_out, w1, h}, {net.v_out, w1 + e, 2 * h}};
-    activations = rows_of(hidden);
-    outputs = rows_of(heads);
+    const int64_t h = s.hypernet, e = s.embed, w1 = s.agents * e;
+    hidden = {whole(net.w1_hidden, 0, 0), whole(net.w_final_hidden, h, 0), whole(net.v_hidden, 2 * h, 0)};
+    shift = {whole(net.b1, 0, 0)};
+    heads = {whole(net.w1_out, 0, 0), whole(net.w_final_out, w1, h), whole(net.v_out, w1 + e, 2 * h)};
+    activations = 2 * h + e;
+    outputs = w1 + e + 1;
   }
 };
 
 struct MixerPlans {
   Plan hidden, shift, heads;
-  MixerPlans(const MixerBlocks& b, int stride)
-      : hidden(plan_of(b.hidden, stride)), shift(plan_of(b.shift, stride)), heads(plan_of(b.heads, stride)) {}
+  MixerPlans(const MixerBlocks& b, const MixerShape& s, int stride)
+      : hidden(plan_of(b.hidden, b.activations, stride)),
+        shift(plan_of(b.shift, s.embed, stride)),
+        heads(plan_of(b.heads, b.outputs, stride)) {}
 };
 
 // Rows of [times · episodes] that were visited, padded to whole registers with the first of them.
@@ -105,7 +106,7 @@ void mixer_forward(const MixerShape& s, const MixerEpisodes<Number>& episodes, c
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);
   const MixerBlocks blocks(net, s);
-  const MixerPlans plans(blocks, stride);
+  const MixerPlans plans(blocks, s, stride);
   in_strands(for_each, static_cast<int>(tiles.size()), [&](int, int index) {
     const int32_t* rows = visited.row.data() + tiles[index].lane0;
     const MixerTile tile(s, blocks, stride);
@@ -125,12 +126,6 @@ void mixer_forward(const MixerShape& s, const MixerEpisodes<Number>& episodes, c
     });
   });
 }
-
-struct MixerSums {
-  Array hidden, shift, heads;
-  explicit MixerSums(const MixerPlans& p)
-      : hidden(p.hidden.slots()), shift(p.shift.slots()), heads(p.heads.slots()) {}
-};
 
 // From the gradient of the inner activation's sum, `g` (in d_inner), and of q_tot, `d`: what the heads
 // made is replaced by its gradient, in place, and the utilities by theirs.
@@ -171,10 +166,10 @@ void mixer_backward(const MixerShape& s, const MixerEpisodes<Number>& episodes, 
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);
   const MixerBlocks blocks(net, s);
-  const MixerPlans plans(blocks, stride);
+  const MixerPlans plans(blocks, s, stride);
   const Plan heads_transposed = transposed_plan_of(blocks.heads, blocks.activations, stride);
-  std::vector<MixerSums> sums;
-  for (int i = 0; i < std::max(1, strands_of(static_cast<int>(tiles.size()))); ++i) sums.emplace_back(plans);
+  const int strands = strands_of(static_cast<int>(tiles.size()));
+  const Sums hidden(plans.hidden, strands), shift(plans.shift, strands), heads(plans.heads, strands);
 
   in_strands(for_each, static_cast<int>(tiles.size()), [&](int strand, int index) {
     const int32_t* rows = visited.row.data() + tiles[index].lane0;
@@ -186,24 +181,18 @@ void mixer_backward(const MixerShape& s, const MixerEpisodes<Number>& episodes, 
       constexpr int kVectors = decltype(constant)::value;
       mix_inner<kVectors>(s, episodes, plans, rows, tile, stride);
       heads_backward<kVectors>(s, tile, d.get(), d_inner.get(), stride);
-      sampled_product<kVectors>(plans.heads, tile.heads.get(), tile.hidden.get(), sums[strand].heads.get());
+      sampled_product<kVectors>(plans.heads, tile.heads.get(), tile.hidden.get(), heads.of(strand));
       product<kVectors, Into::kSet>(heads_transposed, tile.heads.get(), d_hidden.get());
       mask_by_positive<kVectors>(blocks.activations, stride, tile.hidden.get(), d_hidden.get());
-      sampled_product<kVectors>(plans.hidden, d_hidden.get(), tile.state.get(), sums[strand].hidden.get());
-      sampled_product<kVectors>(plans.shift, d_inner.get(), tile.state.get(), sums[strand].shift.get());
+      sampled_product<kVectors>(plans.hidden, d_hidden.get(), tile.state.get(), hidden.of(strand));
+      sampled_product<kVectors>(plans.shift, d_inner.get(), tile.state.get(), shift.of(strand));
     });
     store_tile(tile.utilities.get(), stride, rows, s.agents, active, d_utilities);
   });
 
-  std::vector<float*> hidden, shift, heads;
-  for (const MixerSums& strand : sums) {
-    hidden.push_back(strand.hidden.get());
-    shift.push_back(strand.shift.get());
-    heads.push_back(strand.heads.get());
-  }
-  hand_out(plans.hidden, hidden, blocks.hidden, {gradients[0], gradients[2], gradients[5]});
-  hand_out(plans.shift, shift, blocks.shift, {gradients[4]});
-  hand_out(plans.heads, heads, blocks.heads, {gradients[1], gradients[3], gradients[6]});
+  hidden.hand_out(blocks.hidden, {gradients[0], gradients[2], gradients[5]});
+  shift.hand_out(blocks.shift, {gradients[4]});
+  heads.hand_out(blocks.heads, {gradients[1], gradients[3], gradients[6]});
 }
 
 }  // namespace mast

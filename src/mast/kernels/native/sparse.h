@@ -43,34 +43,15 @@ inline std::string fault(const Matrix& m) {
   return inside ? "" : "a column index is outside the matrix";
 }
 
-// One active weight, on its way into a plan.
-struct Element {
-  int32_t row, column;
-  float weight;
-  int32_t origin;  // its place among the values, where its gradient goes
+// Some rows of a matrix and their place in a larger one: rows first … first + count − 1 become rows row0, …
+// of the larger one, and its columns are counted from column0. Blocks may share rows; their biases add.
+struct Block {
+  const Matrix* matrix;
+  int64_t first, count;
+  int64_t row0, column0;
 };
 
-// The elements of a matrix, its rows and columns counted from given offsets.
-template <typename RowOf>
-void append(std::vector<Element>& to, const Matrix& m, RowOf row_of, int32_t column0, int32_t origin0) {
-  for (int32_t r = 0; r < m.rows; ++r) {
-    for (int32_t e = m.row_pointers[r]; e < m.row_pointers[r + 1]; ++e) {
-      to.push_back({row_of(r), column0 + m.column_indices[e], m.values[e], origin0 + e});
-    }
-  }
-}
-
-inline std::vector<Element> elements(const Matrix& m) {
-  std::vector<Element> all;
-  all.reserve(m.entries);
-  append(all, m, [](int32_t r) { return r; }, 0, 0);
-  return all;
-}
-
-inline std::vector<Element> transposed(std::vector<Element> all) {
-  for (Element& e : all) std::swap(e.row, e.column);
-  return all;
-}
+inline Block whole(const Matrix& m, int64_t row0, int64_t column0) { return {&m, 0, m.rows, row0, column0}; }
 
 struct Plan {
   struct Entry {
@@ -84,40 +65,89 @@ struct Plan {
   };
 
   int stride = 0;
-  std::vector<Row> rows;        // by falling count
-  std::vector<Entry> entries;   // row after row
-  std::vector<int32_t> origin;  // of each entry
-
-  Plan() = default;
-
-  // bias: of each row, or null. Rows without entries are kept; a product that only adds skips them.
-  Plan(int64_t row_count, const std::vector<Element>& all, const float* bias, int tile_stride)
-      : stride(tile_stride), rows(row_count), entries(all.size()), origin(all.size()) {
-    std::vector<int32_t> count(row_count, 0), place(row_count);
-    for (const Element& e : all) ++count[e.row];
-    int32_t longest = 0;
-    for (int32_t c : count) longest = c > longest ? c : longest;
-    std::vector<int32_t> start(longest + 2, 0);  // counting sort of the rows, the longest first
-    for (int32_t c : count) ++start[longest - c + 1];
-    for (int32_t c = 0; c <= longest; ++c) start[c + 1] += start[c];
-    for (int32_t r = 0; r < row_count; ++r) {
-      rows[start[longest - count[r]]++] = {count[r], r, bias ? bias[r] : 0.0f};
-    }
-    int32_t next = 0;
-    for (const Row& row : rows) {
-      place[row.target] = next;
-      next += row.count;
-    }
-    for (const Element& e : all) {
-      const int32_t at = place[e.row]++;
-      entries[at] = {e.weight, e.column * stride};
-      origin[at] = e.origin;
-    }
-  }
+  std::vector<Row> rows;            // by falling count
+  std::vector<Entry> entries;       // row after row
+  std::vector<int32_t> first_entry;  // of each row, by the row's number
+  std::vector<int32_t> place;       // of each row, by its number, in `rows`
 
   // Sums of a sampled product: each row's bias and then its entries, in the plan's order.
   size_t slots() const { return rows.size() + entries.size() + kLanes; }
+  size_t first_slot(int64_t row) const { return first_entry[row] + place[row]; }
 };
+
+// The rows of a plan by falling count, and where their entries begin.
+inline void order_rows(Plan& plan, const std::vector<int32_t>& count) {
+  const int64_t rows = static_cast<int64_t>(count.size());
+  int32_t longest = 0;
+  for (int32_t c : count) longest = c > longest ? c : longest;
+  std::vector<int32_t> next(longest + 2, 0);  // a counting sort
+  for (int32_t c : count) ++next[longest - c + 1];
+  for (int32_t c = 0; c <= longest; ++c) next[c + 1] += next[c];
+  plan.rows.resize(rows);
+  plan.place.resize(rows);
+  plan.first_entry.resize(rows);
+  for (int32_t r = 0; r < rows; ++r) {
+    plan.place[r] = next[longest - count[r]]++;
+    plan.rows[plan.place[r]] = {count[r], r, 0.0f};
+  }
+  int32_t entry = 0;
+  for (const Plan::Row& row : plan.rows) {
+    plan.first_entry[row.target] = entry;
+    entry += row.count;
+  }
+  plan.entries.resize(entry);
+}
+
+// The plan of several blocks as one matrix of `rows` rows, for tiles of a stride.
+inline Plan plan_of(const std::vector<Block>& blocks, int64_t rows, int stride) {
+  Plan plan;
+  plan.stride = stride;
+  std::vector<int32_t> count(rows, 0);
+  for (const Block& b : blocks) {
+    const int32_t* pointers = b.matrix->row_pointers + b.first;
+    for (int64_t r = 0; r < b.count; ++r) count[b.row0 + r] += pointers[r + 1] - pointers[r];
+  }
+  order_rows(plan, count);
+  std::vector<int32_t> next = plan.first_entry;
+  for (const Block& b : blocks) {
+    const Matrix& m = *b.matrix;
+    for (int64_t r = 0; r < b.count; ++r) {
+      int32_t at = next[b.row0 + r];
+      for (int32_t e = m.row_pointers[b.first + r]; e < m.row_pointers[b.first + r + 1]; ++e) {
+        const int64_t column = b.column0 + m.column_indices[e];
+        plan.entries[at++] = {m.values[e], static_cast<int32_t>(column * stride)};
+      }
+      next[b.row0 + r] = at;
+      plan.rows[plan.place[b.row0 + r]].bias += m.bias[b.first + r];
+    }
+  }
+  return plan;
+}
+
+// The plan of the transpose, of `columns` rows and without a bias.
+inline Plan transposed_plan_of(const std::vector<Block>& blocks, int64_t columns, int stride) {
+  Plan plan;
+  plan.stride = stride;
+  std::vector<int32_t> count(columns, 0);
+  for (const Block& b : blocks) {
+    const int32_t* pointers = b.matrix->row_pointers + b.first;
+    for (int32_t e = pointers[0]; e < pointers[b.count]; ++e) {
+      ++count[b.column0 + b.matrix->column_indices[e]];
+    }
+  }
+  order_rows(plan, count);
+  std::vector<int32_t> next = plan.first_entry;
+  for (const Block& b : blocks) {
+    const Matrix& m = *b.matrix;
+    for (int64_t r = 0; r < b.count; ++r) {
+      const int32_t source = static_cast<int32_t>((b.row0 + r) * stride);
+      for (int32_t e = m.row_pointers[b.first + r]; e < m.row_pointers[b.first + r + 1]; ++e) {
+        plan.entries[next[b.column0 + m.column_indices[e]]++] = {m.values[e], source};
+      }
+    }
+  }
+  return plan;
+}
 
 enum class Into { kSet, kSetPositive, kAdd };
 
@@ -147,7 +177,7 @@ void product(const Plan& plan, const float* x, float* y) {
 }
 
 // slots += the gradient of every bias and every active weight: dy · 1 and dy · x, summed over the lanes.
-// Only what exists is computed; 16 sums across lanes are made at once (`sums`), as one costs nearly as much.
+// Only what exists is computed; as many sums as there are lanes are made at once (`sums`), as one costs nearly as much.
 template <int Vectors>
 void sampled_product(const Plan& plan, const float* dy, const float* x, float* slots) {
   Floats pending[kLanes];
@@ -184,13 +214,6 @@ void sampled_product(const Plan& plan, const float* dy, const float* x, float* s
   }
 }
 
-// Adds strands of sums to the first of them, in order.
-inline void add_up(const Plan& plan, const std::vector<float*>& strands) {
-  for (size_t s = 1; s < strands.size(); ++s) {
-    for (size_t i = 0; i < plan.slots(); ++i) strands[0][i] += strands[s][i];
-  }
-}
-
 // d where the activation is positive, 0 elsewhere: back through a ReLU.
 template <int Vectors>
 void mask_by_positive(int64_t rows, int stride, const float* activation, float* d) {
@@ -205,16 +228,6 @@ template <int Vectors>
 void copy_rows(int64_t rows, int stride, const float* from, float* to) {
   for (int64_t r = 0; r < rows * stride; r += stride) {
     for (int64_t i = r; i < r + Vectors * kLanes; i += kLanes) store(to + i, load(from + i));
-  }
-}
-
-// Hands out the sums: bias(row, gradient) and weight(origin, gradient).
-template <typename Bias, typename Weight>
-void hand_out(const Plan& plan, const float* slots, Bias bias, Weight weight) {
-  size_t entry = 0;
-  for (const Plan::Row& row : plan.rows) {
-    bias(row.target, *slots++);
-    for (int32_t i = 0; i < row.count; ++i) weight(plan.origin[entry++], *slots++);
   }
 }
 

@@ -28,10 +28,10 @@ struct Tile {
   int stride() const { return vectors * kLanes; }
 };
 
-// Tiles of nearly equal width; two at least where there are lanes for two, so that two threads have work.
+// Tiles of nearly equal width.
 inline std::vector<Tile> tiles_of(int64_t lanes) {
   const int vectors = static_cast<int>((lanes + kLanes - 1) / kLanes);
-  const int count = std::max((vectors + kTileVectors - 1) / kTileVectors, std::min(vectors, 2));
+  const int count = (vectors + kTileVectors - 1) / kTileVectors;
   std::vector<Tile> tiles;
   int first = 0;
   for (int i = 0; i < count; ++i) {
@@ -68,9 +68,11 @@ class Array {
 
 // Rows of a row-major array [rows, features] into a tile: lane l of the tile is row rows[l]. Blocks of
 // lanes × lanes numbers are transposed in registers; the last block of a row overlaps the one before it.
+// `ahead`, where it is not 0, is how far on the rows are that will be wanted next: they are asked for now,
+// since the hardware does not foresee so many streams at once and would wait for memory at every block.
 template <typename Number>
 void load_tile(const Number* from, const int32_t* rows, int64_t features, int vectors, float* tile,
-               int stride) {
+               int stride, int64_t ahead = 0) {
   for (int v = 0; v < vectors; ++v, rows += kLanes, tile += kLanes) {
     const Number* row[kLanes];
     for (int i = 0; i < kLanes; ++i) row[i] = from + rows[i] * features;
@@ -85,6 +87,10 @@ void load_tile(const Number* from, const int32_t* rows, int64_t features, int ve
       Floats block[kLanes];
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; ++i) block[i] = load_as_floats(row[i] + f);
+      if (ahead) {
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) __builtin_prefetch(row[i] + f + ahead, 0, 2);
+      }
       transpose(block);
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; ++i) store(tile + (f + i) * stride, block[i]);
@@ -109,7 +115,7 @@ inline void code_rows(const int32_t* code, int64_t codes, int lanes, float* tile
 }
 
 // Runs body(strand, index) over all indices: those of one strand in order, strands at any time.
-inline int strands_of(int count) { return std::min(count, kStrands); }
+inline int strands_of(int count) { return std::clamp(count, 1, kStrands); }
 
 template <typename Body>
 void in_strands(const ForEach& for_each, int count, Body body) {
