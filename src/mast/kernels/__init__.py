@@ -1,6 +1,6 @@
 """Native CPU kernels: unstructured sparsity that saves time. See docs/kernels.md."""
 
-from mast.kernels.agent import episode_utilities
+from mast.kernels.agent import act, episode_utilities
 from mast.kernels.library import available, unavailable_reason
 from mast.kernels.linear import apply_linear
 from mast.kernels.mixer import mixed_values
@@ -19,6 +19,7 @@ __all__ = [
     "SparseLinear",
     "SparseMatrix",
     "SparseQMixer",
+    "act",
     "apply_linear",
     "available",
     "episode_utilities",

@@ -44,13 +44,51 @@ def episode_utilities(
       `agent`'s Q of the actions taken, and the Q of every action of `agent` and each of `others`.
 
     Raises:
-      jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
+      ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
     episodes = (observation, action.astype(jnp.int32), steps.astype(jnp.int32))
     floats, structure = split(agent.layers())
     rest = tuple(join(*split(other.layers())) for other in others)
     statics = (agent.features, agent.actions, agent.hidden_size, threads)
     return _utilities(statics, floats, structure, rest, episodes)
+
+
+def act(
+    agent: SparseAgent,
+    observation: Float[Array, "batch agents features"],
+    last_action: Int[Array, "batch agents"],
+    hidden: Float[Array, "batch agents hidden"],
+    *,
+    threads: int = 1,
+) -> tuple[Float[Array, "batch agents actions"], Float[Array, "batch agents hidden"]]:
+    """One step of acting: each agent's action values and its next hidden state. There is no gradient.
+
+    Args:
+      agent: the network.
+      observation: each agent's own, float16 or float32.
+      last_action: the action each took one step before; negative at the start.
+      hidden: the state before the step.
+      threads: at most as many of XLA's threads take part; no result depends on it.
+
+    Raises:
+      ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
+    """
+    batch, agents, _ = observation.shape
+    call = jax.ffi.ffi_call(
+        library.active().target("agent_step"),
+        (
+            jax.ShapeDtypeStruct((batch, agents, agent.actions), jnp.float32),
+            jax.ShapeDtypeStruct(hidden.shape, jnp.float32),
+        ),
+    )
+    return call(
+        observation,
+        last_action.astype(jnp.int32),
+        hidden,
+        *join(*split(agent.layers())),
+        actions=np.int64(agent.actions),
+        threads=np.int64(threads),
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -27,6 +27,7 @@ SOURCES = Path(__file__).parent / "native"
 HANDLERS = (
     "agent_forward",
     "agent_backward",
+    "agent_step",
     "mixer_forward",
     "mixer_backward",
     "linear_forward",

@@ -24,7 +24,7 @@ def apply_linear(
       threads: at most as many of XLA's threads take part; no result depends on it.
 
     Raises:
-      jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
+      ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
     floats, structure = split((layer,))
     return _apply(threads, floats, x, structure)

@@ -32,7 +32,7 @@ def mixed_values(
       threads: at most as many of XLA's threads take part; no result depends on it.
 
     Raises:
-      jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
+      ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
     floats, structure = split(mixer.layers())
     return _mixed(threads, floats, utilities, structure, (state, rows.astype(jnp.int32)))

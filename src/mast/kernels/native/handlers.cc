@@ -1,5 +1,6 @@
 // The functions that XLA calls. Each reads its operands, checks every shape and structure, and runs a kernel.
 #include "agent_backward.h"
+#include "agent_step.h"
 #include "buffers.h"
 #include "linear.h"
 #include "mixer.h"
@@ -46,6 +47,7 @@ ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, int64_t
     if (networks.front().hidden.columns != s.hidden) operands.fail("networks of one width are expected");
   }
   if (networks.empty()) operands.fail("a network is expected");
+  if (operands.ok() && (s.observations < 1 || s.lanes() < 1)) operands.fail("an empty batch");
   if (!operands.ok()) return operands.error();
   if (kept > 0 && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little room to save");
   if (!operands.ok()) return operands.error();
@@ -83,6 +85,29 @@ ffi::Error AgentBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Rem
   const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
   return operands.next_is_half() ? agent_backward_as<uint16_t, ffi::F16>(operands, for_each, actions)
                                  : agent_backward_as<float, ffi::F32>(operands, for_each, actions);
+}
+
+template <typename Number, ffi::DataType type>
+ffi::Error agent_step_as(Operands& operands, const ForEach& for_each, int64_t actions) {
+  AgentShape s{1, -1, -1, -1, actions, -1};
+  const auto* observation =
+      reinterpret_cast<const Number*>(operands.in<type>({&s.episodes, &s.agents, &s.features}));
+  const int32_t* last_action = operands.ints({&s.episodes, &s.agents});
+  const float* hidden = operands.floats({&s.episodes, &s.agents, &s.hidden});
+  const AgentNetwork net = read_agent(operands, s);
+  float* q = operands.out({&s.episodes, &s.agents, &s.actions});
+  float* next_hidden = operands.out({&s.episodes, &s.agents, &s.hidden});
+  if (!operands.ok()) return operands.error();
+  agent_step(s, observation, last_action, hidden, net, q, next_hidden, for_each);
+  return ffi::Error::Success();
+}
+
+ffi::Error AgentStep(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t actions,
+                     int64_t threads) {
+  Operands operands(args, results);
+  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  return operands.next_is_half() ? agent_step_as<uint16_t, ffi::F16>(operands, for_each, actions)
+                                 : agent_step_as<float, ffi::F32>(operands, for_each, actions);
 }
 
 MixerNetwork read_mixer(Operands& operands, MixerShape& s) {
@@ -194,6 +219,8 @@ auto binding() {
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_forward, AgentForward,
                               binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_backward, AgentBackward,
+                              binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_step, AgentStep,
                               binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, MixerForward, binding().Attr<int64_t>("threads"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, MixerBackward, binding().Attr<int64_t>("threads"));
