@@ -1,0 +1,32 @@
+"""Native CPU kernels: unstructured sparsity that saves time. See docs/kernels.md."""
+
+from mast.kernels.agent import act, episode_utilities
+from mast.kernels.library import available, unavailable_reason
+from mast.kernels.linear import apply_linear
+from mast.kernels.mixer import mixed_values
+from mast.kernels.networks import (
+    SparseAgent,
+    SparseLinear,
+    SparseQMixer,
+    sparse_agent,
+    sparse_linear,
+    sparse_q_mixer,
+)
+from mast.kernels.structure import SparseMatrix, from_dense
+
+__all__ = [
+    "SparseAgent",
+    "SparseLinear",
+    "SparseMatrix",
+    "SparseQMixer",
+    "act",
+    "apply_linear",
+    "available",
+    "episode_utilities",
+    "from_dense",
+    "mixed_values",
+    "sparse_agent",
+    "sparse_linear",
+    "sparse_q_mixer",
+    "unavailable_reason",
+]

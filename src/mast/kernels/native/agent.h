@@ -1,0 +1,205 @@
+// The recurrent agent over whole episodes: fc1 → ReLU → GRU → fc2, forward and backward, tile by tile.
+//
+// One tile goes through all its time steps before the next begins, so its hidden state never leaves the
+// cache. The GRU's two matrices are planned as one of 4h rows over the tile [x; h] (x the first layer's
+// activation, h the state before the step):
+//     rows 0..h    reset   W_ir x + W_hr h        rows 2h..3h  new        W_in x
+//     rows h..2h   update  W_iz x + W_hz h        rows 3h..4h  recurrent  W_hn h
+// One product gives everything that the gates need, and one product with the transpose sends everything
+// back. Last action and agent id are integers; their codes exist as a few rows of the tile in L1 only.
+//
+// Lanes are ordered by the length of their episode, the longest first, so those that still play at step t
+// are the first ones, and what follows them is not computed: padding costs nothing.
+//
+// Of the forward pass only h is kept. Everything else the backward pass computes again, in the cache: that
+// costs a third of what writing it to memory and reading it back does (docs/kernels.md).
+#pragma once
+
+#include "sparse.h"
+#include "tiles.h"
+
+namespace mast {
+
+struct AgentShape {
+  int64_t observations;  // T + 1
+  int64_t episodes, agents, features, actions, hidden;
+  int64_t lanes() const { return episodes * agents; }
+  int64_t inputs() const { return features + actions + agents; }
+};
+
+struct AgentNetwork {
+  Matrix fc1, input, hidden, fc2;  // [h, inputs], [3h, h], [3h, h], [actions, h]
+};
+
+template <typename Number>
+struct AgentEpisodes {
+  const Number* observation;  // [observations, episodes, agents, features]
+  const int32_t* action;      // [observations - 1, episodes, agents]
+  const int32_t* steps;       // [episodes], actions really taken
+};
+
+// The lanes of a batch: which row each is, and how many play at each observation.
+struct Lanes {
+  std::vector<int32_t> row;     // of each lane, within one time step; 0 for lanes beyond the batch
+  std::vector<int32_t> id;      // its agent
+  std::vector<int32_t> active;  // at each observation, and 0 after the last
+
+  Lanes(const AgentShape& s, const int32_t* steps, size_t padded) : row(padded), id(padded) {
+    std::vector<int32_t> states(s.episodes), order(s.episodes);
+    for (int64_t e = 0; e < s.episodes; ++e) {
+      states[e] = static_cast<int32_t>(std::clamp<int64_t>(steps[e] + int64_t{1}, 1, s.observations));
+    }
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return states[a] > states[b]; });
+    active.assign(s.observations + 1, 0);
+    for (int64_t l = 0; l < s.lanes(); ++l) {
+      const int32_t episode = order[l / s.agents];
+      id[l] = static_cast<int32_t>(l % s.agents);
+      row[l] = static_cast<int32_t>(episode * s.agents + id[l]);
+      for (int32_t t = 0; t < states[episode]; ++t) ++active[t];
+    }
+  }
+
+  int in_tile(const Tile& tile, int64_t observation) const {
+    return std::clamp(active[observation] - tile.lane0, 0, tile.stride());
+  }
+};
+
+// The blocks of the GRU's two matrices in the one of 4h rows and 2h columns.
+inline std::vector<Block> gate_blocks(const AgentNetwork& net) {
+  const int64_t h = net.hidden.columns;
+  return {whole(net.input, 0, 0), {&net.hidden, 0, 2 * h, 0, h}, {&net.hidden, 2 * h, h, 3 * h, h}};
+}
+
+struct AgentPlans {
+  Plan fc1, gates, fc2;
+  AgentPlans(const AgentNetwork& net, int stride)
+      : fc1(plan_of({whole(net.fc1, 0, 0)}, net.fc1.rows, stride)),
+        gates(plan_of(gate_blocks(net), 4 * net.hidden.columns, stride)),
+        fc2(plan_of({whole(net.fc2, 0, 0)}, net.fc2.rows, stride)) {}
+};
+
+// h of every lane and observation but the last.
+inline size_t agent_saved_size(const AgentShape& s) {
+  const auto tiles = tiles_of(s.lanes());
+  return tiles.size() * widest(tiles) * (s.observations - 1) * s.hidden;
+}
+
+// r, z and n of one register of lanes; `pre` is at its unit's reset row, the four gates `gate` apart.
+struct Gates {
+  Floats reset, update, fresh, recurrent;
+};
+
+inline __attribute__((always_inline)) Gates gates_at(const float* pre, int64_t gate) {
+  Gates g;
+  g.reset = sigmoid(load(pre));
+  g.update = sigmoid(load(pre + gate));
+  g.recurrent = load(pre + 3 * gate);
+  g.fresh = hyperbolic_tangent(load(pre + 2 * gate) + g.reset * g.recurrent);
+  return g;
+}
+
+// One step of the gates: h becomes the next h, which also goes to `saved` where that is given.
+template <int Vectors>
+void gates_forward(int64_t hidden, int stride, const float* pre, float* h, float* saved) {
+  const int64_t gate = hidden * stride;
+  for (int64_t j = 0; j < gate; j += stride) {
+    for (int64_t i = j; i < j + Vectors * kLanes; i += kLanes) {
+      const Gates g = gates_at(pre + i, gate);
+      const Floats next = g.fresh + g.update * (load(h + i) - g.fresh);
+      store(h + i, next);
+      if (saved) store(saved + i, next);
+    }
+  }
+}
+
+// Back through the gates, which are computed again. In: the gradient of the new state in d_state's second
+// half. Out: `pre` becomes its own gradient, and d_state = [0; what flows straight to the old state].
+template <int Vectors>
+void gates_backward(int64_t hidden, int stride, float* pre, const float* h, float* d_state) {
+  const int64_t gate = hidden * stride;
+  for (int64_t j = 0; j < gate; j += stride) {
+    for (int64_t i = j; i < j + Vectors * kLanes; i += kLanes) {
+      const Gates g = gates_at(pre + i, gate);
+      const Floats d_h = load(d_state + gate + i);
+      const Floats d_fresh = d_h * (1.0f - g.update) * (1.0f - g.fresh * g.fresh);
+      const Floats d_recurrent = d_fresh * g.reset;
+      store(pre + i, d_recurrent * g.recurrent * (1.0f - g.reset));
+      store(pre + gate + i, d_h * (load(h + i) - g.fresh) * g.update * (1.0f - g.update));
+      store(pre + 2 * gate + i, d_fresh);
+      store(pre + 3 * gate + i, d_recurrent);
+      store(d_state + i, Floats{});
+      store(d_state + gate + i, d_h * g.update);
+    }
+  }
+}
+
+// A tile's rows of input at one observation, `next` being the one after it (or −1); the id's rows are
+// written once, by `code_rows`.
+template <typename Number>
+void load_inputs(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes, const Tile& tile,
+                 int64_t t, int64_t next, int vectors, float* x, int stride) {
+  const int32_t* rows = lanes.row.data() + tile.lane0;
+  const int64_t step = s.lanes() * s.features;
+  load_tile(episodes.observation + t * step, rows, s.features, vectors, x, stride,
+            next < 0 ? 0 : (next - t) * step);
+  int32_t last[kTileVectors * kLanes];
+  for (int l = 0; l < vectors * kLanes; ++l) last[l] = t ? episodes.action[(t - 1) * s.lanes() + rows[l]] : -1;
+  code_rows(last, s.actions, vectors * kLanes, x + s.features * stride, stride);
+}
+
+// Q of several networks over the same episodes, in one pass over the observations.
+//   chosen: [observations - 1, episodes, agents], the first network's Q of the action taken
+//   q: per network [observations, episodes, agents, actions]
+//   saved: of the first network for the backward pass, or null
+// What lies after an episode's end is 0.
+template <typename Number>
+void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes,
+                   const std::vector<AgentNetwork>& networks, float* chosen, const std::vector<float*>& q,
+                   float* saved, const ForEach& for_each) {
+  const std::vector<Tile> tiles = tiles_of(s.lanes());
+  const int stride = widest(tiles);
+  const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
+  std::vector<AgentPlans> plans;
+  for (const AgentNetwork& net : networks) plans.emplace_back(net, stride);
+  std::memset(chosen, 0, sizeof(float) * (s.observations - 1) * s.lanes());
+  for (float* each : q) std::memset(each, 0, sizeof(float) * s.observations * s.lanes() * s.actions);
+
+  for_each(static_cast<int>(tiles.size()), [&](int index) {
+    const Tile& tile = tiles[index];
+    const int32_t* rows = lanes.row.data() + tile.lane0;
+    const int64_t h = s.hidden, step_size = h * stride;
+    Array inputs(s.inputs() * stride), states(plans.size() * 2 * h * stride), pre(4 * h * stride),
+        utilities(s.actions * stride);
+    code_rows(lanes.id.data() + tile.lane0, s.agents, tile.stride(),
+              inputs.get() + (s.features + s.actions) * stride, stride);
+    for (int64_t t = 0; t < s.observations; ++t) {
+      const int active = lanes.in_tile(tile, t);
+      if (active == 0) break;
+      const bool acts = t + 1 < s.observations;
+      with_vectors_up_to<kTileVectors>((active + kLanes - 1) / kLanes, [&](auto constant) {
+        constexpr int kVectors = decltype(constant)::value;
+        load_inputs(s, episodes, lanes, tile, t, acts ? t + 1 : -1, kVectors, inputs.get(), stride);
+        for (size_t k = 0; k < plans.size(); ++k) {
+          float* state = states.get() + k * 2 * h * stride;
+          float* keep =
+              saved && acts && k == 0 ? saved + (index * (s.observations - 1) + t) * step_size : nullptr;
+          product<kVectors, Into::kSetPositive>(plans[k].fc1, inputs.get(), state);
+          product<kVectors, Into::kSet>(plans[k].gates, state, pre.get());
+          gates_forward<kVectors>(h, stride, pre.get(), state + h * stride, keep);
+          product<kVectors, Into::kSet>(plans[k].fc2, state + h * stride, utilities.get());
+          store_tile(utilities.get(), stride, rows, s.actions, active,
+                     q[k] + t * s.lanes() * s.actions);
+          if (k > 0 || !acts) continue;
+          for (int l = 0; l < lanes.in_tile(tile, t + 1); ++l) {
+            const int32_t taken = episodes.action[t * s.lanes() + rows[l]];
+            const bool exists = taken >= 0 && taken < s.actions;
+            chosen[t * s.lanes() + rows[l]] = exists ? utilities.get()[taken * stride + l] : 0.0f;
+          }
+        }
+      });
+    }
+  });
+}
+
+}  // namespace mast

@@ -1,0 +1,74 @@
+// The recurrent agent's backward pass: from the gradient of the chosen utilities to that of the weights.
+#pragma once
+
+#include "agent.h"
+#include "gradients.h"
+
+namespace mast {
+
+struct AgentGradient {
+  Gradient fc1, input, hidden, fc2;
+};
+
+// From the gradient of the chosen utilities, d_chosen [observations - 1, episodes, agents], and what
+// `agent_forward` saved.
+template <typename Number>
+void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const AgentNetwork& net,
+                    const float* saved, const float* d_chosen, const AgentGradient& gradient,
+                    const ForEach& for_each) {
+  const std::vector<Tile> tiles = tiles_of(s.lanes());
+  const int stride = widest(tiles);
+  const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
+  const AgentPlans plans(net, stride);
+  const Plan gates_transposed = transposed_plan_of(gate_blocks(net), 2 * s.hidden, stride);
+  const Plan fc2_transposed = transposed_plan_of({whole(net.fc2, 0, 0)}, s.hidden, stride);
+  const int strands = strands_of(static_cast<int>(tiles.size()));
+  const Sums fc1(plans.fc1, strands), gates(plans.gates, strands), fc2(plans.fc2, strands);
+
+  in_strands(for_each, static_cast<int>(tiles.size()), [&](int strand, int index) {
+    const Tile& tile = tiles[index];
+    const int32_t* rows = lanes.row.data() + tile.lane0;
+    const int64_t h = s.hidden, half = h * stride;
+    Array inputs(s.inputs() * stride), state(2 * half), pre(4 * half), d_state(2 * half),
+        d_utilities(s.actions * stride);
+    code_rows(lanes.id.data() + tile.lane0, s.agents, tile.stride(),
+              inputs.get() + (s.features + s.actions) * stride, stride);
+    for (int64_t t = s.observations - 2; t >= 0; --t) {
+      const int active = lanes.in_tile(tile, t + 1);
+      if (active == 0) continue;
+      const float* now = saved + (index * (s.observations - 1) + t) * half;  // h after the step
+      with_vectors_up_to<kTileVectors>((active + kLanes - 1) / kLanes, [&](auto constant) {
+        constexpr int kVectors = decltype(constant)::value;
+        // What the forward pass had: the inputs, [x; h] with the h before the step, and the gates.
+        load_inputs(s, episodes, lanes, tile, t, t - 1, kVectors, inputs.get(), stride);
+        product<kVectors, Into::kSetPositive>(plans.fc1, inputs.get(), state.get());
+        if (t > 0) {
+          copy_rows<kVectors>(h, stride, now - half, state.get() + half);
+        } else {
+          std::memset(state.get() + half, 0, half * sizeof(float));
+        }
+        product<kVectors, Into::kSet>(plans.gates, state.get(), pre.get());
+        // Back, layer by layer.
+        std::memset(d_utilities.get(), 0, s.actions * stride * sizeof(float));
+        for (int l = 0; l < active; ++l) {
+          const int32_t taken = episodes.action[t * s.lanes() + rows[l]];
+          if (taken >= 0 && taken < s.actions) {
+            d_utilities.get()[taken * stride + l] = d_chosen[t * s.lanes() + rows[l]];
+          }
+        }
+        sampled_product<kVectors>(plans.fc2, d_utilities.get(), now, fc2.of(strand));
+        product<kVectors, Into::kAdd>(fc2_transposed, d_utilities.get(), d_state.get() + half);
+        gates_backward<kVectors>(h, stride, pre.get(), state.get() + half, d_state.get());
+        sampled_product<kVectors>(plans.gates, pre.get(), state.get(), gates.of(strand));
+        product<kVectors, Into::kAdd>(gates_transposed, pre.get(), d_state.get());
+        mask_by_positive<kVectors>(h, stride, state.get(), d_state.get());
+        sampled_product<kVectors>(plans.fc1, d_state.get(), inputs.get(), fc1.of(strand));
+      });
+    }
+  });
+  fc1.hand_out({whole(net.fc1, 0, 0)}, {gradient.fc1});
+  gates.hand_out(gate_blocks(net), {gradient.input, gradient.hidden, gradient.hidden});
+  fc2.hand_out({whole(net.fc2, 0, 0)}, {gradient.fc2});
+}
+
+}  // namespace mast

@@ -1,0 +1,46 @@
+// One step of acting: many environments' agents at once, the hidden state given and returned.
+#pragma once
+
+#include "agent.h"
+#include "linear.h"
+
+namespace mast {
+
+// observation [rows, features], last_action [rows] (negative: none), hidden [rows, h], a row being agent
+// row % agents. Out: q [rows, actions], next_hidden [rows, h].
+template <typename Number>
+void agent_step(const AgentShape& s, const Number* observation, const int32_t* last_action, const float* hidden,
+                const AgentNetwork& net, float* q, float* next_hidden, const ForEach& for_each) {
+  const std::vector<int32_t> row = all_rows(s.lanes());
+  const std::vector<Tile> tiles = tiles_of(s.lanes());
+  const int stride = widest(tiles);
+  const AgentPlans plans(net, stride);
+  for_each(static_cast<int>(tiles.size()), [&](int index) {
+    const Tile& tile = tiles[index];
+    const int32_t* rows = row.data() + tile.lane0;
+    const int lanes = static_cast<int>(std::min<int64_t>(s.lanes() - tile.lane0, tile.stride()));
+    const Array inputs(s.inputs() * stride), state(2 * s.hidden * stride), pre(4 * s.hidden * stride),
+        utilities(s.actions * stride);
+    float* h = state.get() + s.hidden * stride;
+    load_tile(observation, rows, s.features, tile.vectors, inputs.get(), stride);
+    load_tile(hidden, rows, s.hidden, tile.vectors, h, stride);
+    int32_t last[kTileVectors * kLanes], id[kTileVectors * kLanes];
+    for (int l = 0; l < tile.stride(); ++l) {
+      last[l] = last_action[rows[l]];
+      id[l] = static_cast<int32_t>(rows[l] % s.agents);
+    }
+    code_rows(last, s.actions, tile.stride(), inputs.get() + s.features * stride, stride);
+    code_rows(id, s.agents, tile.stride(), inputs.get() + (s.features + s.actions) * stride, stride);
+    with_vectors_up_to<kTileVectors>(tile.vectors, [&](auto constant) {
+      constexpr int kVectors = decltype(constant)::value;
+      product<kVectors, Into::kSetPositive>(plans.fc1, inputs.get(), state.get());
+      product<kVectors, Into::kSet>(plans.gates, state.get(), pre.get());
+      gates_forward<kVectors>(s.hidden, stride, pre.get(), h, nullptr);
+      product<kVectors, Into::kSet>(plans.fc2, h, utilities.get());
+    });
+    store_tile(utilities.get(), stride, rows, s.actions, lanes, q);
+    store_tile(h, stride, rows, s.hidden, lanes, next_hidden);
+  });
+}
+
+}  // namespace mast

@@ -1,0 +1,230 @@
+// The functions that XLA calls. Each reads its operands, checks every shape and structure, and runs a kernel.
+#include "agent_backward.h"
+#include "agent_step.h"
+#include "buffers.h"
+#include "linear.h"
+#include "mixer.h"
+
+namespace mast {
+namespace {
+
+AgentNetwork read_agent(Operands& operands, AgentShape& s) {
+  AgentNetwork net;
+  int64_t inputs = s.inputs();
+  net.fc1 = operands.matrix(&s.hidden, &inputs);
+  int64_t gates = s.hidden == -1 ? -1 : 3 * s.hidden;
+  net.input = operands.matrix(&gates, &s.hidden);
+  net.hidden = operands.matrix(&gates, &s.hidden);
+  net.fc2 = operands.matrix(&s.actions, &s.hidden);
+  return net;
+}
+
+template <typename Number, ffi::DataType type>
+AgentEpisodes<Number> read_episodes(Operands& operands, AgentShape& s) {
+  AgentEpisodes<Number> episodes;
+  episodes.observation = reinterpret_cast<const Number*>(
+      operands.in<type>({&s.observations, &s.episodes, &s.agents, &s.features}));
+  int64_t steps = s.observations - 1;
+  episodes.action = operands.ints({&steps, &s.episodes, &s.agents});
+  episodes.steps = operands.ints({&s.episodes});
+  return episodes;
+}
+
+template <typename Number, ffi::DataType type>
+ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, int64_t actions) {
+  AgentShape s{-1, -1, -1, -1, actions, -1};
+  const auto episodes = read_episodes<Number, type>(operands, s);
+  int64_t steps = s.observations - 1;
+  float* chosen = operands.out({&steps, &s.episodes, &s.agents});
+  int64_t kept = -1;
+  float* saved = operands.out({&kept});
+  std::vector<AgentNetwork> networks;
+  std::vector<float*> q;
+  while (operands.ok() && operands.remaining() > 0) {
+    s.hidden = -1;
+    networks.push_back(read_agent(operands, s));
+    q.push_back(operands.out({&s.observations, &s.episodes, &s.agents, &s.actions}));
+    if (networks.front().hidden.columns != s.hidden) operands.fail("networks of one width are expected");
+  }
+  if (networks.empty()) operands.fail("a network is expected");
+  if (operands.ok() && (s.observations < 1 || s.lanes() < 1)) operands.fail("an empty batch");
+  if (!operands.ok()) return operands.error();
+  if (kept > 0 && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little room to save");
+  if (!operands.ok()) return operands.error();
+  agent_forward(s, episodes, networks, chosen, q, kept > 0 ? saved : nullptr, for_each);
+  return ffi::Error::Success();
+}
+
+ffi::Error AgentForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t actions,
+                        int64_t threads) {
+  Operands operands(args, results);
+  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  return operands.next_is_half() ? agent_forward_as<uint16_t, ffi::F16>(operands, for_each, actions)
+                                 : agent_forward_as<float, ffi::F32>(operands, for_each, actions);
+}
+
+template <typename Number, ffi::DataType type>
+ffi::Error agent_backward_as(Operands& operands, const ForEach& for_each, int64_t actions) {
+  AgentShape s{-1, -1, -1, -1, actions, -1};
+  const auto episodes = read_episodes<Number, type>(operands, s);
+  int64_t steps = s.observations - 1, kept = -1;
+  const float* d_chosen = operands.floats({&steps, &s.episodes, &s.agents});
+  const float* saved = operands.floats({&kept});
+  const AgentNetwork net = read_agent(operands, s);
+  AgentGradient out{operands.gradient(net.fc1), operands.gradient(net.input), operands.gradient(net.hidden),
+                    operands.gradient(net.fc2)};
+  if (operands.ok() && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little was saved");
+  if (!operands.ok()) return operands.error();
+  agent_backward(s, episodes, net, saved, d_chosen, out, for_each);
+  return ffi::Error::Success();
+}
+
+ffi::Error AgentBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
+                         int64_t actions, int64_t threads) {
+  Operands operands(args, results);
+  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  return operands.next_is_half() ? agent_backward_as<uint16_t, ffi::F16>(operands, for_each, actions)
+                                 : agent_backward_as<float, ffi::F32>(operands, for_each, actions);
+}
+
+template <typename Number, ffi::DataType type>
+ffi::Error agent_step_as(Operands& operands, const ForEach& for_each, int64_t actions) {
+  AgentShape s{1, -1, -1, -1, actions, -1};
+  const auto* observation =
+      reinterpret_cast<const Number*>(operands.in<type>({&s.episodes, &s.agents, &s.features}));
+  const int32_t* last_action = operands.ints({&s.episodes, &s.agents});
+  const float* hidden = operands.floats({&s.episodes, &s.agents, &s.hidden});
+  const AgentNetwork net = read_agent(operands, s);
+  float* q = operands.out({&s.episodes, &s.agents, &s.actions});
+  float* next_hidden = operands.out({&s.episodes, &s.agents, &s.hidden});
+  if (!operands.ok()) return operands.error();
+  agent_step(s, observation, last_action, hidden, net, q, next_hidden, for_each);
+  return ffi::Error::Success();
+}
+
+ffi::Error AgentStep(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t actions,
+                     int64_t threads) {
+  Operands operands(args, results);
+  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  return operands.next_is_half() ? agent_step_as<uint16_t, ffi::F16>(operands, for_each, actions)
+                                 : agent_step_as<float, ffi::F32>(operands, for_each, actions);
+}
+
+MixerNetwork read_mixer(Operands& operands, MixerShape& s) {
+  MixerNetwork net;
+  int64_t w1 = -1, one = 1;
+  net.w1_hidden = operands.matrix(&s.hypernet, &s.state);
+  net.w1_out = operands.matrix(&w1, &s.hypernet);
+  net.w_final_hidden = operands.matrix(&s.hypernet, &s.state);
+  net.w_final_out = operands.matrix(&s.embed, &s.hypernet);
+  net.b1 = operands.matrix(&s.embed, &s.state);
+  net.v_hidden = operands.matrix(&s.embed, &s.state);
+  net.v_out = operands.matrix(&one, &s.embed);
+  if (operands.ok() && w1 != s.agents * s.embed) operands.fail("w1 must have agents times embed rows");
+  return net;
+}
+
+template <typename Number, ffi::DataType type>
+MixerEpisodes<Number> read_states(Operands& operands, MixerShape& s) {
+  MixerEpisodes<Number> episodes;
+  int64_t times = -1;
+  episodes.state = reinterpret_cast<const Number*>(operands.in<type>({&times, &s.episodes, &s.state}));
+  episodes.utilities = operands.floats({&s.times, &s.episodes, &s.agents});
+  episodes.rows = operands.ints({&s.episodes});
+  if (operands.ok() && times < s.times) operands.fail("there are more utilities than states");
+  return episodes;
+}
+
+template <typename Number, ffi::DataType type>
+ffi::Error mixer_forward_as(Operands& operands, const ForEach& for_each) {
+  MixerShape s{-1, -1, -1, -1, -1, -1};
+  const auto episodes = read_states<Number, type>(operands, s);
+  const MixerNetwork net = read_mixer(operands, s);
+  float* q_tot = operands.out({&s.times, &s.episodes});
+  if (!operands.ok()) return operands.error();
+  mixer_forward(s, episodes, net, q_tot, for_each);
+  return ffi::Error::Success();
+}
+
+ffi::Error MixerForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
+                        int64_t threads) {
+  Operands operands(args, results);
+  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  return operands.next_is_half() ? mixer_forward_as<uint16_t, ffi::F16>(operands, for_each)
+                                 : mixer_forward_as<float, ffi::F32>(operands, for_each);
+}
+
+template <typename Number, ffi::DataType type>
+ffi::Error mixer_backward_as(Operands& operands, const ForEach& for_each) {
+  MixerShape s{-1, -1, -1, -1, -1, -1};
+  const auto episodes = read_states<Number, type>(operands, s);
+  const float* d_q_tot = operands.floats({&s.times, &s.episodes});
+  const MixerNetwork net = read_mixer(operands, s);
+  float* d_utilities = operands.out({&s.times, &s.episodes, &s.agents});
+  std::vector<Gradient> gradients;
+  for (const Matrix* m : {&net.w1_hidden, &net.w1_out, &net.w_final_hidden, &net.w_final_out, &net.b1,
+                          &net.v_hidden, &net.v_out}) {
+    gradients.push_back(operands.gradient(*m));
+  }
+  if (!operands.ok()) return operands.error();
+  mixer_backward(s, episodes, net, d_q_tot, d_utilities, gradients, for_each);
+  return ffi::Error::Success();
+}
+
+ffi::Error MixerBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
+                         int64_t threads) {
+  Operands operands(args, results);
+  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  return operands.next_is_half() ? mixer_backward_as<uint16_t, ffi::F16>(operands, for_each)
+                                 : mixer_backward_as<float, ffi::F32>(operands, for_each);
+}
+
+ffi::Error LinearForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
+                         int64_t threads) {
+  Operands operands(args, results);
+  int64_t rows = -1, inputs = -1, outputs = -1;
+  const float* x = operands.floats({&rows, &inputs});
+  const Matrix m = operands.matrix(&outputs, &inputs);
+  float* y = operands.out({&rows, &outputs});
+  if (!operands.ok()) return operands.error();
+  linear_forward(rows, m, x, y, for_each_on(pool, static_cast<int>(threads)));
+  return ffi::Error::Success();
+}
+
+ffi::Error LinearBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
+                          int64_t threads) {
+  Operands operands(args, results);
+  int64_t rows = -1, inputs = -1, outputs = -1;
+  const float* x = operands.floats({&rows, &inputs});
+  const float* d_y = operands.floats({&rows, &outputs});
+  const Matrix m = operands.matrix(&outputs, &inputs);
+  float* d_x = operands.out({&rows, &inputs});
+  const Gradient gradient = operands.gradient(m);
+  if (!operands.ok()) return operands.error();
+  linear_backward(rows, m, x, d_y, d_x, gradient, for_each_on(pool, static_cast<int>(threads)));
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+// How many floats the agent's forward pass saves: Python allots them.
+extern "C" int64_t mast_agent_saved_size(int64_t observations, int64_t lanes, int64_t hidden) {
+  return static_cast<int64_t>(agent_saved_size({observations, lanes, 1, 0, 0, hidden}));
+}
+
+auto binding() {
+  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().RemainingRets();
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_forward, AgentForward,
+                              binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_backward, AgentBackward,
+                              binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_step, AgentStep,
+                              binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, MixerForward, binding().Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, MixerBackward, binding().Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_forward, LinearForward, binding().Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_backward, LinearBackward, binding().Attr<int64_t>("threads"));
+
+}  // namespace mast

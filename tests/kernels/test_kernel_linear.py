@@ -1,0 +1,105 @@
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kernels.cases import (
+    INSTRUCTION_SETS,
+    REFUSED,
+    TOLERANCE,
+    distance,
+    instruction_set,
+    needs_kernels,
+    random_mask,
+)
+from mast.kernels import SparseMatrix, apply_linear, from_dense
+from mast.kernels.networks import SparseLinear
+
+pytestmark = needs_kernels
+
+
+def layer_and_rows(
+    rows: int, inputs: int, outputs: int, density: float, seed: int
+) -> tuple[SparseLinear, Any, Any]:
+    generator = np.random.default_rng(seed)
+    mask = random_mask(generator, (outputs, inputs), density)
+    weight = jnp.asarray(generator.normal(size=mask.shape), jnp.float32)
+    bias = jnp.asarray(generator.normal(size=outputs), jnp.float32)
+    x, factor = generator.normal(size=(rows, inputs)), generator.normal(size=(rows, outputs))
+    return (
+        SparseLinear(from_dense(weight, mask), bias),
+        jnp.asarray(x, jnp.float32),
+        jnp.asarray(factor, jnp.float32),
+    )
+
+
+def results(layer: SparseLinear, x: Any, factor: Any, threads: int = 1) -> Any:
+    def loss(both: Any) -> Any:
+        y = apply_linear(*both, threads=threads)
+        return (factor * y).sum(), y
+
+    compute = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
+    (_, y), gradient = compute((layer, x))
+    return y, gradient
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    rows=st.integers(1, 300),
+    inputs=st.integers(1, 130),
+    outputs=st.integers(1, 130),
+    density=st.sampled_from([0.005, 0.05, 0.3, 1.0]),
+    seed=st.integers(0, 1000),
+)
+@example(rows=1, inputs=1, outputs=1, density=1.0, seed=0)
+@example(rows=97, inputs=1024, outputs=1024, density=0.005, seed=0)
+@example(rows=16, inputs=16, outputs=16, density=1.0, seed=0)
+def test_every_instruction_set_agrees_with_float64(
+    rows: int, inputs: int, outputs: int, density: float, seed: int
+) -> None:
+    layer, x, factor = layer_and_rows(rows, inputs, outputs, density, seed)
+    weight = np.asarray(layer.weight.to_dense(), np.float64)
+    x64, factor64 = np.asarray(x, np.float64), np.asarray(factor, np.float64)
+    places = np.asarray(layer.weight.rows()), np.asarray(layer.weight.columns)
+    for name in INSTRUCTION_SETS:
+        with instruction_set(name):
+            y, (d_layer, d_x) = results(layer, x, factor)
+        assert distance(y, x64 @ weight.T + np.asarray(layer.bias, np.float64)) < TOLERANCE
+        assert distance(d_x, factor64 @ weight) < TOLERANCE
+        assert distance(d_layer.weight.values, (factor64.T @ x64)[places]) < TOLERANCE
+        assert distance(d_layer.bias, factor64.sum(0)) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
+    case = layer_and_rows(999, 40, 30, 0.2, 0)
+    with instruction_set(name):
+        one, two = results(*case, threads=1), results(*case, threads=2)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rows_do_not_depend_on_their_neighbours() -> None:
+    layer, x, _ = layer_and_rows(50, 20, 10, 0.3, 0)
+    together = apply_linear(layer, x)
+    for rows in (slice(0, 1), slice(7, 40)):
+        np.testing.assert_array_equal(apply_linear(layer, x[rows]), together[rows])
+
+
+def test_a_traced_structure_is_checked_when_it_runs() -> None:
+    layer, x, _ = layer_and_rows(5, 20, 10, 0.3, 0)
+
+    @jax.jit
+    def shifted(x: Any, by: Any) -> Any:
+        weight = layer.weight
+        matrix = SparseMatrix(weight.values, weight.row_pointers, weight.columns + by, weight.shape)
+        return apply_linear(SparseLinear(matrix, layer.bias), x)
+
+    jax.block_until_ready(shifted(x, 0))
+    with pytest.raises(REFUSED, match="column index"):
+        jax.block_until_ready(shifted(x, 15))

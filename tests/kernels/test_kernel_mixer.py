@@ -1,0 +1,162 @@
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kernels.cases import (
+    INSTRUCTION_SETS,
+    REFUSED,
+    TOLERANCE,
+    distance,
+    instruction_set,
+    layer_names,
+    masked,
+    needs_kernels,
+)
+from mast.kernels import mixed_values, sparse_q_mixer
+from mast.networks.mixers import q_mixer
+
+pytestmark = needs_kernels
+
+
+@dataclass(frozen=True)
+class Case:
+    """Shapes of a mixer's batch."""
+
+    times: int = 6
+    batch: int = 5
+    agents: int = 3
+    state: int = 12
+    embed: int = 8
+    hypernet: int = 10
+    density: float = 0.3
+    dtype: str = "float32"
+    extra: int = 1
+    """States after the last utilities."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MixerBatch:
+    """A random mixer and a random batch."""
+
+    mixer: Any
+    compact: Any
+    utilities: Any
+    state: Any
+    rows: Any
+    factor: Any
+
+
+def mixer_batch(case: Case) -> MixerBatch:
+    generator = np.random.default_rng(case.seed)
+    mixer = q_mixer(jax.random.key(case.seed), case.state, case.agents, case.embed, case.hypernet)
+    mixer, masks = masked(mixer, generator, case.density)
+    rows = generator.integers(0, case.times + 1, case.batch)
+    shape = (case.times, case.batch)
+    factor = generator.normal(size=shape) * (np.arange(case.times)[:, None] < rows)
+    return MixerBatch(
+        mixer,
+        sparse_q_mixer(mixer, masks),
+        jnp.asarray(generator.normal(size=(*shape, case.agents)), jnp.float32),
+        jnp.asarray(
+            generator.normal(size=(case.times + case.extra, case.batch, case.state)), case.dtype
+        ),
+        jnp.asarray(rows, jnp.int32),
+        factor,
+    )
+
+
+def reference(batch: MixerBatch) -> tuple[Any, Any, Any]:
+    """Q_tot and the gradients of Σ factor · Q_tot to mixer and utilities, in float64."""
+    with jax.enable_x64(True):
+        mixer = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), batch.mixer)
+        state = jnp.asarray(np.asarray(batch.state), jnp.float64)[: len(batch.factor)]
+        factor = jnp.asarray(batch.factor)
+
+        def loss(mixer: Any, utilities: Any) -> Any:
+            q_tot = mixer(utilities, state)[..., 0]
+            return (factor * q_tot).sum(), q_tot
+
+        gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+        (_, q_tot), (d_mixer, d_utilities) = gradient(
+            mixer, jnp.asarray(np.asarray(batch.utilities), jnp.float64)
+        )
+        visited = np.arange(len(factor))[:, None] < np.asarray(batch.rows)
+        return np.asarray(q_tot) * visited, jax.tree.map(np.asarray, d_mixer), d_utilities
+
+
+def kernel_results(batch: MixerBatch, threads: int = 1) -> tuple[Any, Any, Any]:
+    def loss(both: Any) -> Any:
+        q_tot = mixed_values(*both, batch.state, batch.rows, threads=threads)
+        return (jnp.asarray(batch.factor, jnp.float32) * q_tot).sum(), q_tot
+
+    compute = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
+    (_, q_tot), (d_mixer, d_utilities) = compute((batch.compact, batch.utilities))
+    return q_tot, d_mixer, d_utilities
+
+
+cases = st.builds(
+    Case,
+    times=st.integers(1, 9),
+    batch=st.integers(1, 40),
+    agents=st.integers(1, 20),
+    state=st.integers(1, 70),
+    embed=st.integers(1, 40),
+    hypernet=st.integers(1, 70),
+    density=st.sampled_from([0.005, 0.05, 0.3, 1.0]),
+    dtype=st.sampled_from(["float16", "float32"]),
+    extra=st.integers(0, 1),
+    seed=st.integers(0, 1000),
+)
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(case=cases)
+@example(case=Case(times=1, batch=1, agents=1, state=1, embed=1, hypernet=1, density=1.0))
+@example(case=Case(times=20, batch=32, state=57, embed=32, hypernet=64, density=0.1))
+def test_every_instruction_set_agrees_with_float64(case: Case) -> None:
+    batch = mixer_batch(case)
+    q_tot, d_mixer, d_utilities = reference(batch)
+    for name in INSTRUCTION_SETS:
+        with instruction_set(name):
+            actual, actual_d_mixer, actual_d_utilities = kernel_results(batch)
+        assert distance(actual, q_tot) < TOLERANCE
+        assert distance(actual_d_utilities, d_utilities) < TOLERANCE
+        for layer in layer_names(batch.mixer):
+            expected, found = getattr(d_mixer, layer), getattr(actual_d_mixer, layer)
+            places = getattr(batch.compact, layer).weight
+            where = np.asarray(places.rows()), np.asarray(places.columns)
+            assert distance(found.weight.values, expected.weight[where]) < TOLERANCE, layer
+            assert distance(found.bias, expected.bias) < TOLERANCE, layer
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    batch = mixer_batch(Case(times=30, batch=40))
+    one, two = kernel_results(batch, threads=1), kernel_results(batch, threads=2)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_visited_gives_zeros() -> None:
+    batch = mixer_batch(Case())
+    q_tot = mixed_values(batch.compact, batch.utilities, batch.state, 0 * batch.rows)
+    np.testing.assert_array_equal(q_tot, np.zeros_like(q_tot))
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    batch = mixer_batch(Case())
+    with pytest.raises(REFUSED, match="agents times embed"):
+        jax.block_until_ready(
+            mixed_values(batch.compact, batch.utilities[..., :-1], batch.state, batch.rows)
+        )
+    with pytest.raises(REFUSED, match="more utilities than states"):
+        jax.block_until_ready(
+            mixed_values(batch.compact, batch.utilities, batch.state[:2], batch.rows)
+        )
