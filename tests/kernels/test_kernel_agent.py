@@ -209,7 +209,7 @@ def test_a_malformed_structure_is_refused(what: str) -> None:
 
 def test_operands_of_other_shapes_are_refused() -> None:
     batch = agent_batch(AgentCase())
-    with pytest.raises(REFUSED, match="expected|outside"):
+    with pytest.raises(REFUSED, match=r"expected|outside"):
         jax.block_until_ready(
             episode_utilities(
                 batch.compact, batch.observation[..., :-1], batch.action, batch.lengths

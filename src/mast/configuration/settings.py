@@ -80,6 +80,13 @@ class Config(BaseModel):
         "auto is vmap on a GPU and process on a CPU",
         "ours",
     )
+    execution: Literal["auto", "masked", "compact"] = _setting(
+        "auto",
+        _RUN,
+        "masked: dense arrays with zeros, by XLA; compact: only the active values, by native CPU kernels; "
+        "auto: compact where it is faster",
+        "ours; docs/kernels.md",
+    )
     threads: int | None = _setting(
         None, _RUN, "CPU threads; part of the run's bit-identity", "all cores of the machine", ge=1
     )

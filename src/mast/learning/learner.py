@@ -80,20 +80,8 @@ class Learner:
         return LearnerState(params, target, self.optimizer(masks).init(params))
 
     def optimizer(self, masks: Masks) -> optax.GradientTransformationExtraArgs:
-        """Clipped RMSProp as in Torch (eps outside the root), blind to inactive weights."""
-        config = self.config
-        return sparse(
-            optax.chain(
-                optax.clip_by_global_norm(config.gradient_clip),
-                optax.rmsprop(
-                    config.learning_rate,
-                    decay=config.rms_decay,
-                    eps=config.rms_epsilon,
-                    eps_in_sqrt=False,
-                ),
-            ),
-            masks,
-        )
+        """The team's optimizer, blind to inactive weights."""
+        return sparse(team_optimizer(self.config), masks)
 
     def gradient(
         self, state: LearnerState, batch: Batch, method: Method, env_steps: Float[Array, ""]
@@ -185,6 +173,19 @@ class Learner:
             pruned = cubic_count(size, final, env_steps, *between)
             allowed[name] = jnp.where(method.prunes, pruned, size)
         return allowed
+
+
+def team_optimizer(config: Config) -> optax.GradientTransformation:
+    """Clipped RMSProp as in Torch: eps outside the root."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.gradient_clip),
+        optax.rmsprop(
+            config.learning_rate,
+            decay=config.rms_decay,
+            eps=config.rms_epsilon,
+            eps_in_sqrt=False,
+        ),
+    )
 
 
 def copy_target(state: LearnerState) -> LearnerState:

@@ -7,18 +7,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
-from mast.config import Config
+from mast.config import Config, usable_cpus
 from mast.envs.protocol import Environment
-from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
+from mast.learning.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
 from mast.sparsity.topology import Evolution
+from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
 from mast.training.rollout import JaxPlayers, Recording, Totals, Watcher, play, players_for
 from mast.training.sizes import sizes_of
 from mast.training.source import Source, Weights, by_path, take_over
+
+State = Any
+"""What the programs of an execution keep of all runs; `Engine.team` shows it as a `LearnerState`."""
 
 
 class Engine:
@@ -48,12 +52,11 @@ class Engine:
         self._seen: set[Any] = set()
         self._learners = [Learner(each, sizes) for each in configs]
         learner = self._learners[0]
-        over_runs = jax.vmap if vmapped else (lambda function: function)
-        self._update = jax.jit(over_runs(learner.update), donate_argnums=0)
-        self._gradient = jax.jit(over_runs(learner.gradient))
-        self._evolve = jax.jit(over_runs(learner.evolve), donate_argnums=0)
-        self._finite = jax.jit(over_runs(_all_finite))
-        self._copy_target = jax.jit(copy_target)
+        self._programs: Programs = (
+            CompactPrograms(learner, config.threads or usable_cpus())
+            if config.execution == "compact"
+            else MaskedPrograms(learner, vmapped)
+        )
         self._players = (
             JaxPlayers(environment, config.replay_dtype, over_runs=True)
             if vmapped
@@ -61,7 +64,7 @@ class Engine:
         )
         self._method = self._stacked([method_from_config(each) for each in configs])
 
-    def init(self, sources: Sequence[Source | None]) -> tuple[LearnerState, list[Weights]]:
+    def init(self, sources: Sequence[Source | None]) -> tuple[State, list[Weights]]:
         """The networks of every run at the start.
 
         Args:
@@ -88,19 +91,29 @@ class Engine:
                 for learner, state in zip(self._learners, states, strict=True)
             ]
         )
-        return self._stacked(states), first_weights
+        return self.begin(states), first_weights
+
+    def begin(self, teams: Sequence[LearnerState]) -> State:
+        """The state of all runs from that of each."""
+        return self._programs.begin(self._stacked(teams))
+
+    def team(self, state: State, run: int) -> LearnerState:
+        """One run's networks, masks and optimizer as dense arrays; the inverse of `begin`."""
+        return self.of_run(self._programs.team(state), run)
 
     def record(
-        self, state: LearnerState, number: int, epsilon: Sequence[float], episodes: int
+        self, state: State, number: int, epsilon: Sequence[float], episodes: int
     ) -> tuple[Totals, Recording]:
         """Play and keep `episodes` episodes in every run (collection round `number`)."""
         return self._timed("record", self._players.record)(
-            state.params.agent, self._keys(COLLECT, number, episodes), self._column(epsilon)
+            self._programs.agent(state),
+            self._keys(COLLECT, number, episodes),
+            self._column(epsilon),
         )
 
     def evaluate(
         self,
-        state: LearnerState,
+        state: State,
         number: int,
         episodes: int,
         at_once: int,
@@ -110,7 +123,7 @@ class Engine:
         zeros = [0.0] * len(self._configs)
         return play(
             self._players,
-            state.params.agent,
+            self._programs.agent(state),
             self._keys(EVALUATE, number, episodes),
             self._column(zeros),
             at_once,
@@ -119,12 +132,12 @@ class Engine:
 
     def update(
         self,
-        state: LearnerState,
+        state: State,
         batches: Sequence[Batch],
         env_steps: Sequence[int],
         number: int,
         evolve_now: bool,
-    ) -> tuple[LearnerState, UpdateMetrics, Evolution | None]:
+    ) -> tuple[State, UpdateMetrics, Evolution | None]:
         """One update of every run, and where it is time the evolution; `state` is given away.
 
         Which program runs is decided here, on the host and from shared counters, so no compiled step
@@ -145,29 +158,32 @@ class Engine:
             batch = Batch(*(np.stack(parts) for parts in zip(*batches, strict=True)))
         steps = self._column(env_steps)
         shape = batch.reward.shape
-        if evolve_now and self._configs[0].evolve_order == "replace":
-            metrics, gradient = self._timed(("gradient", shape), self._gradient)(
-                state, batch, self._method, steps
+        operands = (batch, self._method, steps)
+        replaces = evolve_now and self._configs[0].evolve_order == "replace"
+        gradient, evolution = None, None
+        if replaces or (evolve_now and not self._programs.update_gives_gradient):
+            metrics, gradient = self._timed(("gradient", shape), self._programs.gradient)(
+                state, *operands
             )
-        else:
-            state, metrics, gradient = self._timed(("update", shape), self._update)(
-                state, batch, self._method, steps
-            )
-        evolution = None
+        if not replaces:
+            update = self._timed(("update", shape), self._programs.update)
+            state, metrics, given = update(state, *operands)
+            gradient = given if gradient is None else gradient
         if evolve_now:
             keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
-            state, evolution = self._timed("evolve", self._evolve)(
+            state, evolution = self._timed("evolve", self._programs.evolve)(
                 state, gradient, self._method, self._budget, steps, keys
             )
         return state, metrics, evolution
 
-    def copy_target(self, state: LearnerState) -> LearnerState:
+    def copy_target(self, state: State) -> State:
         """The state with the target networks set to the online ones."""
-        return self._timed("copy", self._copy_target)(state)
+        return self._timed("copy", self._programs.copy_target)(state)
 
-    def finite(self, state: LearnerState) -> list[bool]:
+    def finite(self, state: State) -> list[bool]:
         """Whether every parameter of each run is finite."""
-        return np.atleast_1d(np.asarray(self._timed("finite", self._finite)(state.params))).tolist()
+        finite = self._timed("finite", self._programs.finite)(state)
+        return np.atleast_1d(np.asarray(finite)).tolist()
 
     def of_run(self, tree: Any, run: int) -> Any:
         """One run's part of a tree of arrays."""
@@ -179,17 +195,13 @@ class Engine:
             return recording
         return Recording(*(array[:, run] for array in recording))
 
-    def densities(self, state: LearnerState) -> list[float]:
+    def densities(self, state: State) -> list[float]:
         """Share of active weights of each run's online networks; it never changes."""
         shares = []
         for run in range(len(self._configs)):
-            masks = self.of_run(state.optimizer.masks, run).values()
+            masks = self.team(state, run).optimizer.masks.values()
             shares.append(sum(int(m.sum()) for m in masks) / sum(m.size for m in masks))
         return shares
-
-    def stacked(self, parts: Sequence[Any]) -> Any:
-        """The runs' parts as one tree; the inverse of `of_run`."""
-        return self._stacked(parts)
 
     def _stacked(self, parts: Sequence[Any]) -> Any:
         if not self._vmapped:
@@ -228,7 +240,3 @@ def _program_text(config: Config) -> tuple[Any, ...]:
     data |= {"prune_begin_fraction", "prune_end_fraction", "pruning", "allocation"}
     data |= {"initial_weights", "online_share", "online_episodes"}
     return tuple(value for name, value in config if name not in data)
-
-
-def _all_finite(tree: Any) -> Bool[Array, ""]:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

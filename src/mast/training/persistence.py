@@ -25,7 +25,7 @@ def save(trainer: "Trainer") -> None:
         "rounds_since_evaluation": trainer.meter.rounds,
     }
     for place, run in enumerate(trainer.runs):
-        state = trainer.engine.of_run(trainer.state, place)
+        state = trainer.engine.team(trainer.state, place)
         if not run.counters.done:
             run.save_policy("policy.safetensors", state)
         assert run.store is not None
@@ -44,7 +44,7 @@ def restore(trainer: "Trainer") -> list[Restored] | None:
         UserError: every checkpoint is damaged, or the run was trained elsewhere.
     """
     engine = trainer.engine
-    templates = [engine.of_run(trainer.state, place) for place in range(len(trainer.runs))]
+    templates = [engine.team(trainer.state, place) for place in range(len(trainer.runs))]
     restored = restore_together(trainer.runs, templates)
     for run, found in zip(trainer.runs, restored or [], strict=False):
         identity = trainer.environment.spec.identity
@@ -96,7 +96,7 @@ def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
         trainer.keep_first_weights()
         trainer.watch.begin(trainer.state)
         return
-    trainer.state = trainer.engine.stacked([found.state for found in restored])
+    trainer.state = trainer.engine.begin([found.state for found in restored])
     shared = trainer.counters
     trainer.meter = Meter(
         trainer.engine, len(trainer.runs), shared.seconds, shared.rounds_since_evaluation

@@ -23,14 +23,15 @@ from mast.envs.protocol import Environment
 from mast.envs.registry import environment_of
 from mast.errors import UserError
 from mast.folders import check_new, held
-from mast.learning.learner import LearnerState, UpdateMetrics
+from mast.learning.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
 from mast.learning.ring_memory import check_ring_memory
 from mast.runtime import prepare
 from mast.sparsity.run_account import size_notices
 from mast.training.counters import Counters
-from mast.training.engine import Engine
+from mast.training.engine import Engine, State
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise
+from mast.training.execution import choose_execution
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.persistence import extend, restore, save, take_up
@@ -64,7 +65,7 @@ class Trainer:
             seeds cannot be one program.
     """
 
-    state: LearnerState
+    state: State
     engine: Engine
 
     def __init__(
@@ -80,6 +81,8 @@ class Trainer:
         if folder is not None:
             check_new(folder)
         config, said = with_source(config)
+        config, chosen = choose_execution(config, config.seeds > 1)
+        said += chosen
         self._build(config, folder, environment, callback)
         self.notices += said
         if folder is None:
@@ -125,6 +128,7 @@ class Trainer:
         before = config.steps
         if steps is not None:
             config = config.model_copy(update={"steps": steps})
+        config, _ = choose_execution(config, config.seeds > 1)
         trainer = cls.__new__(cls)
         with held(out) as lock:
             trainer._build(config, out, environment, callback)
@@ -249,7 +253,8 @@ class Trainer:
                 run.add(episodes(of_run, self.engine.recording_of_run(recording, place)))
                 self.meter.env_steps += run.counters.env_steps - before
                 if run.ring.keeps_greedy and self._window.is_due(before, run.counters.env_steps):
-                    self._window.look(run.ring, self.engine.of_run(self.state.params.agent, place))
+                    agent = self.engine.team(self.state, place).params.agent
+                    self._window.look(run.ring, agent)
             self.counters.rounds += 1
             self.counters.episodes += count
             return jax.tree.map(np.asarray, totals)
@@ -335,7 +340,7 @@ class Trainer:
             self.counters.evaluations += 1
             done = []
             for place in places:
-                run, state = self.runs[place], self.engine.of_run(self.state, place)
+                run, state = self.runs[place], self.engine.team(self.state, place)
                 evaluation = summarise(
                     self.engine.of_run(totals, place), self.environment.spec.has_win
                 )

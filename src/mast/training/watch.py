@@ -46,7 +46,7 @@ class Watch:
         for place, run in enumerate(self._runs):
             if run.out is None:
                 continue
-            masks = self._masks(self._engine.of_run(state, place))
+            masks = self._masks(self._engine.team(state, place))
             if 0.0 in (run.config.snapshots or ()):
                 save_snapshot(run.out, 0, masks)
             if run.config.diagnostics:
@@ -78,7 +78,7 @@ class Watch:
         """
         engine = self._engine
         self._greedy = {
-            place: ValueLog(engine.of_run(state.params, place), self._runs[place].config.discount)
+            place: ValueLog(engine.team(state, place).params, self._runs[place].config.discount)
             for place in places
             if place in self._diagnosed
         }

@@ -1,0 +1,119 @@
+"""The jitted steps of learning, in each of the two executions: dense arrays in XLA, or native kernels."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from mast.learning.compact import CompactLearner, CompactState, copy_compact_target
+from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
+from mast.sparsity.topology import Evolution
+
+
+@runtime_checkable
+class Programs(Protocol):
+    """What the engine needs. A state is whatever `begin` makes; it is given away where it is changed."""
+
+    update_gives_gradient: bool
+    """Whether `update` tells the dense gradient, or None instead."""
+
+    def begin(self, state: LearnerState) -> Any:
+        """The state as these programs keep it."""
+
+    def team(self, state: Any) -> LearnerState:
+        """The inverse of `begin`: dense arrays and their masks."""
+
+    def agent(self, state: Any) -> Any:
+        """The online agent as rollouts take it."""
+
+    def update(self, *operands: Any) -> tuple[Any, UpdateMetrics, Any]:
+        """`Learner.update`."""
+
+    def gradient(self, *operands: Any) -> tuple[UpdateMetrics, Any]:
+        """`Learner.gradient`."""
+
+    def evolve(self, *operands: Any) -> tuple[Any, Evolution]:
+        """`Learner.evolve`."""
+
+    def copy_target(self, state: Any) -> Any:
+        """The state with its target networks set to the online ones."""
+
+    def finite(self, state: Any) -> Bool[Array, "..."]:
+        """Whether every parameter of each run is finite."""
+
+
+class MaskedPrograms:
+    """Dense arrays with zeros, in XLA.
+
+    Args:
+        learner: whose steps these are.
+        vmapped: whether all operands lead with a run axis.
+    """
+
+    def __init__(self, learner: Learner, vmapped: bool) -> None:
+        self.update_gives_gradient = True
+        over_runs = jax.vmap if vmapped else (lambda function: function)
+        self.update = jax.jit(over_runs(learner.update), donate_argnums=0)
+        self.gradient = jax.jit(over_runs(learner.gradient))
+        self.evolve = jax.jit(over_runs(learner.evolve), donate_argnums=0)
+        self.copy_target = jax.jit(copy_target)
+        self._finite = jax.jit(over_runs(_all_finite))
+
+    def begin(self, state: LearnerState) -> LearnerState:
+        """The state as it is."""
+        return state
+
+    def team(self, state: LearnerState) -> LearnerState:
+        """The state as it is."""
+        return state
+
+    def agent(self, state: LearnerState) -> Any:
+        """The online agent."""
+        return state.params.agent
+
+    def finite(self, state: LearnerState) -> Bool[Array, "..."]:
+        """Whether every parameter of each run is finite."""
+        return self._finite(state.params)
+
+
+class CompactPrograms:
+    """Only the active values, in native kernels; evolution goes by way of the masked learner.
+
+    Args:
+        learner: the masked learner whose numbers these are.
+        threads: that the kernels may use.
+    """
+
+    def __init__(self, learner: Learner, threads: int) -> None:
+        self.update_gives_gradient = False
+        compact = CompactLearner(learner, threads)
+        self.begin = jax.jit(compact.compact)
+        self.team = jax.jit(compact.dense)
+        self.agent = compact.acting
+        self.copy_target = jax.jit(copy_compact_target)
+        self._update = jax.jit(compact.update, donate_argnums=0)
+        self._finite = jax.jit(_all_finite)
+
+        def gradient(state: CompactState, *operands: Any) -> tuple[UpdateMetrics, Any]:
+            return learner.gradient(compact.dense(state), *operands)
+
+        def evolve(state: CompactState, *operands: Any) -> tuple[CompactState, Evolution]:
+            evolved, evolution = learner.evolve(compact.dense(state), *operands)
+            # Between two copies the targets keep their older structure.
+            return compact.compact(evolved)._replace(target=state.target), evolution
+
+        self.gradient = jax.jit(gradient)
+        self.evolve = jax.jit(evolve, donate_argnums=0)
+
+    def update(self, *operands: Any) -> tuple[CompactState, UpdateMetrics, None]:
+        """`CompactLearner.update`: the gradient of inactive weights is never computed."""
+        return (*self._update(*operands), None)
+
+    def finite(self, state: CompactState) -> Bool[Array, "..."]:
+        """Whether every parameter is finite."""
+        return self._finite(state.params)
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

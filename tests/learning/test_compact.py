@@ -1,0 +1,155 @@
+"""Compact execution takes the same steps as masked: from the same state, along a run, topology and all."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mast import kernels
+from mast.config import Config, resolve
+from mast.envs.registry import environment_of
+from mast.learning.compact import (
+    ALGORITHMS,
+    CompactLearner,
+    CompactState,
+    copy_compact_target,
+)
+from mast.learning.learner import Learner, LearnerState, copy_target
+from mast.learning.method import method_from_config
+from mast.learning.replay import Batch, Ring, bucket, length_buckets
+from mast.networks.agent import NO_ACTION
+from mast.sparsity.masks import leaf_path
+from mast.training.rollout import JaxPlayers, episodes
+from mast.training.sizes import sizes_of
+
+pytestmark = pytest.mark.skipif(
+    not kernels.available(), reason=f"no kernels here: {kernels.unavailable_reason()}"
+)
+ENVIRONMENT = environment_of(resolve({"environment": "smax/3m"}))
+UPDATES, EVOLVE_INTERVAL, COPY_INTERVAL, STEPS = 16, 4, 6, 1000
+
+
+def config_of(algorithm: str, method: str = "mast", **settings: Any) -> Config:
+    given = {"environment": "smax/3m", "algorithm": algorithm, "method": method, "sparsity": 0.9}
+    return resolve(given | {"steps": STEPS, "hidden_size": 40} | settings)
+
+
+@functools.cache
+def learner_of(algorithm: str, method: str = "mast") -> Learner:
+    config = config_of(algorithm, method)
+    return Learner(config, sizes_of(config, ENVIRONMENT.spec))
+
+
+@functools.cache
+def batches() -> list[Batch]:
+    """Batches of battles that a random team fought, of different lengths."""
+    players = JaxPlayers(ENVIRONMENT, "float16")
+    agent = learner_of("iql").dense_params(jax.random.key(0)).agent
+    keys = jax.random.split(jax.random.key(1), 24)
+    ring = Ring(ENVIRONMENT.spec, 24)
+    for episode in episodes(*players.record(agent, keys, jnp.float32(1.0))):
+        ring.add(episode)
+    buckets = length_buckets(ENVIRONMENT.spec.episode_limit)
+    made = []
+    for update in range(4):
+        slots = ring.sample_indices(6, 0, 1, seed=0, update=update)
+        made.append(ring.gather(slots, bucket(ring.longest(slots), buckets)))
+    return made
+
+
+def arrays(tree: Any) -> dict[str, np.ndarray]:
+    return {leaf_path(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def assert_same_arrays(one: Any, other: Any) -> None:
+    first, second = arrays(one), arrays(other)
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def assert_close(one: Any, other: Any, tolerance: float) -> None:
+    """Norm-relative, leaf by leaf."""
+    first, second = arrays(one), arrays(other)
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        norm = np.linalg.norm(second[name].astype(float))
+        assert np.linalg.norm(array.astype(float) - second[name]) <= tolerance * norm + 1e-9, name
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "method"), [("qmix", "mast"), ("qmix", "dense"), ("vdn", "set")]
+)
+def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None:
+    learner = learner_of(algorithm, method)
+    state = learner.init(jax.random.key(2))
+    numbers = method_from_config(learner.config)
+    state, _, gradient = jax.jit(learner.update)(state, batches()[0], numbers, jnp.float32(0))
+    budget = learner.budget(state.params)
+    # The target keeps its older mask.
+    state, _ = learner.evolve(state, gradient, numbers, budget, jnp.float32(0), jax.random.key(3))
+    compact = CompactLearner(learner, threads=1)
+    assert_same_arrays(compact.dense(compact.compact(state)), state)
+
+
+@functools.cache
+def programs(algorithm: str) -> dict[str, Any]:
+    learner = learner_of(algorithm)
+    compact = CompactLearner(learner, threads=1)
+    return {
+        "masked": jax.jit(learner.update),
+        "compact": jax.jit(compact.update),
+        "evolve": jax.jit(learner.evolve),
+        "to_compact": jax.jit(compact.compact),
+        "to_dense": jax.jit(compact.dense),
+        "gradient": jax.jit(learner.gradient),
+    }
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_along_a_run_every_update_is_that_of_the_masked_learner(algorithm: str) -> None:
+    """The compact run leads; each of its updates is repeated by the masked learner from the same state."""
+    learner, run = learner_of(algorithm), programs(algorithm)
+    numbers = method_from_config(learner.config)
+    state: CompactState = run["to_compact"](learner.init(jax.random.key(4)))
+    budget = learner.budget(run["to_dense"](state).params)
+    for number in range(1, UPDATES + 1):
+        batch = batches()[number % len(batches())]
+        env_steps = jnp.float32(STEPS * number / UPDATES)
+        before: LearnerState = run["to_dense"](state)
+        masked, expected, gradient = run["masked"](before, batch, numbers, env_steps)
+        state, metrics = run["compact"](state, batch, numbers, env_steps)
+        after: LearnerState = run["to_dense"](state)
+        assert_close(after.params, masked.params, 1e-5)
+        assert_close(metrics, expected, 1e-5)
+        assert_same_arrays(after.optimizer.masks, before.optimizer.masks)
+        if number % EVOLVE_INTERVAL == 0:
+            key = jax.random.fold_in(jax.random.key(5), number)
+            evolved, _ = run["evolve"](after, gradient, numbers, budget, env_steps, key)
+            theirs, _ = run["evolve"](masked, gradient, numbers, budget, env_steps, key)
+            assert_same_arrays(evolved.optimizer.masks, theirs.optimizer.masks)
+            state = run["to_compact"](evolved)
+        if number % COPY_INTERVAL == 0:
+            state = copy_compact_target(state)
+            assert_same_arrays(
+                run["to_dense"](state).target, copy_target(run["to_dense"](state)).target
+            )
+
+
+def test_acting_is_the_masked_agents() -> None:
+    learner = learner_of("qmix")
+    state = learner.init(jax.random.key(8))
+    compact = CompactLearner(learner, threads=1)
+    acting = compact.acting(compact.compact(state))
+    spec, agent = ENVIRONMENT.spec, state.params.agent
+    observation = jax.random.normal(jax.random.key(9), (5, spec.agents, spec.observation))
+    hidden = jax.random.normal(jax.random.key(10), (5, spec.agents, agent.hidden_size))
+    for last in (NO_ACTION, 2):
+        last_action = jnp.full((5, spec.agents), last)
+        q, after = acting.step(observation, last_action, hidden)
+        expected_q, expected_after = agent.step(observation, last_action, hidden)
+        np.testing.assert_allclose(q, expected_q, atol=2e-6)
+        np.testing.assert_allclose(after, expected_after, atol=2e-6)
