@@ -78,7 +78,7 @@ def act(
             jax.ShapeDtypeStruct(hidden.shape, jnp.float32),
         ),
     )
-    return call(
+    q, next_hidden = call(
         observation,
         last_action.astype(jnp.int32),
         hidden,
@@ -86,6 +86,7 @@ def act(
         agent.structure,
         **attributes(agent.shapes, threads),
     )
+    return q, next_hidden
 
 
 Statics = tuple[Shapes, int]

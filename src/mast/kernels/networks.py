@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ from mast.networks.mixers import QMixer
 
 Shapes = tuple[tuple[int, int, int], ...]
 """Of each layer: rows (outputs), columns (inputs), active values."""
+
+
+Network = TypeVar("Network", bound="SparseNetwork")
 
 
 class SparseLinear(eqx.Module):
@@ -57,7 +60,7 @@ class SparseNetwork(eqx.Module):
         return found
 
     @classmethod
-    def pack(cls, layers: Mapping[str, SparseLinear]) -> Self:
+    def pack(cls: type[Network], layers: Mapping[str, SparseLinear]) -> Network:
         """The inverse of `layers`."""
         ordered = [layers[name] for name in cls.NAMES]
         numbers = [part for layer in ordered for part in (layer.weight.values, layer.bias)]

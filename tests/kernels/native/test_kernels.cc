@@ -143,6 +143,18 @@ void test_malformed_structures() {
   is_refused([](Layer& l) { l.row_pointers[2] = -5; });
 }
 
+Floats sigmoid_of(Floats x) {
+  Floats all[1] = {x};
+  sigmoid(all);
+  return all[0];
+}
+
+Floats tanh_of(Floats x) {
+  Floats all[1] = {x};
+  hyperbolic_tangent(all);
+  return all[0];
+}
+
 double relative_error(Floats (*function)(Floats), double (*exact)(double), double bound) {
   double worst = 0;
   for (double x = -bound; x <= bound; x += bound / 20011) {
@@ -160,14 +172,14 @@ double relative_error(Floats (*function)(Floats), double (*exact)(double), doubl
 // On [−10, 10]. Where multiply-adds round twice (plain x86-64) the exponent's last digit is lost sooner.
 void test_elementary_functions() {
   const double bound = kLanes == 4 ? 1e-6 : 3e-7;
-  require(relative_error(sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, 10) < bound, "sigmoid");
-  require(relative_error(hyperbolic_tangent, std::tanh, 10) < bound, "tanh");
+  require(relative_error(sigmoid_of, [](double x) { return 1 / (1 + std::exp(-x)); }, 10) < bound, "sigmoid");
+  require(relative_error(tanh_of, std::tanh, 10) < bound, "tanh");
   require(relative_error(exponential_minus_one, std::expm1, 10) < bound, "expm1");
   for (float x : {-1e30f, -200.0f, 200.0f, 1e30f, INFINITY, -INFINITY}) {
-    require(std::fabs(sigmoid(broadcast(x))[0] - (x > 0)) < 1e-30f, "sigmoid far out");
-    require(std::fabs(hyperbolic_tangent(broadcast(x))[0]) == 1.0f, "tanh far out");
+    require(std::fabs(sigmoid_of(broadcast(x))[0] - (x > 0)) < 1e-30f, "sigmoid far out");
+    require(std::fabs(tanh_of(broadcast(x))[0]) == 1.0f, "tanh far out");
   }
-  require(std::isnan(sigmoid(broadcast(NAN))[0]) && std::isnan(hyperbolic_tangent(broadcast(NAN))[0]), "NaN stays");
+  require(std::isnan(sigmoid_of(broadcast(NAN))[0]) && std::isnan(tanh_of(broadcast(NAN))[0]), "NaN stays");
 }
 
 void test_half_precision() {
