@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test lint format figures
+.PHONY: install train test sanitize bench lint format figures
 
 install: .venv/installed
 
@@ -22,6 +22,14 @@ train: install
 
 test: install
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# The native kernels under the address and undefined-behaviour sanitizers (needs a C++ compiler).
+sanitize:
+	tests/kernels/native/sanitize.sh
+
+# A full update: dense and masked in XLA against compact; rewrites results/kernels_update.csv.
+bench: install
+	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --widths 64 256 --sparsities 0.9 0.95
 
 lint: install
 	$(BIN)/ruff check .

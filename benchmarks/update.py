@@ -179,17 +179,14 @@ def compact_loss(
 def compact_arm(learner: Learner, batch: Batch, threads: int = 1) -> Callable[[], Any]:
     """The same update with kernels, from the same parameters."""
     config, method = learner.config, method_from_config(learner.config)
-    # One vector instead of a dozen small ones: per array, XLA's overhead is larger than the work.
-    optimizer = optax.flatten(
-        optax.chain(
-            optax.clip_by_global_norm(config.gradient_clip),
-            optax.rmsprop(
-                config.learning_rate,
-                decay=config.rms_decay,
-                eps=config.rms_epsilon,
-                eps_in_sqrt=False,
-            ),
-        )
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(config.gradient_clip),
+        optax.rmsprop(
+            config.learning_rate,
+            decay=config.rms_decay,
+            eps=config.rms_epsilon,
+            eps_in_sqrt=False,
+        ),
     )
 
     @partial(jax.jit, donate_argnums=(0, 1))

@@ -22,7 +22,7 @@ from kernels.cases import (
     layer_names,
     needs_kernels,
 )
-from mast.kernels import act, episode_utilities
+from mast.kernels import SparseAgent, SparseLinear, SparseMatrix, act, episode_utilities
 
 pytestmark = needs_kernels
 
@@ -43,7 +43,7 @@ def kernel_results(batch: AgentBatch, threads: int = 1) -> tuple[Any, Any, Any, 
 
     compute = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
     (_, aux), gradient = compute(batch.compact)
-    return *aux, gradient
+    return *aux, eqx.combine(gradient, batch.compact)
 
 
 cases = st.builds(
@@ -78,8 +78,8 @@ def test_every_instruction_set_agrees_with_float64(case: AgentCase) -> None:
         assert distance(actual_q, q) < TOLERANCE
         np.testing.assert_array_equal(actual_again, actual_q)
         for layer in layer_names(batch.agent):
-            expected, actual = getattr(gradient, layer), getattr(actual_gradient, layer)
-            places = getattr(batch.compact, layer).weight
+            expected, actual = getattr(gradient, layer), actual_gradient.layers()[layer]
+            places = actual.weight
             where = np.asarray(places.rows()), np.asarray(places.columns)
             assert distance(actual.weight.values, expected.weight[where]) < TOLERANCE, layer
             assert distance(actual.bias, expected.bias) < TOLERANCE, layer
@@ -131,22 +131,15 @@ def test_a_new_structure_of_the_same_size_recompiles_nothing() -> None:
     def trimmed(compact: Any) -> Any:
         """The first entries of every layer, so that both networks have as many."""
 
-        def cut(layer: Any) -> Any:
-            weight = layer.weight
-            keep = 10
-            rows = jnp.minimum(weight.row_pointers, keep)
-            return eqx.tree_at(
-                lambda x: (x.weight.values, x.weight.columns, x.weight.row_pointers),
-                layer,
-                (weight.values[:keep], weight.columns[:keep], rows),
+        def cut(layer: SparseLinear) -> SparseLinear:
+            weight, keep = layer.weight, 10
+            pointers = jnp.minimum(weight.row_pointers, keep)
+            matrix = SparseMatrix(
+                weight.values[:keep], pointers, weight.columns[:keep], weight.shape
             )
+            return SparseLinear(matrix, layer.bias)
 
-        names = ("fc1", "gru_input", "gru_hidden", "fc2")
-        return eqx.tree_at(
-            lambda c: [getattr(c, n) for n in names],
-            compact,
-            [cut(getattr(compact, n)) for n in names],
-        )
+        return SparseAgent.pack({name: cut(each) for name, each in compact.layers().items()})
 
     a = q(trimmed(first.compact), first.observation)
     b = q(trimmed(second.compact), first.observation)
@@ -154,11 +147,11 @@ def test_a_new_structure_of_the_same_size_recompiles_nothing() -> None:
     assert not np.array_equal(a, b)
 
 
-def broken(compact: Any, what: str) -> Any:
+def broken(compact: SparseAgent, what: str) -> SparseAgent:
     """The agent with an impossible structure in its recurrent layer."""
-    weight = compact.gru_hidden.weight
+    layers = compact.layers()
+    weight = layers["gru_hidden"].weight
     pointers, columns = np.array(weight.row_pointers), np.array(weight.columns)
-    values = weight.values
     if what == "column too large":
         columns[3] = weight.shape[1]
     elif what == "column negative":
@@ -169,19 +162,11 @@ def broken(compact: Any, what: str) -> Any:
         pointers[-1] -= 1
     elif what == "pointers begin late":
         pointers[0] = 1
-    elif what == "too few pointers":
-        pointers = pointers[:-1]
-    elif what == "too few columns":
-        columns = columns[:-1]
-    return eqx.tree_at(
-        lambda c: (
-            c.gru_hidden.weight.values,
-            c.gru_hidden.weight.row_pointers,
-            c.gru_hidden.weight.columns,
-        ),
-        compact,
-        (values, jnp.asarray(pointers), jnp.asarray(columns)),
-    )
+    elif what == "too few places":
+        return eqx.tree_at(lambda c: c.structure, compact, compact.structure[:-1])
+    matrix = SparseMatrix(weight.values, jnp.asarray(pointers), jnp.asarray(columns), weight.shape)
+    layers["gru_hidden"] = SparseLinear(matrix, layers["gru_hidden"].bias)
+    return SparseAgent.pack(layers)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +177,7 @@ def broken(compact: Any, what: str) -> Any:
         "pointers fall",
         "pointers end early",
         "pointers begin late",
-        "too few pointers",
-        "too few columns",
+        "too few places",
     ],
 )
 def test_a_malformed_structure_is_refused(what: str) -> None:
@@ -209,7 +193,7 @@ def test_a_malformed_structure_is_refused(what: str) -> None:
 
 def test_operands_of_other_shapes_are_refused() -> None:
     batch = agent_batch(AgentCase())
-    with pytest.raises(REFUSED, match=r"expected|outside"):
+    with pytest.raises(REFUSED, match="fc1 does not fit"):
         jax.block_until_ready(
             episode_utilities(
                 batch.compact, batch.observation[..., :-1], batch.action, batch.lengths

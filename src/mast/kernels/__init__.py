@@ -7,10 +7,12 @@ from mast.kernels.mixer import mixed_values
 from mast.kernels.networks import (
     SparseAgent,
     SparseLinear,
+    SparseNetwork,
     SparseQMixer,
     sparse_agent,
     sparse_linear,
     sparse_q_mixer,
+    to_dense,
 )
 from mast.kernels.structure import SparseMatrix, from_dense
 
@@ -18,6 +20,7 @@ __all__ = [
     "SparseAgent",
     "SparseLinear",
     "SparseMatrix",
+    "SparseNetwork",
     "SparseQMixer",
     "act",
     "apply_linear",
@@ -28,5 +31,6 @@ __all__ = [
     "sparse_agent",
     "sparse_linear",
     "sparse_q_mixer",
+    "to_dense",
     "unavailable_reason",
 ]

@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mast.kernels import library
-from mast.kernels.networks import SparseAgent
-from mast.kernels.operands import join, split
+from mast.kernels.library import attributes
+from mast.kernels.networks import Shapes, SparseAgent
 
 
 def episode_utilities(
@@ -47,10 +46,8 @@ def episode_utilities(
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
     episodes = (observation, action.astype(jnp.int32), steps.astype(jnp.int32))
-    floats, structure = split(agent.layers())
-    rest = tuple(join(*split(other.layers())) for other in others)
-    statics = (agent.features, agent.actions, agent.hidden_size, threads)
-    return _utilities(statics, floats, structure, rest, episodes)
+    rest = tuple((other.parameters, other.structure) for other in others)
+    return _utilities((agent.shapes, threads), agent.parameters, agent.structure, rest, episodes)
 
 
 def act(
@@ -81,33 +78,38 @@ def act(
             jax.ShapeDtypeStruct(hidden.shape, jnp.float32),
         ),
     )
-    return call(
+    q, next_hidden = call(
         observation,
         last_action.astype(jnp.int32),
         hidden,
-        *join(*split(agent.layers())),
-        actions=np.int64(agent.actions),
-        threads=np.int64(threads),
+        agent.parameters,
+        agent.structure,
+        **attributes(agent.shapes, threads),
     )
+    return q, next_hidden
+
+
+Statics = tuple[Shapes, int]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _utilities(
-    statics: tuple[int, ...], floats: Any, structure: Any, others: Any, episodes: Any
+    statics: Statics, parameters: Any, structure: Any, others: Any, episodes: Any
 ) -> Any:
-    chosen, _, *q = _forward(statics, floats, structure, others, episodes, keeps=False)
+    chosen, _, *q = _forward(statics, parameters, structure, others, episodes, keeps=False)
     return chosen, tuple(q)
 
 
 def _forward(
-    statics: tuple[int, ...],
-    floats: Any,
+    statics: Statics,
+    parameters: Any,
     structure: Any,
     others: Any,
     episodes: Any,
     keeps: bool,
 ) -> Any:
-    _, actions, hidden, threads = statics
+    shapes, threads = statics
+    hidden, actions = shapes[2][1], shapes[3][0]
     observation, action, _ = episodes
     native = library.active()
     times, batch, agents, _ = observation.shape
@@ -121,30 +123,24 @@ def _forward(
             *[utilities] * (1 + len(others)),
         ),
     )
-    networks = (join(floats, structure), *others)
-    flat = [operand for network in networks for operand in network]
-    return call(*episodes, *flat, actions=np.int64(actions), threads=np.int64(threads))
+    flat = [operand for other in others for operand in other]
+    return call(*episodes, parameters, structure, *flat, **attributes(shapes, threads))
 
 
-def _keep(statics: tuple[int, ...], floats: Any, structure: Any, others: Any, episodes: Any) -> Any:
-    chosen, saved, *q = _forward(statics, floats, structure, others, episodes, keeps=True)
-    return (chosen, tuple(q)), (floats, structure, others, episodes, saved)
+def _keep(statics: Statics, parameters: Any, structure: Any, others: Any, episodes: Any) -> Any:
+    chosen, saved, *q = _forward(statics, parameters, structure, others, episodes, keeps=True)
+    return (chosen, tuple(q)), (parameters, structure, episodes, saved)
 
 
-def _backward(statics: tuple[int, ...], kept: Any, cotangents: Any) -> Any:
-    _, actions, _, threads = statics
-    floats, structure, _, episodes, saved = kept
-    gradients = [jax.ShapeDtypeStruct(each.shape, jnp.float32) for each in floats]
-    call = jax.ffi.ffi_call(library.active().target("agent_backward"), gradients)
-    result = call(
-        *episodes,
-        cotangents[0],
-        saved,
-        *join(floats, structure),
-        actions=np.int64(actions),
-        threads=np.int64(threads),
+def _backward(statics: Statics, kept: Any, cotangents: Any) -> Any:
+    parameters, structure, episodes, saved = kept
+    call = jax.ffi.ffi_call(
+        library.active().target("agent_backward"),
+        jax.ShapeDtypeStruct(parameters.shape, jnp.float32),
     )
-    return tuple(result), None, None, None
+    d_chosen = cotangents[0]
+    gradient = call(*episodes, d_chosen, saved, parameters, structure, **attributes(*statics))
+    return gradient, None, None, None
 
 
 _utilities.defvjp(_keep, _backward)

@@ -15,12 +15,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxlib.version
+import numpy as np
 
 SOURCES = Path(__file__).parent / "native"
 
@@ -80,6 +82,11 @@ class Library:
     def target(self, handler: str) -> str:
         """The name under which XLA knows a handler."""
         return f"mast_{handler}_{self.instruction_set.name}"
+
+
+def attributes(shapes: Sequence[Sequence[int]], threads: int) -> dict[str, Any]:
+    """What every native call is told besides its operands: the layers' shapes, and threads."""
+    return {"layers": np.asarray(shapes, np.int64).ravel(), "threads": np.int64(threads)}
 
 
 def available() -> bool:

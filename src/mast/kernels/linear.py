@@ -5,12 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from mast.kernels import library
-from mast.kernels.networks import SparseLinear
-from mast.kernels.operands import join, split
+from mast.kernels.library import attributes
+from mast.kernels.networks import Shapes, SparseLinear, SparseNetwork
 
 
 def apply_linear(
@@ -26,29 +25,33 @@ def apply_linear(
     Raises:
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
-    floats, structure = split((layer,))
-    return _apply(threads, floats, x, structure)
+    packed = SparseNetwork.pack({"layer": layer})
+    return _apply((packed.shapes, threads), packed.parameters, x, packed.structure)
+
+
+Statics = tuple[Shapes, int]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _apply(threads: int, floats: Any, x: Any, structure: Any) -> Any:
+def _apply(statics: Statics, parameters: Any, x: Any, structure: Any) -> Any:
+    outputs = statics[0][0][0]
     call = jax.ffi.ffi_call(
         library.active().target("linear_forward"),
-        jax.ShapeDtypeStruct((x.shape[0], floats[1].shape[0]), jnp.float32),
+        jax.ShapeDtypeStruct((x.shape[0], outputs), jnp.float32),
     )
-    return call(x, *join(floats, structure), threads=np.int64(threads))
+    return call(x, parameters, structure, **attributes(*statics))
 
 
-def _keep(threads: int, floats: Any, x: Any, structure: Any) -> Any:
-    return _apply(threads, floats, x, structure), (floats, x, structure)
+def _keep(statics: Statics, parameters: Any, x: Any, structure: Any) -> Any:
+    return _apply(statics, parameters, x, structure), (parameters, x, structure)
 
 
-def _backward(threads: int, kept: Any, cotangent: Any) -> Any:
-    floats, x, structure = kept
-    results = [jax.ShapeDtypeStruct(each.shape, jnp.float32) for each in (x, *floats)]
+def _backward(statics: Statics, kept: Any, cotangent: Any) -> Any:
+    parameters, x, structure = kept
+    results = [jax.ShapeDtypeStruct(each.shape, jnp.float32) for each in (x, parameters)]
     call = jax.ffi.ffi_call(library.active().target("linear_backward"), results)
-    d_x, *gradients = call(x, cotangent, *join(floats, structure), threads=np.int64(threads))
-    return tuple(gradients), d_x, None
+    d_x, gradient = call(x, cotangent, parameters, structure, **attributes(*statics))
+    return gradient, d_x, None
 
 
 _apply.defvjp(_keep, _backward)

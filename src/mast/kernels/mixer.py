@@ -5,12 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mast.kernels import library
-from mast.kernels.networks import SparseQMixer
-from mast.kernels.operands import join, split
+from mast.kernels.library import attributes
+from mast.kernels.networks import Shapes, SparseQMixer
 
 
 def mixed_values(
@@ -34,33 +33,37 @@ def mixed_values(
     Raises:
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
-    floats, structure = split(mixer.layers())
-    return _mixed(threads, floats, utilities, structure, (state, rows.astype(jnp.int32)))
+    episodes = (state, rows.astype(jnp.int32))
+    statics = (mixer.shapes, threads)
+    return _mixed(statics, mixer.parameters, utilities, mixer.structure, episodes)
+
+
+Statics = tuple[Shapes, int]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mixed(threads: int, floats: Any, utilities: Any, structure: Any, episodes: Any) -> Any:
+def _mixed(statics: Statics, parameters: Any, utilities: Any, structure: Any, episodes: Any) -> Any:
     state, rows = episodes
     call = jax.ffi.ffi_call(
         library.active().target("mixer_forward"),
         jax.ShapeDtypeStruct(utilities.shape[:-1], jnp.float32),
     )
-    return call(state, utilities, rows, *join(floats, structure), threads=np.int64(threads))
+    return call(state, utilities, rows, parameters, structure, **attributes(*statics))
 
 
-def _keep(threads: int, floats: Any, utilities: Any, structure: Any, episodes: Any) -> Any:
-    result = _mixed(threads, floats, utilities, structure, episodes)
-    return result, (floats, utilities, structure, episodes)
+def _keep(statics: Statics, parameters: Any, utilities: Any, structure: Any, episodes: Any) -> Any:
+    result = _mixed(statics, parameters, utilities, structure, episodes)
+    return result, (parameters, utilities, structure, episodes)
 
 
-def _backward(threads: int, kept: Any, cotangent: Any) -> Any:
-    floats, utilities, structure, (state, rows) = kept
-    results = [jax.ShapeDtypeStruct(each.shape, jnp.float32) for each in (utilities, *floats)]
+def _backward(statics: Statics, kept: Any, cotangent: Any) -> Any:
+    parameters, utilities, structure, (state, rows) = kept
+    results = [jax.ShapeDtypeStruct(each.shape, jnp.float32) for each in (utilities, parameters)]
     call = jax.ffi.ffi_call(library.active().target("mixer_backward"), results)
-    d_utilities, *gradients = call(
-        state, utilities, rows, cotangent, *join(floats, structure), threads=np.int64(threads)
+    d_utilities, gradient = call(
+        state, utilities, rows, cotangent, parameters, structure, **attributes(*statics)
     )
-    return tuple(gradients), d_utilities, None, None
+    return gradient, d_utilities, None, None
 
 
 _mixed.defvjp(_keep, _backward)

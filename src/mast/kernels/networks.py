@@ -1,15 +1,23 @@
-"""The networks of `mast.networks` with compact layers: the same fields, values where weights were."""
+"""The networks of `mast.networks`, compact: two vectors each, one of numbers and one of places."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from mast.kernels.structure import SparseMatrix, from_dense
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
 from mast.networks.mixers import QMixer
+
+Shapes = tuple[tuple[int, int, int], ...]
+"""Of each layer: rows (outputs), columns (inputs), active values."""
+
+
+Network = TypeVar("Network", bound="SparseNetwork")
 
 
 class SparseLinear(eqx.Module):
@@ -19,48 +27,81 @@ class SparseLinear(eqx.Module):
     bias: Float[Any, " outputs"]
 
 
-class SparseAgent(eqx.Module):
+class SparseNetwork(eqx.Module):
+    """Sparse layers packed into two vectors.
+
+    An update touches a few large arrays instead of dozens of small ones: per array, XLA's overhead is
+    larger than the work on a sparse layer. `parameters` is all that has a gradient and optimizer slots.
+    """
+
+    parameters: Float[Any, " numbers"]
+    """Of each layer in turn: its values, its bias."""
+    structure: Int[Any, " places"]
+    """Of each layer in turn: its row pointers, its column indices."""
+    shapes: Shapes = eqx.field(static=True)
+
+    NAMES: ClassVar[tuple[str, ...]] = ("layer",)
+    """The layers in the order in which the kernels take them."""
+
+    def layers(self) -> dict[str, SparseLinear]:
+        """Every layer by its name."""
+        found, number, place = {}, 0, 0
+        for name, (rows, columns, active) in zip(self.NAMES, self.shapes, strict=True):
+            middle, end = number + active, number + active + rows
+            pointers, last = place + rows + 1, place + rows + 1 + active
+            matrix = SparseMatrix(
+                values=self.parameters[number:middle],
+                row_pointers=self.structure[place:pointers],
+                columns=self.structure[pointers:last],
+                shape=(rows, columns),
+            )
+            found[name] = SparseLinear(matrix, self.parameters[middle:end])
+            number, place = end, last
+        return found
+
+    @classmethod
+    def pack(cls: type[Network], layers: Mapping[str, SparseLinear]) -> Network:
+        """The inverse of `layers`."""
+        ordered = [layers[name] for name in cls.NAMES]
+        numbers = [part for layer in ordered for part in (layer.weight.values, layer.bias)]
+        places = [
+            part for layer in ordered for part in (layer.weight.row_pointers, layer.weight.columns)
+        ]
+        return cls(
+            parameters=jnp.concatenate(numbers),
+            structure=jnp.concatenate(places),
+            shapes=tuple((*each.weight.shape, each.weight.values.shape[0]) for each in ordered),
+        )
+
+
+class SparseAgent(SparseNetwork):
     """`RecurrentAgent`, compact."""
 
-    fc1: SparseLinear
-    gru_input: SparseLinear
-    gru_hidden: SparseLinear
-    fc2: SparseLinear
-    features: int = eqx.field(static=True)
-    actions: int = eqx.field(static=True)
+    NAMES: ClassVar[tuple[str, ...]] = ("fc1", "gru_input", "gru_hidden", "fc2")
 
     @property
     def hidden_size(self) -> int:
         """The width of the hidden state."""
-        return self.gru_hidden.weight.shape[1]
+        return self.shapes[2][1]
 
-    def layers(self) -> tuple[SparseLinear, ...]:
-        """The layers in the order in which kernels take them."""
-        return (self.fc1, self.gru_input, self.gru_hidden, self.fc2)
+    @property
+    def actions(self) -> int:
+        """How many actions it values."""
+        return self.shapes[3][0]
 
 
-class SparseQMixer(eqx.Module):
+class SparseQMixer(SparseNetwork):
     """`QMixer`, compact."""
 
-    w1_hidden: SparseLinear
-    w1_out: SparseLinear
-    w_final_hidden: SparseLinear
-    w_final_out: SparseLinear
-    b1: SparseLinear
-    v_hidden: SparseLinear
-    v_out: SparseLinear
-
-    def layers(self) -> tuple[SparseLinear, ...]:
-        """The layers in the order in which kernels take them."""
-        return (
-            self.w1_hidden,
-            self.w1_out,
-            self.w_final_hidden,
-            self.w_final_out,
-            self.b1,
-            self.v_hidden,
-            self.v_out,
-        )
+    NAMES: ClassVar[tuple[str, ...]] = (
+        "w1_hidden",
+        "w1_out",
+        "w_final_hidden",
+        "w_final_out",
+        "b1",
+        "v_hidden",
+        "v_out",
+    )
 
 
 def sparse_linear(linear: Linear, mask: Bool[Any, "outputs inputs"]) -> SparseLinear:
@@ -75,20 +116,22 @@ def sparse_agent(agent: RecurrentAgent, masks: dict[str, Array]) -> SparseAgent:
       agent: the agent.
       masks: of each layer's weight, by the layer's name ("fc1", …).
     """
-    return SparseAgent(
-        **_compact(agent, SparseAgent, masks), features=agent.features, actions=agent.actions
-    )
+    return SparseAgent.pack(_layers(agent, masks))
 
 
 def sparse_q_mixer(mixer: QMixer, masks: dict[str, Array]) -> SparseQMixer:
     """A dense mixer's active entries; arguments as in `sparse_agent`."""
-    return SparseQMixer(**_compact(mixer, SparseQMixer, masks))
+    return SparseQMixer.pack(_layers(mixer, masks))
 
 
-def _compact(network: Any, kind: type, masks: dict[str, Array]) -> dict[str, SparseLinear]:
-    """The layers of `network` that are a sparse layer in `kind`, by name."""
-    return {
-        field.name: sparse_linear(getattr(network, field.name), masks[field.name])
-        for field in dataclasses.fields(kind)
-        if field.type is SparseLinear
+def to_dense(network: SparseNetwork, like: Any) -> Any:
+    """The dense network whose active entries these are; `like` is any of its kind and shapes."""
+    layers = {
+        name: Linear(layer.weight.to_dense(), layer.bias)
+        for name, layer in network.layers().items()
     }
+    return dataclasses.replace(like, **layers)
+
+
+def _layers(network: Any, masks: dict[str, Array]) -> dict[str, SparseLinear]:
+    return {name: sparse_linear(getattr(network, name), mask) for name, mask in masks.items()}

@@ -11,18 +11,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from mast.kernels import (
     SparseAgent,
     SparseLinear,
     SparseQMixer,
+    act,
     episode_utilities,
     from_dense,
     mixed_values,
+    to_dense,
 )
-from mast.kernels import act as act_natively
 from mast.learning.algorithms.value_decomposition import (
     LossMetrics,
     Team,
@@ -35,7 +35,6 @@ from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_opt
 from mast.learning.method import Method
 from mast.learning.replay import Batch
 from mast.learning.topology import final_counts
-from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
 from mast.networks.mixers import QMixer
 from mast.sparsity.masks import Masks, largest_mask
@@ -78,7 +77,7 @@ class ActingAgent(eqx.Module):
         hidden: Float[Array, "batch agents hidden"],
     ) -> tuple[Float[Array, "batch agents actions"], Float[Array, "batch agents hidden"]]:
         """One step of acting: each agent's action values and its next hidden state."""
-        return act_natively(self.network, observation, last_action, hidden, threads=self.threads)
+        return act(self.network, observation, last_action, hidden, threads=self.threads)
 
 
 @dataclass(frozen=True)
@@ -102,9 +101,10 @@ class CompactLearner:
             floats, structure, state.target, batch, method, env_steps
         )
         norm = optax.tree.norm(gradient)
-        updates, optimizer = self._optimizer().update(gradient, state.optimizer, floats)
+        optimizer = team_optimizer(self.masked.config)
+        updates, slots = optimizer.update(gradient, state.optimizer, floats)
         params = eqx.combine(optax.apply_updates(floats, updates), structure)
-        return CompactState(params, state.target, optimizer), UpdateMetrics(loss, told, norm)
+        return CompactState(params, state.target, slots), UpdateMetrics(loss, told, norm)
 
     def acting(self, state: CompactState) -> ActingAgent:
         """The online agent as rollouts take it."""
@@ -119,26 +119,20 @@ class CompactLearner:
         older = {
             name: largest_mask(weight, counts[name]) for name, weight in _weights(state.target)
         }
-        second_moment = optax.tree.get(state.optimizer.inner, "nu")
-        moments, _ = eqx.partition(self._compact_team(second_moment, masks), eqx.is_inexact_array)
-        floats, _ = eqx.partition(params, eqx.is_inexact_array)
-        fresh = self._optimizer().init(floats)
-        optimizer = optax.tree.set(fresh, nu=ravel_pytree(moments)[0])
+        second_moment = self._compact_team(optax.tree.get(state.optimizer.inner, "nu"), masks)
+        fresh = team_optimizer(self.masked.config).init(_floats(params))
+        optimizer = optax.tree.set(fresh, nu=_floats(second_moment))
         return CompactState(params, self._compact_team(state.target, older), optimizer)
 
     def dense(self, state: CompactState) -> LearnerState:
         """The inverse of `compact`."""
         floats, structure = eqx.partition(state.params, eqx.is_inexact_array)
-        moments = ravel_pytree(floats)[1](optax.tree.get(state.optimizer, "nu"))
         params = self._dense_team(state.params)
-        ones = jax.tree.map(jnp.ones_like, floats)
-        masks = {
-            name: weight > 0
-            for name, weight in _weights(self._dense_team(eqx.combine(ones, structure)))
-        }
+        ones = eqx.combine(jax.tree.map(jnp.ones_like, floats), structure)
+        masks = {name: weight > 0 for name, weight in _weights(self._dense_team(ones))}
+        second_moment = eqx.combine(optax.tree.get(state.optimizer, "nu"), structure)
         inner = optax.tree.set(
-            team_optimizer(self.masked.config).init(params),
-            nu=self._dense_team(eqx.combine(moments, structure)),
+            team_optimizer(self.masked.config).init(params), nu=self._dense_team(second_moment)
         )
         return LearnerState(params, self._dense_team(state.target), SparseState(masks, inner))
 
@@ -175,54 +169,40 @@ class CompactLearner:
             return mixed_values(mixer, utilities, state, rows, threads=self.threads)[..., None]
         return mixer(utilities, jnp.asarray(state[: len(utilities)], jnp.float32))
 
-    def _optimizer(self) -> optax.GradientTransformationExtraArgs:
-        # One vector instead of a dozen small ones: per array, XLA's overhead is larger than the work.
-        return optax.with_extra_args_support(optax.flatten(team_optimizer(self.masked.config)))
-
     def _compact_team(self, team: Team, masks: Masks) -> CompactTeam:
         counts = final_counts(team, self.masked.config)
 
-        def layer(path: tuple[Any, ...], linear: Any) -> Any:
-            name = jax.tree_util.keystr(path, simple=True, separator=".") + ".weight"
-            weight = from_dense(linear.weight, masks[name], counts[name])
-            return SparseLinear(weight, linear.bias)
+        def layers(network: str, names: tuple[str, ...]) -> dict[str, SparseLinear]:
+            found = {}
+            for name in names:
+                dense = getattr(getattr(team, network), name)
+                path = f"{network}.{name}.weight"
+                # The count is given because it is a shape, which under jit a mask cannot tell.
+                weight = from_dense(dense.weight, masks[path], counts[path])
+                found[name] = SparseLinear(weight, dense.bias)
+            return found
 
-        layers = jax.tree_util.tree_map_with_path(layer, team, is_leaf=_is_linear)
-        agent = layers.agent
-        return CompactTeam(
-            SparseAgent(
-                agent.fc1,
-                agent.gru_input,
-                agent.gru_hidden,
-                agent.fc2,
-                features=agent.features,
-                actions=agent.actions,
-            ),
-            SparseQMixer(**vars(layers.mixer)) if isinstance(team.mixer, QMixer) else team.mixer,
-        )
+        mixer: Any = team.mixer
+        if isinstance(mixer, QMixer):
+            mixer = SparseQMixer.pack(layers("mixer", SparseQMixer.NAMES))
+        return CompactTeam(SparseAgent.pack(layers("agent", SparseAgent.NAMES)), mixer)
 
     def _dense_team(self, team: CompactTeam) -> Team:
-        def layer(sparse: Any) -> Any:
-            return Linear(sparse.weight.to_dense(), sparse.bias)
-
-        layers = jax.tree.map(layer, team, is_leaf=lambda each: isinstance(each, SparseLinear))
-        agent, mixer = layers.agent, layers.mixer
-        return Team(
-            RecurrentAgent(
-                agent.fc1,
-                agent.gru_input,
-                agent.gru_hidden,
-                agent.fc2,
-                features=agent.features,
-                actions=agent.actions,
-            ),
-            QMixer(**vars(mixer)) if isinstance(mixer, SparseQMixer) else mixer,
-        )
+        like: Team = jax.eval_shape(self.masked.dense_params, jax.random.key(0))
+        mixer = team.mixer
+        if isinstance(mixer, SparseQMixer):
+            mixer = to_dense(mixer, like.mixer)
+        return Team(to_dense(team.agent, like.agent), mixer)
 
 
 def copy_compact_target(state: CompactState) -> CompactState:
     """The state with its target networks set to the online ones, values and structure."""
     return state._replace(target=jax.tree.map(jnp.copy, state.params))
+
+
+def _floats(team: CompactTeam) -> CompactTeam:
+    """What has a gradient; None elsewhere."""
+    return eqx.filter(team, eqx.is_inexact_array)
 
 
 def _is_linear(node: Any) -> bool:

@@ -85,53 +85,76 @@ inline size_t agent_saved_size(const AgentShape& s) {
   return tiles.size() * widest(tiles) * (s.observations - 1) * s.hidden;
 }
 
-// r, z and n of one register of lanes; `pre` is at its unit's reset row, the four gates `gate` apart.
+// r and z (side by side), n and W_hn h + b_hn of N registers of lanes; `pre` is at their unit's reset row, the
+// four gates `gate` apart.
+template <int N>
 struct Gates {
-  Floats reset, update, fresh, recurrent;
+  Floats reset_update[2 * N], fresh[N], recurrent[N];
+
+  __attribute__((always_inline)) Gates(const float* pre, int64_t gate) {
+    MAST_EACH reset_update[i] = load(pre + i * kLanes);
+    MAST_EACH reset_update[N + i] = load(pre + gate + i * kLanes);
+    sigmoid(reset_update);
+    MAST_EACH recurrent[i] = load(pre + 3 * gate + i * kLanes);
+    MAST_EACH fresh[i] = load(pre + 2 * gate + i * kLanes) + reset_update[i] * recurrent[i];
+    hyperbolic_tangent(fresh);
+  }
 };
 
-inline __attribute__((always_inline)) Gates gates_at(const float* pre, int64_t gate) {
-  Gates g;
-  g.reset = sigmoid(load(pre));
-  g.update = sigmoid(load(pre + gate));
-  g.recurrent = load(pre + 3 * gate);
-  g.fresh = hyperbolic_tangent(load(pre + 2 * gate) + g.reset * g.recurrent);
-  return g;
-}
-
 // One step of the gates: h becomes the next h, which also goes to `saved` where that is given.
-template <int Vectors>
-void gates_forward(int64_t hidden, int stride, const float* pre, float* h, float* saved) {
-  const int64_t gate = hidden * stride;
-  for (int64_t j = 0; j < gate; j += stride) {
-    for (int64_t i = j; i < j + Vectors * kLanes; i += kLanes) {
-      const Gates g = gates_at(pre + i, gate);
-      const Floats next = g.fresh + g.update * (load(h + i) - g.fresh);
-      store(h + i, next);
-      if (saved) store(saved + i, next);
-    }
+template <int N>
+inline __attribute__((always_inline)) void gates_forward_at(int64_t gate, const float* pre, float* h,
+                                                            float* saved) {
+  const Gates<N> g(pre, gate);
+  MAST_EACH {
+    const Floats next = g.fresh[i] + g.reset_update[N + i] * (load(h + i * kLanes) - g.fresh[i]);
+    store(h + i * kLanes, next);
+    if (saved) store(saved + i * kLanes, next);
   }
 }
 
 // Back through the gates, which are computed again. In: the gradient of the new state in d_state's second
 // half. Out: `pre` becomes its own gradient, and d_state = [0; what flows straight to the old state].
+template <int N>
+inline __attribute__((always_inline)) void gates_backward_at(int64_t gate, float* pre, const float* h,
+                                                             float* d_state) {
+  const Gates<N> g(pre, gate);
+  MAST_EACH {
+    const int64_t at = i * kLanes;
+    const Floats reset = g.reset_update[i], update = g.reset_update[N + i], fresh = g.fresh[i];
+    const Floats d_h = load(d_state + gate + at);
+    const Floats d_fresh = d_h * (1.0f - update) * (1.0f - fresh * fresh);
+    const Floats d_recurrent = d_fresh * reset;
+    store(pre + at, d_recurrent * g.recurrent[i] * (1.0f - reset));
+    store(pre + gate + at, d_h * (load(h + at) - fresh) * update * (1.0f - update));
+    store(pre + 2 * gate + at, d_fresh);
+    store(pre + 3 * gate + at, d_recurrent);
+    store(d_state + at, Floats{});
+    store(d_state + gate + at, d_h * update);
+  }
+}
+
+// Calls of work(integral_constant<int, N>, offset) that cover a unit's registers, two at a time.
+template <int Vectors, typename Work>
+void over_units(int64_t hidden, int stride, Work work) {
+  for (int64_t j = 0; j < hidden * stride; j += stride) {
+    for (int v = 0; v + 1 < Vectors; v += 2) work(std::integral_constant<int, 2>{}, j + v * kLanes);
+    if (Vectors % 2) work(std::integral_constant<int, 1>{}, j + (Vectors - 1) * kLanes);
+  }
+}
+
+template <int Vectors>
+void gates_forward(int64_t hidden, int stride, const float* pre, float* h, float* saved) {
+  over_units<Vectors>(hidden, stride, [=](auto n, int64_t at) __attribute__((always_inline)) {
+    gates_forward_at<decltype(n)::value>(hidden * stride, pre + at, h + at, saved ? saved + at : nullptr);
+  });
+}
+
 template <int Vectors>
 void gates_backward(int64_t hidden, int stride, float* pre, const float* h, float* d_state) {
-  const int64_t gate = hidden * stride;
-  for (int64_t j = 0; j < gate; j += stride) {
-    for (int64_t i = j; i < j + Vectors * kLanes; i += kLanes) {
-      const Gates g = gates_at(pre + i, gate);
-      const Floats d_h = load(d_state + gate + i);
-      const Floats d_fresh = d_h * (1.0f - g.update) * (1.0f - g.fresh * g.fresh);
-      const Floats d_recurrent = d_fresh * g.reset;
-      store(pre + i, d_recurrent * g.recurrent * (1.0f - g.reset));
-      store(pre + gate + i, d_h * (load(h + i) - g.fresh) * g.update * (1.0f - g.update));
-      store(pre + 2 * gate + i, d_fresh);
-      store(pre + 3 * gate + i, d_recurrent);
-      store(d_state + i, Floats{});
-      store(d_state + gate + i, d_h * g.update);
-    }
-  }
+  over_units<Vectors>(hidden, stride, [=](auto n, int64_t at) __attribute__((always_inline)) {
+    gates_backward_at<decltype(n)::value>(hidden * stride, pre + at, h + at, d_state + at);
+  });
 }
 
 // A tile's rows of input at one observation, `next` being the one after it (or −1); the id's rows are

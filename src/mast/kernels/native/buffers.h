@@ -36,30 +36,60 @@ class Operands {
     return static_cast<float*>((*buffer)->untyped_data());
   }
 
-  // Four buffers: values, bias, row pointers, column indices.
-  Matrix matrix(int64_t* rows, int64_t* columns) {
-    Matrix m;
-    int64_t entries = -1, pointers = -1;
-    m.values = floats({&entries});
-    m.bias = floats({rows});
-    m.row_pointers = ints({&pointers});
-    m.column_indices = ints({&entries});
-    m.rows = *rows;
-    m.columns = *columns;
-    m.entries = entries;
-    if (ok() && pointers != m.rows + 1) fail("there must be one row pointer more than rows");
-    if (ok()) {
-      const std::string wrong = fault(m);
-      if (!wrong.empty()) fail(wrong);
+  // A network is two vectors: of each layer in turn its values and its bias, and of each layer in turn its
+  // row pointers and its column indices. `table` has every layer's rows, columns and number of values.
+  void network(ffi::Span<const int64_t> table) {
+    table_ = table;
+    layer_ = 0;
+    int64_t numbers = 0, places = 0, sizes[2] = {-1, -1};
+    for (size_t i = 0; i + 2 < table.size(); i += 3) {
+      numbers += table[i + 2] + table[i];
+      places += table[i] + 1 + table[i + 2];
     }
+    parameters_ = floats({&sizes[0]});
+    structure_ = ints({&sizes[1]});
+    if (ok() && (sizes[0] != numbers || sizes[1] != places)) fail("the vectors do not fit the layers");
+  }
+
+  // The network's next layer, which must have this shape; a size of −1 is taken from it.
+  Matrix matrix(int64_t* rows, int64_t* columns) {
+    if (ok() && layer_ + 2 >= table_.size()) fail("a layer is missing");
+    if (!ok()) return {};
+    Matrix m;
+    m.rows = table_[layer_];
+    m.columns = table_[layer_ + 1];
+    m.entries = table_[layer_ + 2];
+    layer_ += 3;
+    if (*rows == -1) *rows = m.rows;
+    if (*columns == -1) *columns = m.columns;
+    if (*rows != m.rows || *columns != m.columns) {
+      fail("layer " + std::to_string(layer_ / 3) + " is [" + std::to_string(m.rows) + ", " +
+           std::to_string(m.columns) + "], expected [" + std::to_string(*rows) + ", " + std::to_string(*columns) +
+           "]");
+      return {};
+    }
+    m.values = parameters_;
+    m.bias = m.values + m.entries;
+    parameters_ = m.bias + m.rows;
+    m.row_pointers = structure_;
+    m.column_indices = m.row_pointers + m.rows + 1;
+    structure_ = m.column_indices + m.entries;
+    const std::string wrong = fault(m);
+    if (!wrong.empty()) fail("layer " + std::to_string(layer_ / 3) + ": " + wrong);
     return m;
   }
 
-  // Two results: of a layer's values and of its bias.
-  Gradient gradient(const Matrix& m) {
-    int64_t entries = m.entries, rows = m.rows;
-    float* values = out({&entries});
-    return {values, out({&rows})};
+  // The gradient of a network, one vector as its parameters: of each of these layers in turn.
+  std::vector<Gradient> gradients(std::initializer_list<const Matrix*> layers) {
+    int64_t size = 0;
+    for (const Matrix* m : layers) size += m->entries + m->rows;
+    float* next = out({&size});
+    std::vector<Gradient> all;
+    for (const Matrix* m : layers) {
+      all.push_back({next, next + m->entries});
+      next += m->entries + m->rows;
+    }
+    return all;
   }
 
   // Whether the next operand is in half precision.
@@ -100,6 +130,10 @@ class Operands {
   ffi::RemainingArgs args_;
   ffi::RemainingRets results_;
   size_t next_in_ = 0, next_out_ = 0;
+  ffi::Span<const int64_t> table_;
+  size_t layer_ = 0;
+  const float* parameters_ = nullptr;
+  const int32_t* structure_ = nullptr;
   std::string error_;
 };
 

@@ -8,14 +8,18 @@
 namespace mast {
 namespace {
 
-AgentNetwork read_agent(Operands& operands, AgentShape& s) {
+using Table = ffi::Span<const int64_t>;
+
+AgentNetwork read_agent(Operands& operands, Table layers, AgentShape& s) {
   AgentNetwork net;
-  int64_t inputs = s.inputs();
+  operands.network(layers);
+  int64_t inputs = -1;
   net.fc1 = operands.matrix(&s.hidden, &inputs);
   int64_t gates = s.hidden == -1 ? -1 : 3 * s.hidden;
   net.input = operands.matrix(&gates, &s.hidden);
   net.hidden = operands.matrix(&gates, &s.hidden);
   net.fc2 = operands.matrix(&s.actions, &s.hidden);
+  if (operands.ok() && inputs != s.inputs()) operands.fail("fc1 does not fit features, actions and agents");
   return net;
 }
 
@@ -31,8 +35,8 @@ AgentEpisodes<Number> read_episodes(Operands& operands, AgentShape& s) {
 }
 
 template <typename Number, ffi::DataType type>
-ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, int64_t actions) {
-  AgentShape s{-1, -1, -1, -1, actions, -1};
+ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, Table layers) {
+  AgentShape s{-1, -1, -1, -1, -1, -1};
   const auto episodes = read_episodes<Number, type>(operands, s);
   int64_t steps = s.observations - 1;
   float* chosen = operands.out({&steps, &s.episodes, &s.agents});
@@ -42,7 +46,7 @@ ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, int64_t
   std::vector<float*> q;
   while (operands.ok() && operands.remaining() > 0) {
     s.hidden = -1;
-    networks.push_back(read_agent(operands, s));
+    networks.push_back(read_agent(operands, layers, s));
     q.push_back(operands.out({&s.observations, &s.episodes, &s.agents, &s.actions}));
     if (networks.front().hidden.columns != s.hidden) operands.fail("networks of one width are expected");
   }
@@ -55,46 +59,45 @@ ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, int64_t
   return ffi::Error::Success();
 }
 
-ffi::Error AgentForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t actions,
+ffi::Error AgentForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
                         int64_t threads) {
   Operands operands(args, results);
   const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
-  return operands.next_is_half() ? agent_forward_as<uint16_t, ffi::F16>(operands, for_each, actions)
-                                 : agent_forward_as<float, ffi::F32>(operands, for_each, actions);
+  return operands.next_is_half() ? agent_forward_as<uint16_t, ffi::F16>(operands, for_each, layers)
+                                 : agent_forward_as<float, ffi::F32>(operands, for_each, layers);
 }
 
 template <typename Number, ffi::DataType type>
-ffi::Error agent_backward_as(Operands& operands, const ForEach& for_each, int64_t actions) {
-  AgentShape s{-1, -1, -1, -1, actions, -1};
+ffi::Error agent_backward_as(Operands& operands, const ForEach& for_each, Table layers) {
+  AgentShape s{-1, -1, -1, -1, -1, -1};
   const auto episodes = read_episodes<Number, type>(operands, s);
   int64_t steps = s.observations - 1, kept = -1;
   const float* d_chosen = operands.floats({&steps, &s.episodes, &s.agents});
   const float* saved = operands.floats({&kept});
-  const AgentNetwork net = read_agent(operands, s);
-  AgentGradient out{operands.gradient(net.fc1), operands.gradient(net.input), operands.gradient(net.hidden),
-                    operands.gradient(net.fc2)};
+  const AgentNetwork net = read_agent(operands, layers, s);
+  const auto g = operands.gradients({&net.fc1, &net.input, &net.hidden, &net.fc2});
   if (operands.ok() && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little was saved");
   if (!operands.ok()) return operands.error();
-  agent_backward(s, episodes, net, saved, d_chosen, out, for_each);
+  agent_backward(s, episodes, net, saved, d_chosen, {g[0], g[1], g[2], g[3]}, for_each);
   return ffi::Error::Success();
 }
 
-ffi::Error AgentBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
-                         int64_t actions, int64_t threads) {
+ffi::Error AgentBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
+                        int64_t threads) {
   Operands operands(args, results);
   const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
-  return operands.next_is_half() ? agent_backward_as<uint16_t, ffi::F16>(operands, for_each, actions)
-                                 : agent_backward_as<float, ffi::F32>(operands, for_each, actions);
+  return operands.next_is_half() ? agent_backward_as<uint16_t, ffi::F16>(operands, for_each, layers)
+                                 : agent_backward_as<float, ffi::F32>(operands, for_each, layers);
 }
 
 template <typename Number, ffi::DataType type>
-ffi::Error agent_step_as(Operands& operands, const ForEach& for_each, int64_t actions) {
-  AgentShape s{1, -1, -1, -1, actions, -1};
+ffi::Error agent_step_as(Operands& operands, const ForEach& for_each, Table layers) {
+  AgentShape s{1, -1, -1, -1, -1, -1};
   const auto* observation =
       reinterpret_cast<const Number*>(operands.in<type>({&s.episodes, &s.agents, &s.features}));
   const int32_t* last_action = operands.ints({&s.episodes, &s.agents});
   const float* hidden = operands.floats({&s.episodes, &s.agents, &s.hidden});
-  const AgentNetwork net = read_agent(operands, s);
+  const AgentNetwork net = read_agent(operands, layers, s);
   float* q = operands.out({&s.episodes, &s.agents, &s.actions});
   float* next_hidden = operands.out({&s.episodes, &s.agents, &s.hidden});
   if (!operands.ok()) return operands.error();
@@ -102,16 +105,17 @@ ffi::Error agent_step_as(Operands& operands, const ForEach& for_each, int64_t ac
   return ffi::Error::Success();
 }
 
-ffi::Error AgentStep(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t actions,
-                     int64_t threads) {
+ffi::Error AgentStep(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
+                        int64_t threads) {
   Operands operands(args, results);
   const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
-  return operands.next_is_half() ? agent_step_as<uint16_t, ffi::F16>(operands, for_each, actions)
-                                 : agent_step_as<float, ffi::F32>(operands, for_each, actions);
+  return operands.next_is_half() ? agent_step_as<uint16_t, ffi::F16>(operands, for_each, layers)
+                                 : agent_step_as<float, ffi::F32>(operands, for_each, layers);
 }
 
-MixerNetwork read_mixer(Operands& operands, MixerShape& s) {
+MixerNetwork read_mixer(Operands& operands, Table layers, MixerShape& s) {
   MixerNetwork net;
+  operands.network(layers);
   int64_t w1 = -1, one = 1;
   net.w1_hidden = operands.matrix(&s.hypernet, &s.state);
   net.w1_out = operands.matrix(&w1, &s.hypernet);
@@ -136,54 +140,52 @@ MixerEpisodes<Number> read_states(Operands& operands, MixerShape& s) {
 }
 
 template <typename Number, ffi::DataType type>
-ffi::Error mixer_forward_as(Operands& operands, const ForEach& for_each) {
+ffi::Error mixer_forward_as(Operands& operands, const ForEach& for_each, Table layers) {
   MixerShape s{-1, -1, -1, -1, -1, -1};
   const auto episodes = read_states<Number, type>(operands, s);
-  const MixerNetwork net = read_mixer(operands, s);
+  const MixerNetwork net = read_mixer(operands, layers, s);
   float* q_tot = operands.out({&s.times, &s.episodes});
   if (!operands.ok()) return operands.error();
   mixer_forward(s, episodes, net, q_tot, for_each);
   return ffi::Error::Success();
 }
 
-ffi::Error MixerForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
+ffi::Error MixerForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
                         int64_t threads) {
   Operands operands(args, results);
   const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
-  return operands.next_is_half() ? mixer_forward_as<uint16_t, ffi::F16>(operands, for_each)
-                                 : mixer_forward_as<float, ffi::F32>(operands, for_each);
+  return operands.next_is_half() ? mixer_forward_as<uint16_t, ffi::F16>(operands, for_each, layers)
+                                 : mixer_forward_as<float, ffi::F32>(operands, for_each, layers);
 }
 
 template <typename Number, ffi::DataType type>
-ffi::Error mixer_backward_as(Operands& operands, const ForEach& for_each) {
+ffi::Error mixer_backward_as(Operands& operands, const ForEach& for_each, Table layers) {
   MixerShape s{-1, -1, -1, -1, -1, -1};
   const auto episodes = read_states<Number, type>(operands, s);
   const float* d_q_tot = operands.floats({&s.times, &s.episodes});
-  const MixerNetwork net = read_mixer(operands, s);
+  const MixerNetwork net = read_mixer(operands, layers, s);
   float* d_utilities = operands.out({&s.times, &s.episodes, &s.agents});
-  std::vector<Gradient> gradients;
-  for (const Matrix* m : {&net.w1_hidden, &net.w1_out, &net.w_final_hidden, &net.w_final_out, &net.b1,
-                          &net.v_hidden, &net.v_out}) {
-    gradients.push_back(operands.gradient(*m));
-  }
+  const auto gradients = operands.gradients({&net.w1_hidden, &net.w1_out, &net.w_final_hidden, &net.w_final_out,
+                                             &net.b1, &net.v_hidden, &net.v_out});
   if (!operands.ok()) return operands.error();
   mixer_backward(s, episodes, net, d_q_tot, d_utilities, gradients, for_each);
   return ffi::Error::Success();
 }
 
-ffi::Error MixerBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
-                         int64_t threads) {
+ffi::Error MixerBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
+                        int64_t threads) {
   Operands operands(args, results);
   const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
-  return operands.next_is_half() ? mixer_backward_as<uint16_t, ffi::F16>(operands, for_each)
-                                 : mixer_backward_as<float, ffi::F32>(operands, for_each);
+  return operands.next_is_half() ? mixer_backward_as<uint16_t, ffi::F16>(operands, for_each, layers)
+                                 : mixer_backward_as<float, ffi::F32>(operands, for_each, layers);
 }
 
-ffi::Error LinearForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
-                         int64_t threads) {
+ffi::Error LinearForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
+                        int64_t threads) {
   Operands operands(args, results);
   int64_t rows = -1, inputs = -1, outputs = -1;
   const float* x = operands.floats({&rows, &inputs});
+  operands.network(layers);
   const Matrix m = operands.matrix(&outputs, &inputs);
   float* y = operands.out({&rows, &outputs});
   if (!operands.ok()) return operands.error();
@@ -191,17 +193,18 @@ ffi::Error LinearForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Rem
   return ffi::Error::Success();
 }
 
-ffi::Error LinearBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
-                          int64_t threads) {
+ffi::Error LinearBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
+                        int64_t threads) {
   Operands operands(args, results);
   int64_t rows = -1, inputs = -1, outputs = -1;
   const float* x = operands.floats({&rows, &inputs});
   const float* d_y = operands.floats({&rows, &outputs});
+  operands.network(layers);
   const Matrix m = operands.matrix(&outputs, &inputs);
   float* d_x = operands.out({&rows, &inputs});
-  const Gradient gradient = operands.gradient(m);
+  const auto gradients = operands.gradients({&m});
   if (!operands.ok()) return operands.error();
-  linear_backward(rows, m, x, d_y, d_x, gradient, for_each_on(pool, static_cast<int>(threads)));
+  linear_backward(rows, m, x, d_y, d_x, gradients[0], for_each_on(pool, static_cast<int>(threads)));
   return ffi::Error::Success();
 }
 
@@ -213,18 +216,20 @@ extern "C" int64_t mast_agent_saved_size(int64_t observations, int64_t lanes, in
 }
 
 auto binding() {
-  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().RemainingRets();
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .RemainingArgs()
+      .RemainingRets()
+      .Attr<Table>("layers")
+      .Attr<int64_t>("threads");
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_forward, AgentForward,
-                              binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_backward, AgentBackward,
-                              binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_step, AgentStep,
-                              binding().Attr<int64_t>("actions").Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, MixerForward, binding().Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, MixerBackward, binding().Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_forward, LinearForward, binding().Attr<int64_t>("threads"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_backward, LinearBackward, binding().Attr<int64_t>("threads"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_forward, AgentForward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_backward, AgentBackward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_step, AgentStep, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, MixerForward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, MixerBackward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_forward, LinearForward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_backward, LinearBackward, binding());
 
 }  // namespace mast

@@ -1,0 +1,220 @@
+// The kernels without Python, for the sanitizers: every shape that has edges, in buffers of exactly the size
+// that they need, so that one number read or written beyond is an error; and malformed structures.
+//
+//     make sanitize
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <random>
+
+#include "agent_backward.h"
+#include "agent_step.h"
+#include "linear.h"
+#include "mixer.h"
+
+namespace {
+
+using namespace mast;
+
+std::mt19937 generator(0);
+
+int below(int n) { return static_cast<int>(generator() % n); }
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::printf("failed: %s\n", what);
+  std::exit(1);
+}
+
+std::vector<float> numbers(size_t size) {
+  std::vector<float> all(size);
+  for (float& x : all) x = below(2001) / 1000.0f - 1.0f;
+  return all;
+}
+
+// A random sparse layer that owns its buffers, and room for its gradient.
+struct Layer {
+  std::vector<float> values, bias, d_values, d_bias;
+  std::vector<int32_t> row_pointers{0}, columns;
+  int64_t inputs;
+
+  Layer(int outputs, int inputs_, int percent) : bias(numbers(outputs)), inputs(inputs_) {
+    for (int r = 0; r < outputs; ++r) {
+      for (int c = 0; c < inputs; ++c) {
+        if (below(100) < percent) columns.push_back(c);
+      }
+      row_pointers.push_back(static_cast<int32_t>(columns.size()));
+    }
+    values = numbers(columns.size());
+    d_values.resize(values.size());
+    d_bias.resize(bias.size());
+  }
+
+  Matrix matrix() const {
+    return {static_cast<int64_t>(bias.size()), inputs, static_cast<int64_t>(values.size()), values.data(),
+            bias.data(), row_pointers.data(), columns.data()};
+  }
+  Gradient gradient() { return {d_values.data(), d_bias.data()}; }
+};
+
+const ForEach in_turn = [](int n, const std::function<void(int)>& body) {
+  for (int i = 0; i < n; ++i) body(i);
+};
+
+template <typename Number>
+std::vector<Number> observations(size_t size) {
+  std::vector<Number> all(size);
+  for (Number& x : all) x = sizeof(Number) == 2 ? static_cast<Number>(0x3800 + below(1024)) : Number(below(3));
+  return all;
+}
+
+template <typename Number>
+void test_agent(int steps, int episodes, int agents, int features, int actions, int width, int percent) {
+  const AgentShape s{steps + 1, episodes, agents, features, actions, width};
+  Layer fc1(width, static_cast<int>(s.inputs()), percent), input(3 * width, width, percent),
+      hidden(3 * width, width, percent), fc2(actions, width, percent);
+  const AgentNetwork net{fc1.matrix(), input.matrix(), hidden.matrix(), fc2.matrix()};
+  const auto observation = observations<Number>(s.observations * s.lanes() * features);
+  std::vector<int32_t> action(steps * s.lanes()), lengths(episodes);
+  for (int32_t& a : action) a = below(actions + 2) - 1;  // now and then none of the actions
+  for (int32_t& l : lengths) l = below(steps + 3) - 1;   // now and then none of the lengths
+  const AgentEpisodes<Number> batch{observation.data(), action.data(), lengths.data()};
+  std::vector<float> chosen(action.size()), q(s.observations * s.lanes() * actions), again(q.size()),
+      saved(agent_saved_size(s));
+  agent_forward(s, batch, {net, net}, chosen.data(), {q.data(), again.data()}, saved.data(), in_turn);
+  require(q == again, "two equal networks agree");
+  agent_backward(s, batch, net, saved.data(), numbers(chosen.size()).data(),
+                 {fc1.gradient(), input.gradient(), hidden.gradient(), fc2.gradient()}, in_turn);
+  for (const Layer* layer : {&fc1, &input, &hidden, &fc2}) {
+    for (float g : layer->d_values) require(std::isfinite(g), "gradients are finite");
+  }
+  std::vector<float> state(s.lanes() * width), next(state.size()), now(s.lanes() * actions);
+  agent_step(s, observation.data(), action.data(), state.data(), net, now.data(), next.data(), in_turn);
+}
+
+template <typename Number>
+void test_mixer(int times, int episodes, int agents, int state_size, int hypernet, int embed, int percent) {
+  const MixerShape s{times, episodes, agents, state_size, hypernet, embed};
+  std::vector<Layer> layers;
+  layers.reserve(7);
+  layers.emplace_back(hypernet, state_size, percent);
+  layers.emplace_back(agents * embed, hypernet, percent);
+  layers.emplace_back(hypernet, state_size, percent);
+  layers.emplace_back(embed, hypernet, percent);
+  layers.emplace_back(embed, state_size, percent);
+  layers.emplace_back(embed, state_size, percent);
+  layers.emplace_back(1, embed, percent);
+  const MixerNetwork net{layers[0].matrix(), layers[1].matrix(), layers[2].matrix(), layers[3].matrix(),
+                         layers[4].matrix(), layers[5].matrix(), layers[6].matrix()};
+  const auto state = observations<Number>(times * episodes * state_size);
+  const auto utilities = numbers(times * episodes * agents), d_q_tot = numbers(times * episodes);
+  std::vector<int32_t> rows(episodes);
+  for (int32_t& r : rows) r = below(times + 3) - 1;
+  const MixerEpisodes<Number> batch{state.data(), utilities.data(), rows.data()};
+  std::vector<float> q_tot(times * episodes), d_utilities(utilities.size());
+  mixer_forward(s, batch, net, q_tot.data(), in_turn);
+  std::vector<Gradient> gradients;
+  for (Layer& layer : layers) gradients.push_back(layer.gradient());
+  mixer_backward(s, batch, net, d_q_tot.data(), d_utilities.data(), gradients, in_turn);
+}
+
+void test_linear(int rows, int inputs, int outputs, int percent) {
+  Layer layer(outputs, inputs, percent);
+  const auto x = numbers(rows * inputs), d_y = numbers(rows * outputs);
+  std::vector<float> y(d_y.size()), d_x(x.size());
+  linear_forward(rows, layer.matrix(), x.data(), y.data(), in_turn);
+  linear_backward(rows, layer.matrix(), x.data(), d_y.data(), d_x.data(), layer.gradient(), in_turn);
+}
+
+void test_malformed_structures() {
+  const auto is_refused = [](const std::function<void(Layer&)>& spoil) {
+    Layer layer(5, 7, 50);
+    require(fault(layer.matrix()).empty(), "a good structure is accepted");
+    spoil(layer);
+    require(!fault(layer.matrix()).empty(), "a malformed structure is refused");
+  };
+  is_refused([](Layer& l) { l.columns[2] = 7; });
+  is_refused([](Layer& l) { l.columns[0] = -1; });
+  is_refused([](Layer& l) { l.row_pointers[0] = 1; });
+  is_refused([](Layer& l) { l.row_pointers[5] += 1; });
+  is_refused([](Layer& l) { l.row_pointers[2] = 1 << 30; });
+  is_refused([](Layer& l) { l.row_pointers[2] = -5; });
+}
+
+Floats sigmoid_of(Floats x) {
+  Floats all[1] = {x};
+  sigmoid(all);
+  return all[0];
+}
+
+Floats tanh_of(Floats x) {
+  Floats all[1] = {x};
+  hyperbolic_tangent(all);
+  return all[0];
+}
+
+double relative_error(Floats (*function)(Floats), double (*exact)(double), double bound) {
+  double worst = 0;
+  for (double x = -bound; x <= bound; x += bound / 20011) {
+    float in[kLanes], out[kLanes];
+    for (int i = 0; i < kLanes; ++i) in[i] = static_cast<float>(x * (i % 2 ? 1 : 1e-4));
+    store(out, function(load(in)));
+    for (int i = 0; i < kLanes; ++i) {
+      const double expected = exact(in[i]);
+      if (expected != 0) worst = std::fmax(worst, std::fabs(out[i] / expected - 1));
+    }
+  }
+  return worst;
+}
+
+// On [−10, 10]. Where multiply-adds round twice (plain x86-64) the exponent's last digit is lost sooner.
+void test_elementary_functions() {
+  const double bound = kLanes == 4 ? 1e-6 : 5e-7;
+  require(relative_error(sigmoid_of, [](double x) { return 1 / (1 + std::exp(-x)); }, 10) < bound, "sigmoid");
+  require(relative_error(tanh_of, std::tanh, 10) < bound, "tanh");
+  require(relative_error(exponential_minus_one, std::expm1, 10) < bound, "expm1");
+  for (float x : {-1e30f, -200.0f, 200.0f, 1e30f, INFINITY, -INFINITY}) {
+    require(std::fabs(sigmoid_of(broadcast(x))[0] - (x > 0)) < 1e-30f, "sigmoid far out");
+    require(std::fabs(tanh_of(broadcast(x))[0]) == 1.0f, "tanh far out");
+  }
+  require(std::isnan(sigmoid_of(broadcast(NAN))[0]) && std::isnan(tanh_of(broadcast(NAN))[0]), "NaN stays");
+}
+
+void test_half_precision() {
+  for (int first = 0; first < 65536; first += kLanes) {
+    uint16_t halves[kLanes];
+    for (int i = 0; i < kLanes; ++i) halves[i] = static_cast<uint16_t>(first + i);
+    const Floats loaded = load_half(halves);
+    for (int i = 0; i < kLanes; ++i) {
+      const float a = loaded[i], b = as_float(halves[i]);
+      const int exponent = (halves[i] >> 10) & 31, mantissa = halves[i] & 1023;
+      float expected = exponent ? std::ldexp(1024.0f + mantissa, exponent - 25) : std::ldexp(1.0f * mantissa, -24);
+      if (exponent == 31) expected = mantissa ? NAN : INFINITY;
+      if (halves[i] & 0x8000) expected = -expected;
+      const bool same = std::isnan(expected) ? std::isnan(a) && std::isnan(b) : a == expected && b == expected;
+      require(same, "half precision");
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  test_elementary_functions();
+  test_half_precision();
+  test_malformed_structures();
+  for (int percent : {0, 5, 40, 100}) {
+    test_agent<float>(1, 1, 1, 1, 1, 1, percent);
+    test_agent<uint16_t>(5, 7, 3, 19, 6, 17, percent);
+    test_agent<uint16_t>(3, 40, 5, 33, 9, 24, percent);
+    test_agent<float>(4, 11, 2, 16, 3, 8, percent);
+    test_mixer<float>(1, 1, 1, 1, 1, 1, percent);
+    test_mixer<uint16_t>(6, 35, 5, 21, 10, 7, percent);
+    test_linear(1, 1, 1, percent);
+    test_linear(203, 37, 18, percent);
+  }
+  std::printf("%d lanes: all well\n", kLanes);
+  return 0;
+}
