@@ -28,6 +28,7 @@ SMALL = {
     "eval_interval": 300,
     "eval_episodes": 6,
     "parallel_envs": 4,
+    "execution": "masked",
     "checkpoint_interval": 1e6,
     "diagnostics": True,
     "snapshots": "0,0.3,1",

@@ -85,14 +85,14 @@ def assert_close(one: Any, other: Any, tolerance: float) -> None:
 )
 def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None:
     learner = learner_of(algorithm, method)
-    state = learner.init(jax.random.key(2))
+    state = jax.jit(learner.init)(jax.random.key(2))
     numbers = method_from_config(learner.config)
     state, _, gradient = jax.jit(learner.update)(state, batches()[0], numbers, jnp.float32(0))
     budget = learner.budget(state.params)
     # The target keeps its older mask.
     state, _ = learner.evolve(state, gradient, numbers, budget, jnp.float32(0), jax.random.key(3))
     compact = CompactLearner(learner, threads=1)
-    assert_same_arrays(compact.dense(compact.compact(state)), state)
+    assert_same_arrays(jax.jit(compact.dense)(jax.jit(compact.compact)(state)), state)
 
 
 @functools.cache
@@ -141,9 +141,9 @@ def test_along_a_run_every_update_is_that_of_the_masked_learner(algorithm: str) 
 
 def test_acting_is_the_masked_agents() -> None:
     learner = learner_of("qmix")
-    state = learner.init(jax.random.key(8))
+    state = jax.jit(learner.init)(jax.random.key(8))
     compact = CompactLearner(learner, threads=1)
-    acting = compact.acting(compact.compact(state))
+    acting = compact.acting(jax.jit(compact.compact)(state))
     spec, agent = ENVIRONMENT.spec, state.params.agent
     observation = jax.random.normal(jax.random.key(9), (5, spec.agents, spec.observation))
     hidden = jax.random.normal(jax.random.key(10), (5, spec.agents, agent.hidden_size))

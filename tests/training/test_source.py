@@ -23,6 +23,7 @@ SMALL = {
     "evolve_interval": 10,
     "eval_interval": 500,
     "eval_episodes": 8,
+    "execution": "masked",
 }
 
 

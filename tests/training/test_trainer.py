@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from examples.pursuit import Pursuit
 
+from mast import kernels
 from mast.config import Config, load_config_file, resolve
 from mast.envs.protocol import Outcome, TimeStep
 from mast.errors import SelfCheckError, UserError
@@ -36,6 +37,7 @@ SMALL = {
     "eval_episodes": 8,
     "burn_in_fraction": 0.3,
     "checkpoint_interval": 0,
+    "execution": "masked",
 }
 
 
@@ -99,6 +101,20 @@ def test_resume_after_an_interruption_is_bit_identical(tmp_path: Path, uninterru
     assert not resumed.finished
     resumed.run()
     assert_same_run(out, uninterrupted)
+
+
+@pytest.mark.skipif(not kernels.available(), reason="no native kernels here")
+def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    given = SMALL | {"execution": "compact", "steps": 1200}
+    Trainer(resolve(given), tmp_path / "whole", given=given).run()
+    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
+    for metrics in trainer:
+        if metrics.env_steps > 600:
+            break
+    trainer.save()
+    trainer.close()
+    Trainer.resume(tmp_path / "parts").run()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_resume_after_kill_9_is_bit_identical(tmp_path: Path, uninterrupted: Path) -> None:
