@@ -129,7 +129,7 @@ inline __attribute__((always_inline)) Floats sums(const Floats (&rows)[kLanes]) 
   return half[0];
 }
 
-// ---- Elementary functions, to a relative error below 5e-7 on [−10, 10] (a test holds them) ----------------
+// ---- Elementary functions, to a relative error below 1e-6 on [−10, 10] (a test holds them) ----------------
 
 // Ordered so that a NaN in x stays one: min and max of x86 return their second operand then.
 #if MAST_VECTOR_BYTES == 64
