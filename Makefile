@@ -16,7 +16,9 @@ install: .venv/installed
 
 # The main job: a 95 %-sparse MAST-QMIX team on SMAX 3m, then its evaluation over 128 battles. Stopped, it goes on.
 train: install
-	if [ -e $(RUN)/config.json ]; then $(BIN)/mast resume $(RUN); \
+	if [ -e $(RUN)/config.json ]; then \
+	echo "going on with $(RUN), whose number of steps stays (another run: make train RUN=runs/other)"; \
+	$(BIN)/mast resume $(RUN); \
 	else $(BIN)/mast train smax/3m --method mast --sparsity 0.95 --steps $(STEPS) --out $(RUN); fi
 	$(BIN)/mast evaluate $(RUN)
 

@@ -16,6 +16,7 @@ from mast.configuration.presets import (
     ENVIRONMENT_DEFAULTS,
     MAST_DEFAULTS,
     METHODS,
+    PRESET_ALGORITHMS,
     PRESETS,
     MethodPreset,
 )
@@ -95,10 +96,23 @@ def given_of(config: Config) -> dict[str, Any]:
 
 
 def notices(given: Mapping[str, Any]) -> list[str]:
-    """What the user should be told about settings that have no effect, one line each."""
+    """What the user should be told about settings that have no or another effect, one line each."""
+    said = []
     if given.get("method") == "dense" and "sparsity" in given:
-        return [f"method dense ignores sparsity = {one_line(given['sparsity'])}"]
-    return []
+        said.append(f"method dense ignores sparsity = {one_line(given['sparsity'])}")
+    config = resolve(given)
+    algorithm = PRESET_ALGORITHMS.get(config.preset, (config.algorithm,))
+    if config.algorithm not in algorithm:
+        said.append(f"preset {config.preset} has no effect with algorithm {config.algorithm}")
+    if config.steps < config.epsilon_steps:
+        left = config.epsilon_start + config.steps / config.epsilon_steps * (
+            config.epsilon_end - config.epsilon_start
+        )
+        said.append(
+            f"training ends at ε = {left:.2f}: epsilon_steps = {config.epsilon_steps} is more than "
+            f"steps = {config.steps}"
+        )
+    return said
 
 
 def seed_configs(config: Config) -> list[Config]:

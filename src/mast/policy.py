@@ -95,7 +95,20 @@ class Policy:
 
         Returns:
             One action per agent, and the memory for the next call.
+
+        Raises:
+            UserError: an array has another shape, or an agent has no action.
         """
+        agents = self.description["agents"]
+        for name, array, width in (
+            ("observation", observation, self.description["features"]),
+            ("available", available, self.description["actions"]),
+        ):
+            if np.shape(array) != (agents, width):
+                shape = list(np.shape(array))
+                raise UserError(f"{name} has shape {shape}, must be [{agents}, {width}]")
+        if not np.asarray(available).any(-1).all():
+            raise UserError("available: an agent has no action, must have at least one")
         memory = self.initial_memory() if hidden is None else hidden
         action, memory = _act(self.agent, observation, available, memory)
         return np.asarray(action), memory

@@ -121,7 +121,7 @@ def test_a_ticket_that_was_killed_at_once_starts_again(mast: Trainer, tmp_path: 
         (
             "mast",
             {"method": "winning-ticket", "environment": "mpe/simple_spread"},
-            "its agent.fc1.weight is",
+            "its environment is examples.pursuit:Pursuit, this run's is mpe/simple_spread",
         ),
         ("nowhere", {"method": "winning-ticket"}, "is no run: no such folder"),
     ],

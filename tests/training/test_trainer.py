@@ -294,7 +294,15 @@ def test_no_two_purposes_or_seeds_share_a_random_key() -> None:
         ({"method": "tiny"}, 1.0),
         ({"method": "set"}, 0.2),
         ({"method": "magnitude"}, 0.2),
-        ({"method": "rlx2", "window_interval": 200, "window_floor": 20}, 0.2),
+        (
+            {
+                "method": "rlx2",
+                "window_interval": 200,
+                "window_floor": 20,
+                "window_threshold": 0.0,
+            },
+            0.2,
+        ),
         ({"algorithm": "owqmix", "unrestricted_hidden": 32}, 0.2),
         ({"algorithm": "res"}, 0.2),
         ({"algorithm": "iql", "sharing": "independent"}, 0.2),
@@ -336,7 +344,12 @@ def test_fixed_densities_stay_with_their_agents() -> None:
     agents = Pursuit().spec.agents
     fixed = ",".join(str(0.1 + 0.1 * agent) for agent in range(agents))
     for densities in (fixed, None):
-        settings = {"sharing": "independent", "density_per_agent": densities, "steps": 700}
+        settings = {
+            "sharing": "independent",
+            "density_per_agent": densities,
+            "steps": 700,
+            "evolve_interval": 5,
+        }
         trainer = Trainer(small(**settings))
         before = trainer.state.optimizer.masks["agent.gru_hidden.weight"].sum((1, 2))
         trainer.run()

@@ -40,6 +40,8 @@ SHAPING = (
     "hypernet_hidden",
     "unrestricted_hidden",
     "sharing",
+    "density_per_agent",
+    "from_run",
     "state_last_action",
     "episode_limit",
 )
@@ -60,6 +62,8 @@ def run_info(values: Values) -> int:
     else:
         config, given = load_run_config(run), load_run_record(run)["given"]
     with output.only_ours():
+        if run is None:
+            config = _with_source(config)
         sizes = _sizes(config)
         account = account_of(config, sizes)
     identity = sizes.identity
@@ -81,6 +85,15 @@ def _imagined(environment: str, typed: dict[str, Any]) -> Config:
         except UserError as error:
             raise UserError(f"{error}; nor is there a folder of that name") from None
     return resolve({"environment": environment} | typed, playable=not is_smac)
+
+
+def _with_source(config: Config) -> Config:
+    """The settings of a run that would begin with an earlier one."""
+    if config.from_run is None:
+        return config
+    from mast.training.source import with_source
+
+    return with_source(config)[0]
 
 
 def _sizes(config: Config) -> Any:

@@ -60,7 +60,9 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
     if layer is not None:
         return files, missing
     if not records:
-        return files, [*missing, f"{run} has no diagnostics: train with --diagnostics true"]
+        asked = load_run_config(run).diagnostics
+        why = "no evaluation is recorded yet" if asked else "train with --diagnostics true"
+        return files, [*missing, f"{run} has no diagnostics: {why}"]
     files.append(out / "values.png")
     pictures.draw_values(records, files[-1])
     if records[0]["density_per_agent"] is not None:

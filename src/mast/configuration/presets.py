@@ -88,6 +88,14 @@ ENVIRONMENT_DEFAULTS: dict[str, dict[str, Any]] = {
 """Settings that a family of environments wants for all methods alike, by id prefix."""
 
 
+PRESET_ALGORITHMS = {
+    "res-mast": ("res",),
+    "res-authors": ("res",),
+    "wqmix-authors": ("owqmix", "cwqmix"),
+}
+"""The algorithms that read a preset's numbers; the others concern all."""
+
+
 def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any) -> dict[str, Any]:
     """What these set on top of the fields' defaults, the later one over the earlier; nothing if unknown."""
     layered: dict[str, Any] = {}

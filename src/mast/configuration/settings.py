@@ -32,7 +32,7 @@ class Config(BaseModel):
         ..., _RUN, "environment id such as smax/3m (see: mast envs) or package.module:Class", ""
     )
     algorithm: Literal["iql", "vdn", "qmix", "owqmix", "cwqmix", "res"] = _setting(
-        "qmix", _RUN, "how the agents' values become the team's", "spec §5"
+        "qmix", _RUN, "how the agents' values become the team's", "docs/methods.md"
     )
     method: Literal[
         "dense",
@@ -46,19 +46,19 @@ class Config(BaseModel):
         "winning-ticket",
         "magnitude",
         "one-shot",
-    ] = _setting("mast", _RUN, "sparse-training method (see: mast methods)", "spec §6")
+    ] = _setting("mast", _RUN, "sparse-training method (see: mast methods)", "docs/methods.md")
     preset: Literal["none", "res-mast", "res-authors", "wqmix-authors", "mast-later"] = _setting(
         "none",
         _RUN,
         "numbers that a source uses: res-mast β 5 (MAST), res-authors β 0.05 (the RES authors' code), "
         "wqmix-authors α 0.5 (WQMIX's README, 3s5z), mast-later buffers 5000/100, split 24 + 8",
-        "spec §4, §5",
+        "docs/methods.md",
     )
     from_run: str | None = _setting(
         None,
         _RUN,
         "folder of an earlier run: winning-ticket takes its final mask, one-shot its trained weights",
-        "spec §6",
+        "docs/methods.md",
     )
     sparsity: float = _setting(
         0.9,
@@ -98,17 +98,17 @@ class Config(BaseModel):
         None,
         _ENVIRONMENT,
         "factor on the reward; none = the environment's own (SMAX 10, to SMAC's 0–20 range)",
-        "spec §9",
+        "docs/environments.md",
         gt=0,
     )
     timeout: Literal["bootstrap", "terminal"] = _setting(
         "bootstrap",
         _ENVIRONMENT,
         "at a time-limit cut: go on with the target's value, or treat it as an end (PyMARL)",
-        "spec §3, choice",
+        "our choice",
     )
     state_last_action: bool = _setting(
-        False, _ENVIRONMENT, "append the last joint action to the state, as SMAC", "spec §9, choice"
+        False, _ENVIRONMENT, "append the last joint action to the state, as SMAC", "our choice"
     )
     episode_limit: int | None = _setting(
         None, _ENVIRONMENT, "steps per episode; none = the environment's own", "ours", ge=1
@@ -128,25 +128,25 @@ class Config(BaseModel):
         "full",
         _NETWORK,
         "the widths above, or dense networks scaled down to the parameter count of sparse ones",
-        "MAST §5, spec §6",
+        "MAST §5",
     )
     sharing: Literal["shared", "independent"] = _setting(
         "shared",
         _NETWORK,
         "one network for all agents, or one each in stacked tensors (without the agent's id)",
-        "spec §1; MAST, agent roles",
+        "MAST, agent roles",
     )
     initial_weights: Literal["fresh", "initial", "final"] = _setting(
         "fresh",
         _NETWORK,
         "drawn from the seed, or those that --from's run began with or ended with",
-        "spec §6, choice",
+        "our choice",
     )
     init_scale: Literal["dense", "sparse"] = _setting(
         "dense",
         _NETWORK,
         "initial range 1/√fan_in, with the fan-in of the dense layer or of the active weights",
-        "spec §1, choice",
+        "our choice",
     )
 
     allocation: Literal["erdos_renyi", "uniform"] = _setting(
@@ -157,7 +157,7 @@ class Config(BaseModel):
         _TOPOLOGY,
         "first active weights: random, the largest of the initial weights (RLx2), those that are active "
         "at the end of --from's run, or all",
-        "spec §2, choice",
+        "our choice",
     )
     density_per_agent: tuple[float, ...] | None = _setting(
         None,
@@ -211,13 +211,13 @@ class Config(BaseModel):
         _TOPOLOGY,
         "second moment of a grown weight: its squared gradient, zero (a first step ~10 × the "
         "learning rate), the layer's mean, or what was left there (RLx2)",
-        "spec §2, choice",
+        "our choice",
     )
     evolve_order: Literal["after", "replace"] = _setting(
         "after",
         _TOPOLOGY,
         "evolution after the optimizer step (MAST Algorithm 2) or in its place (RigL, RLx2)",
-        "spec §2, choice",
+        "our choice",
     )
 
     discount: float = _setting(0.99, _TARGET, "discount γ", "MAST Table 5", ge=0, le=1)
@@ -269,7 +269,7 @@ class Config(BaseModel):
         0.1,
         _TARGET,
         "delayed_n_step: share of the steps before the delay",
-        "spec §3, choice",
+        "our choice",
         ge=0,
         le=1,
     )
@@ -281,7 +281,7 @@ class Config(BaseModel):
         "target_unrestricted",
         _WQMIX,
         "utilities that a soft operator takes its weights from; values are the unrestricted target's",
-        "spec §5, choice",
+        "our choice",
     )
     res_regulariser: float = _setting(
         0.05, _RES, "λ of the pull of Q_tot towards the episode's discounted return", "RES", ge=0
@@ -290,7 +290,7 @@ class Config(BaseModel):
         "exclude",
         _RES,
         "joint actions with an unavailable action: left out, or let in as in the original",
-        "spec §5, choice",
+        "our choice",
     )
 
     batch_size: int = _setting(32, _REPLAY, "episodes per update", "MAST Table 5", ge=1)
@@ -312,30 +312,30 @@ class Config(BaseModel):
         "ring",
         _REPLAY,
         "keep episodes until the ring is full, or drop the oldest once the policy has left them (RLx2)",
-        "RLx2; spec §4",
+        "RLx2",
     )
     window_interval: int = _setting(
-        10_000, _REPLAY, "dynamic: environment steps between two looks", "spec §4, choice", ge=1
+        10_000, _REPLAY, "dynamic: environment steps between two looks", "our choice", ge=1
     )
     window_steps: int = _setting(
-        2048, _REPLAY, "dynamic: oldest steps that are looked at", "spec §4, choice", ge=1
+        2048, _REPLAY, "dynamic: oldest steps that are looked at", "our choice", ge=1
     )
     window_threshold: float = _setting(
         0.2,
         _REPLAY,
         "dynamic: largest share of greedy actions that may differ now",
-        "spec §4, choice",
+        "our choice",
         ge=0,
         le=1,
     )
     window_drop: float = _setting(
-        0.1, _REPLAY, "dynamic: share of the episodes dropped", "spec §4, choice", ge=0, lt=1
+        0.1, _REPLAY, "dynamic: share of the episodes dropped", "our choice", ge=0, lt=1
     )
     window_floor: int = _setting(
-        500, _REPLAY, "dynamic: episodes that are always kept", "spec §4, choice", ge=1
+        500, _REPLAY, "dynamic: episodes that are always kept", "our choice", ge=1
     )
     warmup_env_steps: int = _setting(
-        0, _REPLAY, "environment steps before the first update", "spec §4, choice", ge=0
+        0, _REPLAY, "environment steps before the first update", "our choice", ge=0
     )
     replay_dtype: Literal["float16", "float32"] = _setting(
         "float16", _REPLAY, "number type of stored observations and states", "ours"

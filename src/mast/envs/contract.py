@@ -1,7 +1,8 @@
-"""The contract of an environment, checked by one reset and one step; each breach is one line."""
+"""The contract of an environment, checked by playing one episode; each breach is one line."""
 
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import jax
@@ -12,11 +13,14 @@ from mast.errors import UserError
 
 Result = TypeVar("Result")
 
+LONGEST_CHECK = 2000
+"""Steps; an episode may be longer, but nobody wants to wait for it."""
+
 
 def check_contract(environment: Any, name: str) -> None:
-    """Play one reset and one step and hold what comes out to the environment's own spec.
+    """Play one episode at random and hold what comes out to the environment's own spec.
 
-    For a JAX environment both run jitted, and the carried state must keep its structure, shapes and
+    For a JAX environment everything runs jitted, and the carried state must keep its structure, shapes and
     types, as every loop of JAX demands.
 
     Args:
@@ -35,15 +39,26 @@ def check_contract(environment: Any, name: str) -> None:
         keys = (jax.random.key(0), jax.random.key(1))
     first_state, first = _pair(_call(name, "reset", lambda: reset(keys[0])), name)
     _check_time_step(first, spec, f"{name}: reset")
-    actions = np.argmax(np.asarray(first.available), axis=1).astype(np.int32)
-    result = _call(name, "step", lambda: step(keys[1], first_state, actions))
-    if not (isinstance(result, tuple) and len(result) == 3):
-        _refuse(f"{name}: step", "must return (env_state, TimeStep, Outcome)")
-    second_state, second, outcome = result
-    _check_time_step(second, spec, f"{name}: step")
-    _check_outcome(outcome, spec, f"{name}: step")
-    if spec.is_jax:
-        _check_carried(first_state, second_state, name)
+    state, seen, chance = first_state, first, np.random.default_rng(0)
+    for number in range(1, min(spec.episode_limit, LONGEST_CHECK) + 1):
+        doing = "step" if number == 1 else f"step {number} of an episode"
+        free = chance.random(np.shape(seen.available)) * np.asarray(seen.available)
+        actions = np.argmax(free, axis=1).astype(np.int32)
+        result = _call(name, doing, partial(step, keys[1], state, actions))
+        if not (isinstance(result, tuple) and len(result) == 3):
+            _refuse(f"{name}: {doing}", "must return (env_state, TimeStep, Outcome)")
+        state, seen, outcome = result
+        _check_time_step(seen, spec, f"{name}: {doing}")
+        _check_outcome(outcome, spec, f"{name}: {doing}")
+        if number == 1 and spec.is_jax:
+            _check_carried(first_state, state, name)
+        if outcome.terminated or outcome.truncated:
+            return
+    if spec.episode_limit <= LONGEST_CHECK:
+        _refuse(
+            f"{name}: step",
+            f"neither terminated nor truncated after spec.episode_limit = {spec.episode_limit} steps",
+        )
 
 
 def user_error(name: str, doing: str, error: BaseException) -> UserError:

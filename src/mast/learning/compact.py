@@ -70,14 +70,26 @@ class ActingAgent(eqx.Module):
         """The width of the hidden state."""
         return self.network.hidden_size
 
+    def initial_hidden(self, *batch: int) -> Float[Array, "*batch hidden"]:
+        """h_0 = 0."""
+        return jnp.zeros((*batch, self.hidden_size))
+
     def step(
         self,
-        observation: Float[Array, "batch agents features"],
-        last_action: Int[Array, "batch agents"],
-        hidden: Float[Array, "batch agents hidden"],
-    ) -> tuple[Float[Array, "batch agents actions"], Float[Array, "batch agents hidden"]]:
+        observation: Float[Array, "*batch agents features"],
+        last_action: Int[Array, "*batch agents"],
+        hidden: Float[Array, "*batch agents hidden"],
+    ) -> tuple[Float[Array, "*batch agents actions"], Float[Array, "*batch agents hidden"]]:
         """One step of acting: each agent's action values and its next hidden state."""
-        return act(self.network, observation, last_action, hidden, threads=self.threads)
+        batch, agents = observation.shape[:-2], observation.shape[-2]
+        q, after = act(
+            self.network,
+            observation.reshape(-1, *observation.shape[-2:]),
+            last_action.reshape(-1, agents),
+            hidden.reshape(-1, agents, self.hidden_size),
+            threads=self.threads,
+        )
+        return q.reshape(*batch, *q.shape[1:]), after.reshape(*batch, *after.shape[1:])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from mast.errors import UserError
+from mast.errors import SelfCheckError, UserError
 from mast.learning.ring_memory import EpisodeSizes, lazy_zeros, slot_fields
 
 
@@ -196,7 +196,8 @@ class Ring:
 
         Raises:
           ValueError: its shapes are not the ring's.
-          UserError: a number is not finite as it is stored (|x| > 65504 in float16).
+          SelfCheckError: a number is NaN.
+          UserError: a number is infinite as it is stored (|x| > 65504 in float16).
         """
         rows = self._rows(episode)
         slot = self.claim(len(episode.action), bool(episode.terminated), bool(episode.won))
@@ -326,6 +327,8 @@ class Ring:
                 continue
             with np.errstate(over="ignore"):
                 rows[name] = values.astype(self._fields[name].dtype, copy=False)
+            if name not in ("action", "greedy") and np.isnan(rows[name]).any():
+                raise SelfCheckError(f"the environment's {name} is NaN: nothing can be learned")
             # Players cast on the device already, so what was too large arrives as infinity.
             if name not in ("action", "greedy") and not np.isfinite(rows[name]).all():
                 half = rows[name].dtype == np.float16

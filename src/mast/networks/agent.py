@@ -15,8 +15,8 @@ NO_ACTION = -1
 
 
 @runtime_checkable
-class Agent(Protocol):
-    """Observations and last actions of a team in, each agent's action values out."""
+class Actor(Protocol):
+    """What rollouts need: observations and last actions of a team in, each agent's action values out."""
 
     @property
     def hidden_size(self) -> int:
@@ -35,6 +35,11 @@ class Agent(Protocol):
     ) -> tuple[Float[Array, "*batch agents actions"], Float[Array, "*batch agents hidden"]]:
         """One step of acting: each agent's action values and its next hidden state."""
         ...
+
+
+@runtime_checkable
+class Agent(Actor, Protocol):
+    """What learning needs: the same along whole episodes."""
 
     def sequence(
         self,

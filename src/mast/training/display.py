@@ -57,6 +57,10 @@ def open_display(config: Config, console: Console | None = None, *, quiet: bool 
 def title(config: Config) -> str:
     """A run in a few words: environment, algorithm, method, sparsity, seed."""
     sparse = f", {config.sparsity:.4g} sparse" if config.sparsity > 0 else ""
+    if config.widths == "tiny":
+        sparse = f", the size of {config.sparsity:.4g} sparse"
+    if config.density_per_agent is not None:
+        sparse = ", densities " + ", ".join(f"{each:g}" for each in config.density_per_agent)
     method = config.method + sparse
     seeds = f"seed {config.seed}"
     if config.seeds > 1:

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from mast.envs.contract import user_error
 from mast.envs.protocol import Environment, Outcome, TimeStep
 from mast.learning.replay import Episode
-from mast.networks.agent import NO_ACTION, Agent
+from mast.networks.agent import NO_ACTION, Actor
 
 
 class Totals(NamedTuple):
@@ -45,7 +46,7 @@ class Players(Protocol):
 
     def record(
         self,
-        agent: Agent,
+        agent: Actor,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -110,7 +111,7 @@ class JaxPlayers:
 
     def record(
         self,
-        agent: Agent,
+        agent: Actor,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -119,7 +120,7 @@ class JaxPlayers:
 
     def _loop(
         self,
-        agent: Agent,
+        agent: Actor,
         keys: Key[Array, "*runs episodes"],
         epsilon: Float[Array, "*runs"],
     ) -> tuple[Totals, Recording]:
@@ -252,7 +253,7 @@ class HostPlayers:
         self._act: Callable[..., Any] = act
 
     def record(
-        self, agent: Agent, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
+        self, agent: Actor, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
     ) -> tuple[Totals, Recording]:
         """Play one episode per key, each agent ε-greedily."""
         spec = self._environment.spec
@@ -272,7 +273,7 @@ class HostPlayers:
 
     def _one(
         self,
-        agent: Agent,
+        agent: Actor,
         key: PRNGKeyArray,
         epsilon: Float[Array, ""],
         totals: Totals,
@@ -290,9 +291,13 @@ class HostPlayers:
                 agent, jax.random.fold_in(key, step), seen, last, hidden, epsilon
             )
             last = np.asarray(action)
-            env_state, seen, outcome = self._environment.step(
-                int(seeds.integers(2**31)), env_state, cast(Array, last)
-            )
+            try:
+                env_state, seen, outcome = self._environment.step(
+                    int(seeds.integers(2**31)), env_state, cast(Array, last)
+                )
+            except Exception as error:
+                doing = f"step {step + 1} of an episode"
+                raise user_error(spec.id, doing, error) from error
             recording.action[step, episode] = last
             recording.greedy[step, episode] = greedy
             recording.reward[step, episode] = outcome.reward
@@ -319,7 +324,7 @@ def players_for(environment: Environment, store_dtype: Any) -> Players:
 
 def play(
     players: Players,
-    agent: Agent,
+    agent: Actor,
     keys: Key[Array, "*runs episodes"],
     epsilon: Float[Array, "*runs"],
     at_once: int,

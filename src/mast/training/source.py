@@ -19,6 +19,7 @@ INITIAL_FILE = "snapshots/initial.safetensors"
 """A run's first dense weights, before its mask (in its folder)."""
 
 SHARED = (
+    "environment",
     "algorithm",
     "hidden_size",
     "mixer_embed",
@@ -26,7 +27,7 @@ SHARED = (
     "unrestricted_hidden",
     "sharing",
 )
-"""The settings that a run and its source must have in common, as they are the shapes of the networks."""
+"""The settings that a run and its source must have in common: they are the shapes of the networks."""
 
 
 Weights = dict[str, np.ndarray]

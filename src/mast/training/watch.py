@@ -12,7 +12,7 @@ from mast.diagnosis.snapshots import is_due, save_snapshot
 from mast.diagnosis.values import Played, ValueLog, played_of_batch, played_of_recording
 from mast.learning.learner import LearnerState
 from mast.sparsity.topology import Evolution
-from mast.training.engine import Engine
+from mast.training.engine import Engine, State
 from mast.training.rollout import Recording, Totals, Watcher
 from mast.training.run import Run
 
@@ -37,7 +37,7 @@ class Watch:
         self._evolutions: list[Evolution] = []
         self._greedy: dict[int, ValueLog] = {}
 
-    def begin(self, state: LearnerState) -> None:
+    def begin(self, state: State) -> None:
         """Keep the masks before training.
 
         Args:
@@ -69,7 +69,7 @@ class Watch:
                         watched[kind][layer] = watched[kind].get(layer, 0) + int(count)
         self._evolutions = []
 
-    def of_evaluation(self, state: LearnerState, places: Sequence[int]) -> Watcher | None:
+    def of_evaluation(self, state: State, places: Sequence[int]) -> Watcher | None:
         """Who looks on at the greedy episodes of an evaluation; None where nobody needs to.
 
         Args:
