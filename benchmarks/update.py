@@ -41,7 +41,7 @@ from mast.learning.algorithms.value_decomposition import Sizes, team_targets
 from mast.learning.learner import Learner, LearnerState
 from mast.learning.method import method_from_config
 from mast.learning.operators import backup_value
-from mast.learning.replay import Batch, length_buckets
+from mast.learning.replay import Batch, bucket, length_buckets
 
 TABLE = Path(__file__).parent.parent / "results" / "kernels_update.csv"
 BATCH = 32
@@ -62,7 +62,9 @@ def played_batch(environment: str) -> Batch:
     while len(trainer.runs[0].ring) < 2 * BATCH:
         next(rounds)
     buckets = length_buckets(trainer.environment.spec.episode_limit)
-    return trainer.runs[0].ring.sample(BATCH, 12, 128, seed=0, update=0, bucket_lengths=buckets)
+    ring = trainer.runs[0].ring
+    slots = ring.sample_indices(BATCH, 12, 128, seed=0, update=0)
+    return ring.gather(slots, bucket(ring.longest(slots), buckets))
 
 
 def full_batch(batch: Batch) -> Batch:

@@ -28,7 +28,7 @@ def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> Non
         {"method": "dense"},
         {"method": "tiny"},
         {"method": "magnitude"},
-        {"sparsity": 0.3},
+        {"sparsity": 0.7},
         {"algorithm": "owqmix"},
         {"algorithm": "res"},
         {"sharing": "independent"},

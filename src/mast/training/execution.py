@@ -5,8 +5,8 @@ from mast.errors import UserError
 
 COMPACT_ALGORITHMS = ("iql", "vdn", "qmix")
 """Those whose networks have kernels."""
-LARGEST_DENSITY = 0.5
-"""Where auto still takes compact: at this density it is at least as fast (results/kernels_update.csv)."""
+LARGEST_DENSITY = 0.2
+"""Up to which density auto takes compact (docs/kernels.md has what was measured)."""
 
 
 def obstacle(config: Config, vmapped: bool) -> str | None:

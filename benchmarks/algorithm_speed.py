@@ -1,0 +1,94 @@
+"""Updates per second of every algorithm on SMAX 3m, masked and (where there are kernels) compact.
+
+    taskset -c 0 python benchmarks/algorithm_speed.py
+
+One batch of 32 really played episodes; all arms in one process, in turn; medians, and the ratio to
+masked QMIX. A method is data, so within an algorithm and an execution all methods are as fast, but for
+`tiny`, whose networks are narrower. Rows go to results/algorithm_speed.csv.
+"""
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from update import played_batch
+
+from mast import resolve
+from mast.configuration.record import processor
+from mast.envs.registry import environment_of
+from mast.learning.learner import Learner
+from mast.learning.method import method_from_config
+from mast.training.execution import COMPACT_ALGORITHMS
+from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
+from mast.training.sizes import sizes_of
+
+TABLE = Path(__file__).parent.parent / "results" / "algorithm_speed.csv"
+ROUNDS = 25
+
+
+def arm(algorithm: str, method: str, execution: str, batch: Any) -> Callable[[], Any]:
+    """One update, and the next, and so on."""
+    config = resolve(
+        {"environment": "smax/3m", "algorithm": algorithm, "method": method, "sparsity": 0.95}
+    )
+    learner = Learner(config, sizes_of(config, environment_of(config).spec))
+    programs: Programs = (
+        CompactPrograms(learner, threads=1)
+        if execution == "compact"
+        else MaskedPrograms(learner, vmapped=False)
+    )
+    held = [programs.begin(jax.jit(learner.init)(jax.random.key(0)))]
+    numbers = method_from_config(config)
+
+    def run() -> Any:
+        held[0], metrics, _ = programs.update(held[0], batch, numbers, jnp.float32(0))
+        return metrics.loss
+
+    return run
+
+
+def main() -> None:
+    """Measure and rewrite the table."""
+    batch = jax.device_put(played_batch("smax/3m"))
+    arms = {
+        (name, "mast", "masked"): None for name in ("iql", "vdn", "qmix", "owqmix", "cwqmix", "res")
+    }
+    arms |= {("qmix", "tiny", "masked"): None, ("owqmix", "tiny", "masked"): None}
+    arms |= {(name, "mast", "compact"): None for name in COMPACT_ALGORITHMS}
+    made = {key: arm(*key, batch) for key in arms}
+    spent: dict[Any, list[float]] = {key: [] for key in made}
+    for run in made.values():
+        jax.block_until_ready(run())
+    for _ in range(ROUNDS):
+        for key, run in made.items():
+            start = time.process_time()
+            jax.block_until_ready(run())
+            spent[key].append(time.process_time() - start)
+    medians = {key: float(np.median(times)) for key, times in spent.items()}
+    base = medians["qmix", "mast", "masked"]
+    with TABLE.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            [
+                "algorithm",
+                "method",
+                "execution",
+                "cpu_ms",
+                "per_second",
+                "against_qmix_masked",
+                "machine",
+            ]
+        )
+        for (algorithm, method, execution), seconds in medians.items():
+            row = [algorithm, method, execution, round(1e3 * seconds, 3), round(1 / seconds, 1)]
+            writer.writerow([*row, round(base / seconds, 3), processor()])
+            print(row, round(base / seconds, 2))
+
+
+if __name__ == "__main__":
+    main()
