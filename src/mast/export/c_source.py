@@ -1,0 +1,220 @@
+"""The whole C export: one source file and one header for a team."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mast.export.c_layers import Affine, array, floats, number, write
+from mast.export.c_text import HEADER, SOURCE_END, SOURCE_HEAD
+from mast.export.network import Network, padded
+
+OVERFLOW = 1e37
+"""What no sum inside the network may reach, so that no infinity can arise."""
+GATE_OPERATIONS = 18
+"""Additions and multiplications of one approximated sigmoid or tanh; it divides once."""
+
+
+@dataclass(frozen=True)
+class CSource:
+    """The files of a C export and what they cost.
+
+    `forms` says how each layer of each network is stored; `operations` is the worst case of one step.
+    """
+
+    files: dict[str, str]
+    forms: list[dict[str, str]]
+    constant_bytes: int
+    state_bytes: int
+    work_bytes: int
+    operations: dict[str, int]
+    observation_limit: float
+    networks: list[Network]
+
+
+def c_source(
+    networks: Sequence[Network],
+    agents: int,
+    about: str,
+    prefix: str = "mast",
+    form: str | None = None,
+    int8: bool = False,
+) -> CSource:
+    """Write a team as C99.
+
+    Args:
+        networks: one for all agents, or one each.
+        agents: how many there are.
+        about: a line for the head of both files.
+        prefix: of every name.
+        form: of every layer; chosen by density and size where None.
+        int8: round weights to 8 bits, row by row.
+    """
+    hidden = max(padded(network).hidden for network in networks)
+    networks = [padded(network, hidden) for network in networks]
+    encoded = max(network.encoded for network in networks)
+    limit = min(observation_limit(network) for network in networks)
+    names = {
+        "prefix": prefix,
+        "PREFIX": prefix.upper(),
+        "about": about,
+        "agents": agents,
+        "features": networks[0].features,
+        "actions": networks[0].actions,
+        "hidden": hidden,
+        "encoded": encoded,
+        "limit": number(limit),
+        "limit_bits": f"0x{int(np.float32(limit).view(np.uint32)):08x}UL",
+    }
+    text, forms, size, worst = SOURCE_HEAD, [], 0, 0
+    for index, network in enumerate(networks):
+        suffix = f"_{index}" if len(networks) > 1 else ""
+        body, chosen, bytes_, count = _network(network, f"{prefix}{suffix}", form, int8)
+        text += body
+        forms.append(chosen)
+        size, worst = size + bytes_, max(worst, count)
+    calls = "".join(
+        f"    {f'case {index}' if index + 1 < len(networks) else 'default'}:\n"
+        f"        {prefix}_{index}_network(state, observation);\n        break;\n"
+        for index in range(len(networks))
+    )
+    call = f"    {prefix}_network(state, observation);\n"
+    names["call"] = f"    switch (state->agent) {{\n{calls}    }}\n" if len(networks) > 1 else call
+    text += SOURCE_END
+    return CSource(
+        files={
+            f"{prefix}_agent.h": _fill(HEADER, names),
+            f"{prefix}_agent.c": _fill(text, names),
+        },
+        forms=forms,
+        constant_bytes=size,
+        state_bytes=4 * (2 + hidden + networks[0].actions),
+        work_bytes=4 * (encoded + 5 * hidden),
+        operations={
+            "multiply_adds": worst,
+            "activations": 3 * hidden,
+            "total": 2 * worst + (3 * GATE_OPERATIONS + 7) * hidden + encoded,
+        },
+        observation_limit=limit,
+        networks=networks,
+    )
+
+
+def observation_limit(network: Network) -> float:
+    """The largest feature, positive or negative, for which no sum can overflow; at most 1e30.
+
+    The hidden state lies within ±1, so only the encoder and what reads it can grow with an observation.
+    """
+
+    def gain(*parts: np.ndarray) -> float:
+        return max(1.0, *(np.abs(part.astype(float)).sum(-1).max(initial=0) for part in parts))
+
+    encoder = gain(network.observation) + gain(
+        network.codes, network.encoder_bias[:, None]
+    )
+    gates = gain(network.gru_input) + gain(network.gru_input_bias[:, None])
+    return float(np.float32(min(1e30, OVERFLOW / (2 * encoder * gates))))
+
+
+def _fill(text: str, names: dict[str, Any]) -> str:
+    """Replaces @name@ by what it stands for."""
+    for name, value in names.items():
+        text = text.replace(f"@{name}@", str(value))
+    return text
+
+
+def layers_of(network: Network, name: str, int8: bool = False) -> dict[str, Affine]:
+    """The three affine maps that a step consists of.
+
+    Both halves of the GRU are one: of the encoder's output and the hidden state in a row it makes, block by
+    block, the input's share of the new state, reset, update, and the hidden state's share of the new state.
+    """
+    h, e = network.hidden, network.encoded
+    gates = np.zeros((4 * h, e + h), np.float32)
+    gates[:h, :e] = network.gru_input[2 * h :]
+    gates[h : 3 * h, :e] = network.gru_input[: 2 * h]
+    gates[h:, e:] = network.gru_hidden
+    bias = np.concatenate(
+        [
+            network.gru_input_bias[2 * h :],
+            network.gru_input_bias[: 2 * h] + network.gru_hidden_bias[: 2 * h],
+            network.gru_hidden_bias[2 * h :],
+        ]
+    )
+    halves = ((slice(0, 3 * h), slice(0, e)), (slice(h, 4 * h), slice(e, e + h)))
+    whole = ((slice(None), slice(None)),)
+    return {
+        "encoder": Affine(
+            f"{name}_encoder", network.observation, network.encoder_bias, whole, int8
+        ),
+        "gru": Affine(f"{name}_gru", gates, bias.astype(np.float32), halves, int8),
+        "output": Affine(f"{name}_output", network.output, network.output_bias, whole, int8),
+    }
+
+
+def _network(
+    network: Network, name: str, form: str | None, int8: bool
+) -> tuple[str, dict[str, str], int, int]:
+    """The functions of one network, the form of each layer, bytes and worst-case multiply-adds."""
+    text, forms, size, count = "", {}, 0, 0
+    for part, layer in layers_of(network, name, int8).items():
+        forms[part] = form or layer.form()
+        code = write(layer, forms[part])
+        text += code.text
+        size, count = size + code.bytes, count + code.multiply_adds
+    body, bytes_, most = _codes(network, name)
+    h, e = network.hidden, network.encoded
+    step = NETWORK.replace("@name@", name).replace("@e@", str(e)).replace("@h@", str(h))
+    with_id = network.codes.shape[1] > network.actions
+    step = step.replace("@id@", BY_AGENT.replace("@name@", name) if with_id else "")
+    return text + body + step, forms, size + bytes_, count + most
+
+
+def _codes(network: Network, name: str) -> tuple[str, int, int]:
+    """What a last action or an agent's id adds to the encoder: the list of its neurons and weights."""
+    columns = network.codes.T
+    starts = np.cumsum([0, *np.count_nonzero(columns, axis=1)])
+    code, row = np.nonzero(columns)
+    values = columns[code, row] if code.size else np.zeros(1, np.float32)
+    text = array(f"uint16_t {name}_code_start[{starts.size}]", starts)
+    text += array(f"uint16_t {name}_code_row[{max(1, row.size)}]", row if row.size else [0])
+    text += floats(f"{name}_code_value", values)
+    counts = np.diff(starts)
+    actions = network.actions
+    most = counts[:actions].max(initial=0) + counts[actions:].max(initial=0)
+    return text + CODE.replace("@name@", name), 2 * starts.size + 6 * row.size, int(most)
+
+
+CODE = """
+static void @name@_add_code(int code, float *y)
+{
+    int at;
+
+    for (at = @name@_code_start[code]; at < @name@_code_start[code + 1]; at++)
+        y[@name@_code_row[at]] += @name@_code_value[at];
+}
+
+"""
+BY_AGENT = "    @name@_add_code(@PREFIX@_ACTIONS + state->agent, x);\n"
+NETWORK = """static void @name@_network(@prefix@_state *state, const float *observation)
+{
+    float x[@e@ + @h@]; /* the encoder's output, then the hidden state */
+    float y[4 * @h@];   /* new (from x), reset, update, new (from the hidden state) */
+    int j;
+
+    @name@_encoder(observation, x);
+    if (state->last_action >= 0)
+        @name@_add_code(state->last_action, x);
+@id@    for (j = 0; j < @e@; j++)
+        x[j] = x[j] > 0.0f ? x[j] : 0.0f;
+    for (j = 0; j < @h@; j++)
+        x[@e@ + j] = state->hidden[j];
+    @name@_gru(x, y);
+    @prefix@_gates(x + @e@, y);
+    for (j = 0; j < @h@; j++)
+        state->hidden[j] = x[@e@ + j];
+    @name@_output(state->hidden, state->q);
+}
+
+"""
