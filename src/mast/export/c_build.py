@@ -27,7 +27,7 @@ def compile_c(compiler: str, source: Path, target: Path, flags: Sequence[str]) -
     Args:
         compiler: its path.
         source, target: from and to.
-        flags: before the file names.
+        flags: after the source, so that libraries may be among them.
 
     Returns:
         what the compiler said.
@@ -35,7 +35,7 @@ def compile_c(compiler: str, source: Path, target: Path, flags: Sequence[str]) -
     Raises:
         SelfCheckError: it refused.
     """
-    command = [compiler, *flags, str(source.resolve()), "-o", str(target)]
+    command = [compiler, str(source.resolve()), *flags, "-o", str(target)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=target.parent
     )

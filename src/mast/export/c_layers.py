@@ -1,11 +1,13 @@
 """Affine layers as C: unrolled statements, blocks of index arrays, or dense arrays."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+from mast.export.network import Network
 
 FORMS = ("unrolled", "blocked", "dense")
 BLOCK = 8
@@ -47,6 +49,33 @@ class Affine:
         return "blocked" if self.int8 or count > UNROLLED_BELOW else "unrolled"
 
 
+def layers_of(network: Network, name: str, int8: bool = False) -> dict[str, Affine]:
+    """The three affine maps that a step consists of.
+
+    Both halves of the GRU are one: of the encoder's output and the hidden state in a row it makes, block by
+    block, the input's share of the new state, reset, update, and the hidden state's share of the new state.
+    """
+    h, e = network.hidden, network.encoded
+    gates = np.zeros((4 * h, e + h), np.float32)
+    gates[:h, :e] = network.gru_input[2 * h :]
+    gates[h : 3 * h, :e] = network.gru_input[: 2 * h]
+    gates[h:, e:] = network.gru_hidden
+    bias = np.concatenate(
+        [
+            network.gru_input_bias[2 * h :],
+            network.gru_input_bias[: 2 * h] + network.gru_hidden_bias[: 2 * h],
+            network.gru_hidden_bias[2 * h :],
+        ]
+    )
+    halves = ((slice(0, 3 * h), slice(0, e)), (slice(h, 4 * h), slice(e, e + h)))
+    whole = ((slice(None), slice(None)),)
+    return {
+        "encoder": Affine(f"{name}_encoder", network.observation, network.encoder_bias, whole, int8),
+        "gru": Affine(f"{name}_gru", gates, bias.astype(np.float32), halves, int8),
+        "output": Affine(f"{name}_output", network.output, network.output_bias, whole, int8),
+    }
+
+
 @dataclass(frozen=True)
 class Code:
     """A layer in C: constants, functions, bytes of the constants and multiply-adds of a call."""
@@ -63,6 +92,24 @@ def quantize_rows(
     scale = np.abs(weight).max(1, initial=0) / np.float32(127)
     scale = np.where(scale > 0, scale, 1).astype(np.float32)
     return np.rint(weight / scale[:, None]).astype(np.int8), scale
+
+
+def dequantized(network: Network) -> Network:
+    """The network whose weights are those that 8 bits leave; the codes' weights stay as they are."""
+    layers = layers_of(network, "")
+
+    def again(layer: Affine) -> np.ndarray:
+        weight, scale = quantize_rows(layer.weight)
+        return weight * scale[:, None]
+
+    gates, h, e = again(layers["gru"]), network.hidden, network.encoded
+    return replace(
+        network,
+        observation=again(layers["encoder"]),
+        gru_input=np.concatenate([gates[h : 3 * h, :e], gates[:h, :e]]),
+        gru_hidden=gates[h:, e:],
+        output=again(layers["output"]),
+    )
 
 
 def number(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mast.export.c_layers import Affine, array, floats, number, write
+from mast.export.c_layers import array, floats, layers_of, number, write
 from mast.export.c_text import HEADER, SOURCE_END, SOURCE_HEAD
 from mast.export.network import Network, padded
 
@@ -122,35 +122,6 @@ def _fill(text: str, names: dict[str, Any]) -> str:
     for name, value in names.items():
         text = text.replace(f"@{name}@", str(value))
     return text
-
-
-def layers_of(network: Network, name: str, int8: bool = False) -> dict[str, Affine]:
-    """The three affine maps that a step consists of.
-
-    Both halves of the GRU are one: of the encoder's output and the hidden state in a row it makes, block by
-    block, the input's share of the new state, reset, update, and the hidden state's share of the new state.
-    """
-    h, e = network.hidden, network.encoded
-    gates = np.zeros((4 * h, e + h), np.float32)
-    gates[:h, :e] = network.gru_input[2 * h :]
-    gates[h : 3 * h, :e] = network.gru_input[: 2 * h]
-    gates[h:, e:] = network.gru_hidden
-    bias = np.concatenate(
-        [
-            network.gru_input_bias[2 * h :],
-            network.gru_input_bias[: 2 * h] + network.gru_hidden_bias[: 2 * h],
-            network.gru_hidden_bias[2 * h :],
-        ]
-    )
-    halves = ((slice(0, 3 * h), slice(0, e)), (slice(h, 4 * h), slice(e, e + h)))
-    whole = ((slice(None), slice(None)),)
-    return {
-        "encoder": Affine(
-            f"{name}_encoder", network.observation, network.encoder_bias, whole, int8
-        ),
-        "gru": Affine(f"{name}_gru", gates, bias.astype(np.float32), halves, int8),
-        "output": Affine(f"{name}_output", network.output, network.output_bias, whole, int8),
-    }
 
 
 def _network(

@@ -67,7 +67,10 @@ def record_episodes(
         ]
 
 
-_step = jax.jit(lambda agent, *inputs: agent.step(*inputs))
+@jax.jit
+def step(agent: Agent, observation: Any, last_action: Any, hidden: Any) -> Any:
+    """One step of a team by itself: action values and hidden states."""
+    return agent.step(jnp.asarray(observation, jnp.float32), last_action, hidden)
 
 
 def _values(agent: Agent, observation: np.ndarray, action: np.ndarray) -> Sequence[np.ndarray]:
@@ -76,7 +79,7 @@ def _values(agent: Agent, observation: np.ndarray, action: np.ndarray) -> Sequen
     last = np.full(action.shape[1], NO_ACTION, np.int32)
     steps = []
     for seen, taken in zip(observation, action, strict=True):
-        q, hidden = _step(agent, jnp.asarray(seen, jnp.float32), last, hidden)
+        q, hidden = step(agent, jnp.asarray(seen, jnp.float32), last, hidden)
         steps.append((np.asarray(q), np.asarray(hidden)))
         last = np.asarray(taken, np.int32)
     q, after = zip(*steps, strict=True)
