@@ -90,7 +90,9 @@ def _checked(contract: Mapping[str, Any]) -> str:
     if check is None:
         return "NOT CHECKED: this machine has no C compiler (CC or cc); compile and run the vectors"
     same, decisions = check["same_action"], check["decisions"]
-    difference = f"{check['largest_difference']:.2g} at most, {check['mean_difference']:.2g} on average"
+    difference = (
+        f"{check['largest_difference']:.2g} at most, {check['mean_difference']:.2g} on average"
+    )
     beginning = (
         "int8 loses: action values differ by"
         if contract.get("c", {}).get("quantize")

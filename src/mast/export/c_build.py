@@ -36,9 +36,7 @@ def compile_c(compiler: str, source: Path, target: Path, flags: Sequence[str]) -
         SelfCheckError: it refused.
     """
     command = [compiler, str(source.resolve()), *flags, "-o", str(target)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=target.parent
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=target.parent)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr]
         raise SelfCheckError(f"{compiler} refused the exported C: {lines[0]}")

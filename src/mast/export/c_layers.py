@@ -70,7 +70,9 @@ def layers_of(network: Network, name: str, int8: bool = False) -> dict[str, Affi
     halves = ((slice(0, 3 * h), slice(0, e)), (slice(h, 4 * h), slice(e, e + h)))
     whole = ((slice(None), slice(None)),)
     return {
-        "encoder": Affine(f"{name}_encoder", network.observation, network.encoder_bias, whole, int8),
+        "encoder": Affine(
+            f"{name}_encoder", network.observation, network.encoder_bias, whole, int8
+        ),
         "gru": Affine(f"{name}_gru", gates, bias.astype(np.float32), halves, int8),
         "output": Affine(f"{name}_output", network.output, network.output_bias, whole, int8),
     }
@@ -224,7 +226,9 @@ def _dense(layer: Affine) -> Code:
         kind = "int8_t" if layer.int8 else "float"
         shown = part.ravel() if layer.int8 else map(number, part.ravel())
         text += array(f"{kind} {name}[{part.size}]", shown)
-        body += _columns(name, shape, f"x + {start}", f"y + {first}", "(float)" if layer.int8 else "")
+        body += _columns(
+            name, shape, f"x + {start}", f"y + {first}", "(float)" if layer.int8 else ""
+        )
         size += part.size * part.itemsize
         count += part.size
     text += floats(f"{layer.name}_bias", layer.bias)

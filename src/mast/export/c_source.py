@@ -110,9 +110,7 @@ def observation_limit(network: Network) -> float:
     def gain(*parts: np.ndarray) -> float:
         return max(1.0, *(np.abs(part.astype(float)).sum(-1).max(initial=0) for part in parts))
 
-    encoder = gain(network.observation) + gain(
-        network.codes, network.encoder_bias[:, None]
-    )
+    encoder = gain(network.observation) + gain(network.codes, network.encoder_bias[:, None])
     gates = gain(network.gru_input) + gain(network.gru_input_bias[:, None])
     return float(np.float32(min(1e30, OVERFLOW / (2 * encoder * gates))))
 

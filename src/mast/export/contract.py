@@ -15,7 +15,10 @@ FORMAT = 1
 
 
 def contract(
-    environment: Environment, config: Config, description: Mapping[str, Any], policy: Mapping[str, Any]
+    environment: Environment,
+    config: Config,
+    description: Mapping[str, Any],
+    policy: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The part of a contract that every kind of export shares.
 

@@ -53,7 +53,9 @@ class Job:
             raise UserError(
                 f"{path}: agents, features, actions are {there}, those of {spec.id} {here}"
             )
-        return cls(path, config, policy, environment, record_episodes(policy, environment, episodes))
+        return cls(
+            path, config, policy, environment, record_episodes(policy, environment, episodes)
+        )
 
     def contract(self, checkpoint: str) -> dict[str, Any]:
         """The part of contract.json that every kind shares."""
@@ -80,9 +82,7 @@ class Job:
         }
 
 
-def write_c(
-    job: Job, folder: Path, prefix: str, storage: str | None, int8: bool
-) -> dict[str, Any]:
+def write_c(job: Job, folder: Path, prefix: str, storage: str | None, int8: bool) -> dict[str, Any]:
     """C99 source and header; compiled with this machine's compiler to be checked.
 
     Args:
@@ -151,11 +151,11 @@ def rounded(source: CSource, recorded: Sequence[Recorded]) -> list[Recorded]:
         hidden = np.zeros(episode.hidden.shape, np.float32)
         for agent, network in enumerate(each):
             state, real = np.zeros(network.hidden), network.units >= 0
-            for step, last in enumerate(episode.last_action[:, agent]):
-                q[step, agent], state = network.step(
-                    episode.observation[step, agent], int(last), agent, state
+            for time, last in enumerate(episode.last_action[:, agent]):
+                q[time, agent], state = network.step(
+                    episode.observation[time, agent], int(last), agent, state
                 )
-                hidden[step, agent, network.units[real]] = state[real]
+                hidden[time, agent, network.units[real]] = state[real]
         episodes.append(replace(episode, q=q, hidden=hidden))
     return episodes
 

@@ -130,7 +130,6 @@ def without_dead_neurons(network: Network) -> Network:
     added to the biases behind it.
     """
     live = np.flatnonzero(_reaches_output(network))
-    live = live if live.size else np.zeros(1, int)  # C has no empty arrays
     gates = np.concatenate([live + gate * network.hidden for gate in range(3)])
     network = replace(
         network,
@@ -157,8 +156,8 @@ def without_dead_neurons(network: Network) -> Network:
 def _reaches_output(network: Network) -> np.ndarray:
     """Which hidden units an action value depends on, now or some steps later."""
     h = network.hidden
-    reads = network.gru_hidden.reshape(3, h, h).any(0)
-    live = network.output.any(0)
+    reads = np.asarray(network.gru_hidden.reshape(3, h, h).any(0))
+    live = np.asarray(network.output.any(0))
     while True:
         grown = live | reads[live].any(0)
         if (grown == live).all():
@@ -181,7 +180,7 @@ def padded(network: Network, hidden: int | None = None) -> Network:
     more = (up(h) if hidden is None else hidden) - h
 
     def gates(array: np.ndarray, columns: int) -> np.ndarray:
-        blocks = array.reshape(3, h, array.size // (3 * h))
+        blocks = array.reshape(3, h, array.shape[1])
         filled = np.pad(blocks, ((0, 0), (0, more), (0, columns)))
         return filled.reshape(3 * (h + more), filled.shape[-1])
 
@@ -191,9 +190,9 @@ def padded(network: Network, hidden: int | None = None) -> Network:
         codes=np.pad(network.codes, ((0, extra), (0, 0))),
         encoder_bias=np.pad(network.encoder_bias, (0, extra)),
         gru_input=gates(network.gru_input, extra),
-        gru_input_bias=gates(network.gru_input_bias, 0)[:, 0],
+        gru_input_bias=gates(network.gru_input_bias[:, None], 0)[:, 0],
         gru_hidden=gates(network.gru_hidden, more),
-        gru_hidden_bias=gates(network.gru_hidden_bias, 0)[:, 0],
+        gru_hidden_bias=gates(network.gru_hidden_bias[:, None], 0)[:, 0],
         output=np.pad(network.output, ((0, 0), (0, more))),
         units=np.pad(network.units, (0, more), constant_values=-1),
     )

@@ -79,7 +79,7 @@ def write_model(
         "action": (whole, None),
         "next_hidden": (number, first.hidden),
     }
-    shapes = {
+    shapes: dict[str, list[Any]] = {
         name: ["rows"] if width is None else ["rows", width] for name, (_, width) in kinds.items()
     }
 
