@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from mast.export.load import load_exported
 from mast.export.recording import record_episodes
 from mast.policy import Policy
 from mast.training.evaluation import evaluate_policy
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def test_smax_and_mpe_name_every_feature() -> None:
     battle = env_state.battle
     place = np.asarray(battle.unit_positions)
     assert first["self.position_x"] == pytest.approx(place[0, 0] / 32, abs=1e-6)
-    east = (place[1, 0] - place[0, 0]) / 4.5  # a stalker's sight range
+    east = (place[1, 0] - place[0, 0]) / float(smax._battle.unit_type_sight_ranges[2])
     assert first["other_ally_0.position_x"] == pytest.approx(east, abs=1e-5)
 
 
@@ -196,6 +199,21 @@ def test_a_mismatch_leaves_no_file(
     with pytest.raises(SelfCheckError, match=r"differ by up to 0\.0003 .* nothing was written"):
         export_run(run, to, tmp_path / "deep" / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_the_examples_play_the_recorded_episodes(
+    c_folder: Path, onnx_folder: Path, tmp_path: Path
+) -> None:
+    place = ["-C", str(EXAMPLES / "export_c"), f"EXPORT={c_folder}", f"BUILD={tmp_path}"]
+    done = subprocess.run(["make", *place], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in 2 episodes: 0 differ" in done.stdout
+    assert "warning" not in done.stderr
+    line = [sys.executable, str(EXAMPLES / "export_onnx" / "play.py"), str(onnx_folder)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "0 actions differ" in done.stdout
 
 
 def test_an_action_that_differs_is_a_mismatch_only_where_the_gap_is_clear(run: Path) -> None:

@@ -107,8 +107,8 @@ def _checked(contract: Mapping[str, Any]) -> str:
 EXPORT = Command(
     "export",
     "write a trained team as C, ONNX or safetensors",
-    "Writes the policy of a run as one C99 file, an ONNX model or a safetensors file, with a contract.json and "
-    "test vectors, checked against the policy on whole episodes. The run may have been stopped.",
+    "Writes the policy of a run as one C99 file, an ONNX model or a safetensors file, with a contract.json "
+    "and test vectors, checked against the policy on whole episodes. The run may have been stopped.",
     (
         Option("run", "the run's folder; one of several seeds: DIR/seed-K", "DIR", positional=True),
         Option("to", "c, onnx or safetensors", "KIND", "required"),

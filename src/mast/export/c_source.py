@@ -40,6 +40,7 @@ def c_source(
     prefix: str = "mast",
     form: str | None = None,
     int8: bool = False,
+    vector_width: int = 0,
 ) -> CSource:
     """Write a team as C99.
 
@@ -50,6 +51,7 @@ def c_source(
         prefix: of every name.
         form: of every layer; chosen by density and size where None.
         int8: round weights to 8 bits, row by row.
+        vector_width: of the test vectors' rows, for the header.
     """
     hidden = max(padded(network).hidden for network in networks)
     networks = [padded(network, hidden) for network in networks]
@@ -64,6 +66,7 @@ def c_source(
         "actions": networks[0].actions,
         "hidden": hidden,
         "encoded": encoded,
+        "vector_width": vector_width,
         "limit": number(limit),
         "limit_bits": f"0x{int(np.float32(limit).view(np.uint32)):08x}UL",
     }

@@ -13,6 +13,10 @@ extern "C" {
 #define @PREFIX@_ACTIONS @actions@
 #define @PREFIX@_HIDDEN @hidden@
 
+/* 32-bit floats in a row of vectors.bin: episode, step, agent, action; then observation, available,
+   action values and hidden state as recorded. */
+#define @PREFIX@_VECTOR_WIDTH @vector_width@
+
 /* A larger feature, positive or negative, is refused like NaN: the sums could overflow. */
 #define @PREFIX@_OBSERVATION_LIMIT @limit@
 

@@ -96,7 +96,9 @@ def write_c(job: Job, folder: Path, prefix: str, storage: str | None, int8: bool
     about = f"{description['environment']}, {description.get('method', 'unknown method')}."
     agents = description["agents"]
     before = networks_of(job.policy)
-    source = c_source(job.networks(), agents, about, prefix, storage, int8)
+    written = job.write_vectors(folder)
+    width = written["vectors"]["width"]
+    source = c_source(job.networks(), agents, about, prefix, storage, int8, width)
     for name, text in source.files.items():
         (folder / name).write_text(text, encoding="utf-8")
     main = folder / f"{prefix}_agent.c"
@@ -131,7 +133,7 @@ def write_c(job: Job, folder: Path, prefix: str, storage: str | None, int8: bool
         else:
             require(found, "the exported C")
         check = found.as_json()
-    return {"c": facts, "check": check} | job.write_vectors(folder)
+    return {"c": facts, "check": check} | written
 
 
 def units_of(source: CSource, agents: int) -> np.ndarray:
