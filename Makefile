@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test lint format figures
+.PHONY: install train test lint format figures bench-ship
 
 install: .venv/installed
 
@@ -35,3 +35,7 @@ format: install
 # The pictures of the README and of docs/experiments.md, from the rows under results/.
 figures: install
 	$(BIN)/python results/plot.py
+
+# Exported agents against onnxruntime and JAX, one step at a time; rewrites results/ship.csv.
+bench-ship: install
+	taskset -c 1 $(BIN)/python benchmarks/ship.py
