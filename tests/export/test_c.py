@@ -90,9 +90,10 @@ def test_a_rounded_weight_is_off_by_half_a_step_at_most(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("optimise", ["-O0", "-Os", "-O3"])
-@pytest.mark.parametrize("form", FORMS)
-def test_no_warning(tmp_path: Path, form: str, optimise: str) -> None:
-    written(make_run(tmp_path / "run", density=0.1), tmp_path / "c", form=form)
+@pytest.mark.parametrize("form", [*FORMS, None])
+def test_no_warning(tmp_path: Path, form: str | None, optimise: str) -> None:
+    hidden = 16 if form else 96
+    written(make_run(tmp_path / "run", hidden=hidden), tmp_path / "c", form=form)
     flags = (*STRICT, "-Wconversion", "-Wshadow", "-Wdouble-promotion", optimise, "-c")
     assert compile_c(CC, tmp_path / "c" / "mast_agent.c", tmp_path / "a.o", flags) == ""
 
@@ -217,11 +218,16 @@ int main(void)
 
 
 @pytest.mark.parametrize("sharing", ["shared", "independent"])
-@pytest.mark.parametrize("options", [{"form": form} for form in FORMS] + [{"int8": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [*({"form": form} for form in FORMS), {"int8": True}, {}], ids=str
+)
 def test_garbage_is_survived_under_the_sanitizers(
     tmp_path: Path, sharing: str, options: dict[str, Any]
 ) -> None:
-    written(make_run(tmp_path / "run", sharing=sharing), tmp_path, **options)
+    hidden = 16 if options else 96
+    run = make_run(tmp_path / "run", sharing=sharing, hidden=hidden)
+    source = written(run, tmp_path, **options)
+    assert options or source.forms[0]["gru_input"] == "columns"
     (tmp_path / "driver.c").write_text(DRIVER)
     target = tmp_path / "driver"
     flags = (*STRICT, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -260,9 +266,20 @@ def test_large_layers_are_blocked_and_dense_ones_dense(tmp_path: Path) -> None:
     assert set(dense.forms[0].values()) == {"dense"}
     large = written(make_run(tmp_path / "e", density=0.1, hidden=128), tmp_path / "f")
     assert large.forms[0]["gru"] == "blocked"
+    assert large.forms[0]["gru_input"] == "columns"
     header = (tmp_path / "d" / "mast_agent.h").read_text()
     for name, value in (("FEATURES", 6), ("ACTIONS", 5), ("AGENTS", 2), ("HIDDEN", 16)):
         assert f"#define MAST_{name} {value}\n" in header
+
+
+def test_a_large_network_that_skips_zeros_plays_like_the_policy(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", density=0.1, hidden=128)
+    contract = export_run(run, "c", tmp_path / "out", episodes=1)
+    assert contract["c"]["layers"][0]["gru_input"] == "columns"
+    assert contract["check"]["largest_difference"] < 1e-4
+    assert contract["c"]["measured"]["warnings"] == 0
+    # Worst case: every column of the input's half, and the rows of the other in blocks of eight.
+    assert contract["c"]["operations"]["multiply_adds"] >= sum(contract["c"]["weights"]) - 7 * 128
 
 
 def test_the_costs_are_counted(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The whole C export: one source file and one header for a team."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def c_source(
         forms=forms,
         constant_bytes=size,
         state_bytes=4 * (2 + hidden + networks[0].actions),
-        work_bytes=4 * (encoded + 5 * hidden),
+        work_bytes=4 * (encoded + 5 * hidden) + 2 * encoded * any("gru_input" in f for f in forms),
         operations={
             "multiply_adds": worst,
             "activations": 3 * hidden,
@@ -129,61 +129,94 @@ def _network(
     network: Network, name: str, form: str | None, int8: bool
 ) -> tuple[str, dict[str, str], int, int]:
     """The functions of one network, the form of each layer, bytes and worst-case multiply-adds."""
-    text, forms, size, count = "", {}, 0, 0
-    for part, layer in layers_of(network, name, int8).items():
-        forms[part] = form or layer.form()
+    layers = layers_of(network, name, int8)
+    forms = {part: form or layer.form() for part, layer in layers.items()}
+    h, e = network.hidden, network.encoded
+    text, size, most = _column_list(network.codes.T, f"{name}_code")
+    count = most[: network.actions].max(initial=0) + most[network.actions :].max(initial=0)
+    gru = "    @name@_gru(x, y);\n"
+    if forms["gru"] == "blocked" and form is None and not int8:
+        # About half of the encoder's outputs are zeros, and a step need not read their columns. What
+        # this saves exceeds the mispredicted ends of the loops only where columns are long.
+        whole = layers["gru"]
+        layers["gru"] = replace(whole, weight=whole.weight[:, e:])
+        forms["gru_input"] = "columns"
+        columns, bytes_, each = _column_list(whole.weight[:, :e].T, f"{name}_input")
+        text += columns
+        size, count = size + bytes_, count + int(each.sum())
+        gru = INPUT_BY_COLUMNS
+    for part, layer in layers.items():
         code = write(layer, forms[part])
         text += code.text
         size, count = size + code.bytes, count + code.multiply_adds
-    body, bytes_, most = _codes(network, name)
-    h, e = network.hidden, network.encoded
-    step = NETWORK.replace("@name@", name).replace("@e@", str(e)).replace("@h@", str(h))
-    with_id = network.codes.shape[1] > network.actions
-    step = step.replace("@id@", BY_AGENT.replace("@name@", name) if with_id else "")
-    return text + body + step, forms, size + bytes_, count + most
+    parts = {
+        "active": ACTIVE if "gru_input" in forms else "",
+        "gru": gru,
+        "id": BY_AGENT if network.codes.shape[1] > network.actions else "",
+        "name": name,
+        "e": e,
+        "h": h,
+    }
+    return text + _fill(NETWORK, parts), forms, size, int(count)
 
 
-def _codes(network: Network, name: str) -> tuple[str, int, int]:
-    """What a last action or an agent's id adds to the encoder: the list of its neurons and weights."""
-    columns = network.codes.T
-    starts = np.cumsum([0, *np.count_nonzero(columns, axis=1)])
-    code, row = np.nonzero(columns)
-    values = columns[code, row] if code.size else np.zeros(1, np.float32)
-    text = array(f"uint16_t {name}_code_start[{starts.size}]", starts)
-    text += array(f"uint16_t {name}_code_row[{max(1, row.size)}]", row if row.size else [0])
-    text += floats(f"{name}_code_value", values)
-    counts = np.diff(starts)
-    actions = network.actions
-    most = counts[:actions].max(initial=0) + counts[actions:].max(initial=0)
-    return text + CODE.replace("@name@", name), 2 * starts.size + 6 * row.size, int(most)
+def _column_list(columns: np.ndarray, name: str) -> tuple[str, int, np.ndarray]:
+    """Columns of a matrix, each a list of rows and weights, and a function that adds one to y.
+
+    Args:
+        columns: [columns, rows].
+        name: of the arrays and the function.
+
+    Returns:
+        C, bytes, and the length of each list.
+    """
+    counts = np.count_nonzero(columns, axis=1)
+    starts = np.cumsum([0, *counts])
+    column, row = np.nonzero(columns)
+    values = columns[column, row] if column.size else np.zeros(1, np.float32)
+    wide = "uint16_t" if starts[-1] < 2**16 else "uint32_t"
+    text = array(f"{wide} {name}_start[{starts.size}]", starts)
+    text += array(f"uint16_t {name}_row[{max(1, row.size)}]", row if row.size else [0])
+    text += floats(f"{name}_value", values)
+    bytes_ = (2 if wide == "uint16_t" else 4) * starts.size + 6 * row.size
+    return text + ADD_COLUMN.replace("@name@", name), bytes_, counts
 
 
-CODE = """
-static void @name@_add_code(int code, float *y)
+ADD_COLUMN = """
+static void @name@_add(int column, float times, float *restrict y)
 {
+    const int end = (int)@name@_start[column + 1];
     int at;
 
-    for (at = @name@_code_start[code]; at < @name@_code_start[code + 1]; at++)
-        y[@name@_code_row[at]] += @name@_code_value[at];
+    for (at = (int)@name@_start[column]; at < end; at++)
+        y[@name@_row[at]] += times * @name@_value[at];
 }
 
 """
-BY_AGENT = "    @name@_add_code(@PREFIX@_ACTIONS + state->agent, x);\n"
+BY_AGENT = "    @name@_code_add(@PREFIX@_ACTIONS + state->agent, 1.0f, x);\n"
+ACTIVE = "    uint16_t active[@e@];\n    int count = 0;\n"
+INPUT_BY_COLUMNS = """    @name@_gru(x + @e@, y);
+    for (j = 0; j < @e@; j++) { /* without a branch that nothing could predict */
+        active[count] = (uint16_t)j;
+        count += x[j] > 0.0f;
+    }
+    for (j = 0; j < count; j++)
+        @name@_input_add(active[j], x[active[j]], y);
+"""
 NETWORK = """static void @name@_network(@prefix@_state *state, const float *observation)
 {
     float x[@e@ + @h@]; /* the encoder's output, then the hidden state */
     float y[4 * @h@];   /* new (from x), reset, update, new (from the hidden state) */
-    int j;
+@active@    int j;
 
     @name@_encoder(observation, x);
     if (state->last_action >= 0)
-        @name@_add_code(state->last_action, x);
+        @name@_code_add(state->last_action, 1.0f, x);
 @id@    for (j = 0; j < @e@; j++)
         x[j] = x[j] > 0.0f ? x[j] : 0.0f;
     for (j = 0; j < @h@; j++)
         x[@e@ + j] = state->hidden[j];
-    @name@_gru(x, y);
-    @prefix@_gates(x + @e@, y);
+@gru@    @prefix@_gates(x + @e@, y);
     for (j = 0; j < @h@; j++)
         state->hidden[j] = x[@e@ + j];
     @name@_output(state->hidden, state->q);
