@@ -28,6 +28,7 @@ def make_run(
     seed: int = 0,
     change: Callable[[Any], Any] = lambda agent: agent,
     name: str = "policy.safetensors",
+    method: str = "mast",
     **settings: Any,
 ) -> Path:
     """A run of Pursuit that has saved a policy with large random weights and nothing else."""
@@ -45,7 +46,7 @@ def make_run(
         for layer in LAYERS
     }
     agent = change(apply_masks({"agent": agent}, masks)["agent"])
-    save_policy(folder / name, agent, masks, SPEC, {"method": "mast", "env_steps": 7})
+    save_policy(folder / name, agent, masks, SPEC, {"method": method, "env_steps": 7})
     return folder
 
 

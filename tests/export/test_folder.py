@@ -251,6 +251,13 @@ def test_without_a_compiler_it_is_unchecked_and_says_so(
         load_exported(tmp_path / "out")
 
 
+def test_what_a_policy_is_called_cannot_become_code(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", method="*/ int broken = 1; /*")
+    export_run(run, "c", tmp_path / "out", episodes=1)
+    text = (tmp_path / "out" / "mast_agent.c").read_text()
+    assert text.startswith("/* examples.pursuit:Pursuit, ?/ int broken ? 1? /?. Made by")
+
+
 def test_a_policy_for_another_environment(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", environment="mpe/simple_spread")
     with pytest.raises(UserError, match=r"\(2, 6, 5\), those of mpe/simple_spread \(3, 18, 5\)"):
@@ -280,5 +287,7 @@ def test_a_damaged_export_is_not_run(c_folder: Path, tmp_path: Path) -> None:
     assert "format 2, this version reads 1" in damaged("contract.json", '{"format":2,"kind":"c"}')
     assert "damaged" in damaged("contract.json", '{"format":1,"kind":"c"}')
     contract = contract_of(c_folder)
+    contract["c"]["prefix"] = "../elsewhere/mast"
+    assert "has no file" in damaged("contract.json", json.dumps(contract))
     del contract["c"]
     assert "damaged" in damaged("contract.json", json.dumps(contract))

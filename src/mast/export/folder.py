@@ -63,13 +63,13 @@ def export_run(
     # What follows needs JAX, which the refusals above are not to wait for.
     from mast.export.kinds import Job, write_c, write_onnx, write_safetensors
 
-    job = Job.load(policy, config, environment, episodes)
+    job = Job.load(policy, config, environment, episodes, checkpoint)
     with _made_whole(out) as folder:
         if to == "c":
             kind = write_c(job, folder, prefix, storage, quantize == "int8")
         else:
             kind = {"onnx": write_onnx, "safetensors": write_safetensors}[to](job, folder)
-        content = job.contract(checkpoint) | {"kind": to} | kind
+        content = job.contract() | {"kind": to} | kind
         files = sorted(path for path in folder.iterdir())
         content["files"] = {path.name: _sha256(path) for path in files}
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

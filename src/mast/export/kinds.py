@@ -1,6 +1,7 @@
 """The three kinds of export: each writes its files into a folder and checks them there."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,10 +34,17 @@ class Job:
     policy: Policy
     environment: Environment
     recorded: list[Recorded]
+    checkpoint: str
+    """Which of the run's policies it is."""
 
     @classmethod
     def load(
-        cls, path: Path, config: Config, environment: Environment | None, episodes: int
+        cls,
+        path: Path,
+        config: Config,
+        environment: Environment | None,
+        episodes: int,
+        checkpoint: str,
     ) -> "Job":
         """Read a policy and let it play.
 
@@ -53,14 +61,14 @@ class Job:
             raise UserError(
                 f"{path}: agents, features, actions are {there}, those of {spec.id} {here}"
             )
-        return cls(
-            path, config, policy, environment, record_episodes(policy, environment, episodes)
-        )
+        recorded = record_episodes(policy, environment, episodes)
+        return cls(path, config, policy, environment, recorded, checkpoint)
 
-    def contract(self, checkpoint: str) -> dict[str, Any]:
+    def contract(self) -> dict[str, Any]:
         """The part of contract.json that every kind shares."""
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        policy = {"run": str(self.path.parent), "checkpoint": checkpoint, "sha256": digest}
+        run = self.path.parent.resolve().name
+        policy = {"run": run, "checkpoint": self.checkpoint, "sha256": digest}
         return contract(self.environment, self.config, self.policy.description, policy)
 
     def networks(self) -> list[Network]:
@@ -94,6 +102,7 @@ def write_c(job: Job, folder: Path, prefix: str, storage: str | None, int8: bool
     """
     description = job.policy.description
     about = f"{description['environment']}, {description.get('method', 'unknown method')}."
+    about = re.sub(r"[^\w .,:/-]", "?", about, flags=re.ASCII)  # it goes into a comment
     agents = description["agents"]
     before = networks_of(job.policy)
     written = job.write_vectors(folder)
@@ -171,7 +180,7 @@ def write_onnx(job: Job, folder: Path) -> dict[str, Any]:
     from mast.export.onnx_model import OnnxArtefact, write_model
 
     networks = networks_of(job.policy)
-    facts = write_model(networks, job.contract(""), folder / "agent.onnx")
+    facts = write_model(networks, job.contract(), folder / "agent.onnx")
     artefact = OnnxArtefact(folder / "agent.onnx", len(job.environment.spec.agent_names))
     found = agreement(artefact, job.recorded)
     require(found, "the exported ONNX model")

@@ -103,6 +103,8 @@ def load_exported(folder: Path) -> tuple[Agent, Config]:
     except (KeyError, TypeError, ValidationError, IndexError):
         raise UserError(f"{folder / 'contract.json'} is damaged or of another version") from None
     source = folder / f"{prefix}_agent.c"
+    if source.name not in contract["files"] or source.parent != folder:
+        raise UserError(f"{folder / 'contract.json'} is damaged: it has no file {prefix}_agent.c")
     return ExportedAgent(CArtefact(source, prefix, sizes, units), actions), config
 
 
