@@ -11,10 +11,10 @@ from teams import make_run, policy_of
 
 from mast.envs.registry import make
 from mast.export.c_build import STRICT, CArtefact, compile_c
-from mast.export.c_layers import FORMS, dequantized, layers_of, quantize_rows
+from mast.export.c_layers import dequantized, layers_of, quantize_rows
 from mast.export.c_source import CSource, c_source, observation_limit
 from mast.export.check import TOLERANCE, agreement
-from mast.export.folder import export_run
+from mast.export.folder import FORMS, export_run
 from mast.export.kinds import rounded, units_of
 from mast.export.network import networks_of, padded, without_dead_neurons
 from mast.export.recording import Recorded, record_episodes

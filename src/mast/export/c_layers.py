@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from mast.export.network import Network
 
-FORMS = ("unrolled", "blocked", "dense")
 BLOCK = 8
 """Rows that a blocked layer adds up side by side, so that no sum waits for the one before."""
 DENSE_ABOVE = 0.25
