@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test sanitize bench lint format figures
+.PHONY: install train test sanitize bench bench-ship lint format figures
 
 install: .venv/installed
 
@@ -45,3 +45,7 @@ format: install
 # The pictures of the README and of docs/experiments.md, from the rows under results/.
 figures: install
 	$(BIN)/python results/plot.py
+
+# Exported agents against onnxruntime and JAX, one step at a time; rewrites results/ship.csv.
+bench-ship: install
+	taskset -c 1 $(BIN)/python benchmarks/ship.py

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from mast.commands.evaluate import EVALUATE
+from mast.commands.export import EXPORT
 from mast.commands.help import print_help, print_overview
 from mast.commands.info import INFO
 from mast.commands.inspect import INSPECT
@@ -14,7 +15,7 @@ from mast.commands.train import INTERRUPTED, RESUME, TRAIN
 from mast.configuration.explain import did_you_mean
 from mast.errors import SelfCheckError, UserError
 
-COMMANDS = (TRAIN, RESUME, EVALUATE, INFO, INSPECT, ENVS, METHODS_COMMAND)
+COMMANDS = (TRAIN, RESUME, EVALUATE, EXPORT, INFO, INSPECT, ENVS, METHODS_COMMAND)
 USER_ERROR = 2
 SELF_CHECK_ERROR = 3
 _HELP = ("-h", "--help")

@@ -10,9 +10,9 @@ from mast.commands.output import Output
 from mast.commands.summary import mean_summary
 from mast.config import Config, limit_threads, load_run_config
 from mast.errors import UserError
+from mast.export.folder import CHECKPOINTS as POLICIES
 from mast.folders import seed_folders
 
-POLICIES = {"last": "policy.safetensors", "best": "policy-best.safetensors"}
 COLUMNS = {"win_rate": "win rate", "return": "return", "episode_length": "episode length"}
 
 
@@ -20,6 +20,8 @@ def run_evaluate(values: Values) -> int:
     """Plays whole episodes with the policy of a run, or of each of several seeds."""
     output = Output(values)
     run = Path(required(values, "run", "DIR", "runs/my-run"))
+    if (run / "contract.json").is_file():
+        return _evaluate_exported(run, values, output)
     config = load_run_config(run)
     checkpoint = values.get("checkpoint", "last")
     if checkpoint not in POLICIES:
@@ -36,6 +38,26 @@ def run_evaluate(values: Values) -> int:
     _show(played, output)
     result = played[0] if config.seeds == 1 else mean_summary(played) | {"runs": played}
     output.result(result | {"checkpoint": checkpoint, "out": str(run)})
+    return 0
+
+
+def _evaluate_exported(folder: Path, values: Values, output: Output) -> int:
+    """Plays with what `mast export` has written, in the environment that it was trained in."""
+    if "checkpoint" in values:
+        raise UserError("checkpoint: an exported folder holds one policy")
+    episodes = whole_number(values, "episodes", 128, at_least=1)
+    seed = whole_number(values, "seed", 0, at_least=0)
+    with output.only_ours():
+        from mast.envs.registry import environment_of
+        from mast.export.load import load_exported
+        from mast.training.evaluation import evaluate_policy
+
+        agent, config = load_exported(folder)
+        environment = environment_of(config)
+        result = evaluate_policy(agent, environment, episodes=episodes, seed=seed)
+    played = {**result, "environment": environment.spec.identity, "policy": str(folder)}
+    _show([played], output)
+    output.result(played | {"out": str(folder)})
     return 0
 
 
@@ -74,7 +96,7 @@ EVALUATE = Command(
     "let a trained team play, without exploring",
     "Plays whole greedy episodes and gives each mean with its 95 % bootstrap interval.",
     (
-        Option("run", "the run's folder", "DIR", positional=True),
+        Option("run", "the run's folder, or one that mast export made", "DIR", positional=True),
         Option("episodes", "how many to play", "N", "default 128"),
         Option(
             "checkpoint",

@@ -61,6 +61,22 @@ class SimpleSpread:
         """Sizes and facts."""
         return self._spec
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What each feature of an observation is, in order; for exports. Positions of others are relative."""
+        others = [f"other_{index}" for index in range(self._spec.agents - 1)]
+        seen = [f"landmark_{index}" for index in range(self._game.num_landmarks)] + others
+        return (
+            *(f"self.{what}_{axis}" for what in ("velocity", "position") for axis in "xy"),
+            *(f"{name}.position_{axis}" for name in seen for axis in "xy"),
+            *(f"{name}.communication_{index}" for name in others for index in range(2)),
+        )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action does, in order."""
+        return ("nothing", "left", "right", "down", "up")
+
     def reset(self, key: PRNGKeyArray) -> tuple[ParticleState, TimeStep]:
         """Start an episode at random places.
 

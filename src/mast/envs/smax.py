@@ -91,6 +91,37 @@ class Smax:
         """Sizes and facts of the scenario."""
         return self._spec
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """What each feature of an observation is, in order; for exports (`mast.export`).
+
+        An agent sees the other units, its own side first, each side in order and itself left out: so
+        other_ally_0 is ally_1 to ally_0, and ally_0 to all others. Positions of others are relative to its
+        own, in its sight ranges; its own in map sizes; health and cooldown are shares of the type's. A
+        movement is the last; last_targeted is the last action's number over the largest one. A unit that is
+        dead or out of sight is all zeros.
+        """
+        battle = self._battle
+        allies = [f"other_ally_{unit}" for unit in range(battle.num_allies - 1)]
+        enemies = [f"enemy_{unit}" for unit in range(battle.num_enemies)]
+        kinds = {
+            f"unit_type_bit{plural}_{index}": f"is_{name}"
+            for plural in ("", "s")
+            for index, name in enumerate(battle.unit_type_names)
+        }
+        others = [kinds.get(feature, feature) for feature in battle.unit_features]
+        own = [kinds.get(feature, feature) for feature in battle.own_features]
+        return (
+            *(f"{unit}.{feature}" for unit in [*allies, *enemies] for feature in others),
+            *(f"self.{feature}" for feature in own),
+        )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each action does, in order."""
+        attacks = (f"attack_enemy_{unit}" for unit in range(self._battle.num_enemies))
+        return ("move_+y", "move_+x", "move_-y", "move_-x", "stop", *attacks)
+
     def reset(self, key: PRNGKeyArray) -> tuple[SmaxState, TimeStep]:
         """Start a battle.
 

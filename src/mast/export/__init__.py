@@ -1,0 +1,1 @@
+"""A trained team leaves the lab: C, ONNX and safetensors, each checked before it is written."""

@@ -1,0 +1,225 @@
+"""The whole C export: one source file and one header for a team."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mast.export.c_layers import array, floats, layers_of, number, write
+from mast.export.c_text import HEADER, SOURCE_END, SOURCE_HEAD
+from mast.export.network import Network, padded
+
+OVERFLOW = 1e37
+"""What no sum inside the network may reach, so that no infinity can arise."""
+GATE_OPERATIONS = 18
+"""Additions and multiplications of one approximated sigmoid or tanh; it divides once."""
+
+
+@dataclass(frozen=True)
+class CSource:
+    """The files of a C export and what they cost.
+
+    `forms` says how each layer of each network is stored; `operations` is the worst case of one step.
+    """
+
+    files: dict[str, str]
+    forms: list[dict[str, str]]
+    constant_bytes: int
+    state_bytes: int
+    work_bytes: int
+    operations: dict[str, int]
+    observation_limit: float
+    networks: list[Network]
+
+
+def c_source(
+    networks: Sequence[Network],
+    agents: int,
+    about: str,
+    prefix: str = "mast",
+    form: str | None = None,
+    int8: bool = False,
+    vector_width: int = 0,
+) -> CSource:
+    """Write a team as C99.
+
+    Args:
+        networks: one for all agents, or one each.
+        agents: how many there are.
+        about: a line for the head of both files.
+        prefix: of every name.
+        form: of every layer; chosen by density and size where None.
+        int8: round weights to 8 bits, row by row.
+        vector_width: of the test vectors' rows, for the header.
+    """
+    hidden = max(padded(network).hidden for network in networks)
+    networks = [padded(network, hidden) for network in networks]
+    encoded = max(network.encoded for network in networks)
+    limit = min(observation_limit(network) for network in networks)
+    names = {
+        "prefix": prefix,
+        "PREFIX": prefix.upper(),
+        "about": about,
+        "agents": agents,
+        "features": networks[0].features,
+        "actions": networks[0].actions,
+        "hidden": hidden,
+        "encoded": encoded,
+        "vector_width": vector_width,
+        "limit": number(limit),
+        "limit_bits": f"0x{int(np.float32(limit).view(np.uint32)):08x}UL",
+    }
+    text, forms, size, worst = SOURCE_HEAD, [], 0, 0
+    for index, network in enumerate(networks):
+        suffix = f"_{index}" if len(networks) > 1 else ""
+        body, chosen, bytes_, count = _network(network, f"{prefix}{suffix}", form, int8)
+        text += body
+        forms.append(chosen)
+        size, worst = size + bytes_, max(worst, count)
+    calls = "".join(
+        f"    {f'case {index}' if index + 1 < len(networks) else 'default'}:\n"
+        f"        {prefix}_{index}_network(state, observation);\n        break;\n"
+        for index in range(len(networks))
+    )
+    call = f"    {prefix}_network(state, observation);\n"
+    names["call"] = f"    switch (state->agent) {{\n{calls}    }}\n" if len(networks) > 1 else call
+    text += SOURCE_END
+    return CSource(
+        files={
+            f"{prefix}_agent.h": _fill(HEADER, names),
+            f"{prefix}_agent.c": _fill(text, names),
+        },
+        forms=forms,
+        constant_bytes=size,
+        state_bytes=4 * (2 + hidden + networks[0].actions),
+        work_bytes=4 * (encoded + 5 * hidden) + 2 * encoded * any("gru_input" in f for f in forms),
+        operations={
+            "multiply_adds": worst,
+            "activations": 3 * hidden,
+            "total": 2 * worst + (3 * GATE_OPERATIONS + 7) * hidden + encoded,
+        },
+        observation_limit=limit,
+        networks=networks,
+    )
+
+
+def observation_limit(network: Network) -> float:
+    """The largest feature, positive or negative, for which no sum can overflow; at most 1e30.
+
+    The hidden state lies within ±1, so only the encoder and what reads it can grow with an observation.
+    """
+
+    def gain(*parts: np.ndarray) -> float:
+        return max(1.0, *(np.abs(part.astype(float)).sum(-1).max(initial=0) for part in parts))
+
+    encoder = gain(network.observation) + gain(network.codes, network.encoder_bias[:, None])
+    gates = gain(network.gru_input) + gain(network.gru_input_bias[:, None])
+    return float(np.float32(min(1e30, OVERFLOW / (2 * encoder * gates))))
+
+
+def _fill(text: str, names: dict[str, Any]) -> str:
+    """Replaces @name@ by what it stands for."""
+    for name, value in names.items():
+        text = text.replace(f"@{name}@", str(value))
+    return text
+
+
+def _network(
+    network: Network, name: str, form: str | None, int8: bool
+) -> tuple[str, dict[str, str], int, int]:
+    """The functions of one network, the form of each layer, bytes and worst-case multiply-adds."""
+    layers = layers_of(network, name, int8)
+    forms = {part: form or layer.form() for part, layer in layers.items()}
+    h, e = network.hidden, network.encoded
+    text, size, most = _column_list(network.codes.T, f"{name}_code")
+    count = most[: network.actions].max(initial=0) + most[network.actions :].max(initial=0)
+    gru = "    @name@_gru(x, y);\n"
+    if forms["gru"] == "blocked" and form is None and not int8:
+        # About half of the encoder's outputs are zeros, and a step need not read their columns. What
+        # this saves exceeds the mispredicted ends of the loops only where columns are long.
+        whole = layers["gru"]
+        layers["gru"] = replace(whole, weight=whole.weight[:, e:])
+        forms["gru_input"] = "columns"
+        columns, bytes_, each = _column_list(whole.weight[:, :e].T, f"{name}_input")
+        text += columns
+        size, count = size + bytes_, count + int(each.sum())
+        gru = INPUT_BY_COLUMNS
+    for part, layer in layers.items():
+        code = write(layer, forms[part])
+        text += code.text
+        size, count = size + code.bytes, count + code.multiply_adds
+    parts = {
+        "active": ACTIVE if "gru_input" in forms else "",
+        "gru": gru,
+        "id": BY_AGENT if network.codes.shape[1] > network.actions else "",
+        "name": name,
+        "e": e,
+        "h": h,
+    }
+    return text + _fill(NETWORK, parts), forms, size, int(count)
+
+
+def _column_list(columns: np.ndarray, name: str) -> tuple[str, int, np.ndarray]:
+    """Columns of a matrix, each a list of rows and weights, and a function that adds one to y.
+
+    Args:
+        columns: [columns, rows].
+        name: of the arrays and the function.
+
+    Returns:
+        C, bytes, and the length of each list.
+    """
+    counts = np.count_nonzero(columns, axis=1)
+    starts = np.cumsum([0, *counts])
+    column, row = np.nonzero(columns)
+    values = columns[column, row] if column.size else np.zeros(1, np.float32)
+    wide = "uint16_t" if starts[-1] < 2**16 else "uint32_t"
+    text = array(f"{wide} {name}_start[{starts.size}]", starts)
+    text += array(f"uint16_t {name}_row[{max(1, row.size)}]", row if row.size else [0])
+    text += floats(f"{name}_value", values)
+    bytes_ = (2 if wide == "uint16_t" else 4) * starts.size + 6 * row.size
+    return text + ADD_COLUMN.replace("@name@", name), bytes_, counts
+
+
+ADD_COLUMN = """
+static void @name@_add(int column, float times, float *restrict y)
+{
+    const int end = (int)@name@_start[column + 1];
+    int at;
+
+    for (at = (int)@name@_start[column]; at < end; at++)
+        y[@name@_row[at]] += times * @name@_value[at];
+}
+
+"""
+BY_AGENT = "    @name@_code_add(@PREFIX@_ACTIONS + state->agent, 1.0f, x);\n"
+ACTIVE = "    uint16_t active[@e@];\n    int count = 0;\n"
+INPUT_BY_COLUMNS = """    @name@_gru(x + @e@, y);
+    for (j = 0; j < @e@; j++) { /* without a branch that nothing could predict */
+        active[count] = (uint16_t)j;
+        count += x[j] > 0.0f;
+    }
+    for (j = 0; j < count; j++)
+        @name@_input_add(active[j], x[active[j]], y);
+"""
+NETWORK = """static void @name@_network(@prefix@_state *state, const float *observation)
+{
+    float x[@e@ + @h@]; /* the encoder's output, then the hidden state */
+    float y[4 * @h@];   /* new (from x), reset, update, new (from the hidden state) */
+@active@    int j;
+
+    @name@_encoder(observation, x);
+    if (state->last_action >= 0)
+        @name@_code_add(state->last_action, 1.0f, x);
+@id@    for (j = 0; j < @e@; j++)
+        x[j] = x[j] > 0.0f ? x[j] : 0.0f;
+    for (j = 0; j < @h@; j++)
+        x[@e@ + j] = state->hidden[j];
+@gru@    @prefix@_gates(x + @e@, y);
+    for (j = 0; j < @h@; j++)
+        state->hidden[j] = x[@e@ + j];
+    @name@_output(state->hidden, state->q);
+}
+
+"""

@@ -1,0 +1,93 @@
+"""contract.json: what an exported team expects to be given, and where it comes from."""
+
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mast.config import Config
+from mast.envs.protocol import Environment
+from mast.errors import UserError
+
+FILE_NAME = "contract.json"
+FORMAT = 1
+
+
+def contract(
+    environment: Environment,
+    config: Config,
+    description: Mapping[str, Any],
+    policy: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The part of a contract that every kind of export shares.
+
+    Args:
+        environment: the one that the team was trained in.
+        config: of the run.
+        description: of the policy.
+        policy: where the policy comes from: its file, checkpoint and sha256.
+    """
+    spec = environment.spec
+    return {
+        "format": FORMAT,
+        "mast": importlib.metadata.version("mast-marl"),
+        "policy": {**policy, "description": dict(description)},
+        "environment": {
+            "id": spec.id,
+            "identity": spec.identity,
+            "episode_limit": spec.episode_limit,
+            "reward_scale": spec.reward_scale,
+        },
+        "agents": [
+            {"id": index, "name": name, "type": kind}
+            for index, (name, kind) in enumerate(
+                zip(spec.agent_names, spec.unit_types, strict=True)
+            )
+        ],
+        "observation": {
+            "size": spec.observation,
+            "features": _names(environment, "feature_names", spec.observation),
+            "scaling": "none: features enter the network as the environment gives them",
+        },
+        "actions": {
+            "size": spec.actions,
+            "names": _names(environment, "action_names", spec.actions),
+        },
+        "input": description["input"],
+        "settings": config.model_dump(mode="json"),
+    }
+
+
+def _names(environment: Environment, attribute: str, size: int) -> Sequence[str] | None:
+    """What an environment calls its features or actions; None where it does not say.
+
+    Raises:
+        UserError: it names more or fewer than there are.
+    """
+    names = getattr(environment, attribute, None)
+    if names is not None and len(names) != size:
+        raise UserError(
+            f"{environment.spec.id}: {attribute} has {len(names)} entries, expected {size}"
+        )
+    return None if names is None else list(names)
+
+
+def read_contract(folder: Path) -> dict[str, Any]:
+    """The contract of an exported folder.
+
+    Raises:
+        UserError: there is none, or it is damaged or of another format.
+    """
+    path = folder / FILE_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged or no JSON") from None
+    if not isinstance(content, dict) or "format" not in content or "kind" not in content:
+        raise UserError(f"{path} is no contract of an exported team")
+    if content["format"] != FORMAT:
+        raise UserError(f"{path}: format {content['format']}, this version reads {FORMAT}")
+    return content

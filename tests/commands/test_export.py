@@ -1,0 +1,114 @@
+"""`mast export`: what it prints, what it refuses, and `mast evaluate` of what it made."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from played import last_json
+
+from export.teams import make_run
+from mast.cli import main
+from mast.export import kinds
+
+
+def test_it_says_what_the_c_costs_and_that_it_was_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = make_run(tmp_path / "run"), tmp_path / "out"
+    line = ["export", str(run), "--to", "c", "--out", str(out), "--episodes", "1", "--json"]
+    assert main(line) == 0
+    text = capsys.readouterr().out
+    for words in ("RAM: ", "constants: ", "operations", "flash", "stack", "checked against the"):
+        assert words in text
+    assert "gru unrolled" in text
+    result = last_json(text)
+    assert result["out"] == str(out)
+    assert result["check"]["clear_differences"] == 0
+    names = ["contract.json", "mast_agent.c", "mast_agent.h", "vectors.bin"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert out.stat().st_mode & 0o777 == 0o755
+    assert main(["evaluate", str(out), "--episodes", "4", "--json"]) == 0
+    exported = last_json(capsys.readouterr().out)
+    assert main(["evaluate", str(run), "--episodes", "4", "--json"]) == 0
+    trained = last_json(capsys.readouterr().out)
+    for name in ("win_rate", "return", "episode_length", "environment"):
+        assert exported[name] == trained[name]
+
+
+def test_it_says_what_int8_loses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["export", str(make_run(tmp_path / "run")), "--to", "c", "--out", str(tmp_path / "out")]
+    assert main([*line, "--quantize", "int8", "--episodes", "1", "--prefix", "tiny"]) == 0
+    assert "int8 loses: action values differ by" in capsys.readouterr().out
+    assert (tmp_path / "out" / "tiny_agent.c").is_file()
+
+
+def test_without_a_compiler_it_says_that_nothing_was_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "c_compiler", lambda: None)
+    line = ["export", str(make_run(tmp_path / "run")), "--to", "c", "--out", str(tmp_path / "out")]
+    assert main(line) == 0
+    assert "NOT CHECKED" in capsys.readouterr().out
+
+
+def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run")
+    empty = make_run(tmp_path / "empty", name="other.safetensors")
+    several = make_run(tmp_path / "several", seeds=2, seed=4)
+    broken = make_run(tmp_path / "broken")
+    policy = broken / "policy.safetensors"
+    policy.write_bytes(policy.read_bytes()[:500])
+    foreign = make_run(tmp_path / "foreign")
+    (foreign / "policy.safetensors").write_bytes(b"a critic")
+    (tmp_path / "file").touch()
+    (tmp_path / "there").mkdir()
+    new = str(tmp_path / "new")
+    before = sorted(tmp_path.iterdir())
+    for line, message in [
+        ([], "DIR: missing; for example runs/my-run"),
+        ([str(run)], "--to is missing: --to c|onnx|safetensors"),
+        ([str(run), "--to", "c"], "--out is missing: --out FOLDER"),
+        ([str(run), "--to", "rust", "--out", new], "to = rust: must be one of c, onnx, saf"),
+        ([str(tmp_path / "no"), "--to", "c", "--out", new], "is no run: no such folder"),
+        ([str(empty), "--to", "c", "--out", new], "the run has saved no such policy"),
+        (
+            [str(run), "--to", "c", "--out", new, "--checkpoint", "best"],
+            "policy-best.safetensors does not exist yet",
+        ),
+        ([str(run), "--to", "c", "--out", new, "--checkpoint", "first"], "must be one of last, b"),
+        ([str(several), "--to", "c", "--out", new], "seed-0, "),
+        ([str(broken), "--to", "onnx", "--out", new], "is damaged or no policy file of Mast"),
+        ([str(foreign), "--to", "c", "--out", new], "is damaged or no policy file of Mast"),
+        ([str(run), "--to", "c", "--out", str(tmp_path / "there")], "already exists"),
+        ([str(run), "--to", "c", "--out", str(tmp_path / "file")], "already exists"),
+        ([str(run), "--to", "c", "--out", str(tmp_path / "file" / "x")], "cannot write to"),
+        ([str(run), "--to", "c", "--out", new, "--prefix", "7up"], "prefix = 7up: must be a short"),
+        ([str(run), "--to", "onnx", "--out", new, "--quantize", "int8"], "only with --to c"),
+        ([str(run), "--to", "c", "--out", new, "--quantize", "int4"], "must be one of int8"),
+        ([str(run), "--to", "c", "--out", new, "--storage", "csr"], "must be one of unrolled"),
+        ([str(run), "--to", "c", "--out", new, "--episodes", "0"], "at least 1"),
+    ]:
+        assert main(["export", *line]) == 2, line
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, locked = make_run(tmp_path / "run"), tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert main(["export", str(run), "--to", "c", "--out", str(locked / "out")]) == 2
+    assert "cannot write to" in capsys.readouterr().err
+
+
+def test_refusals_come_before_jax(tmp_path: Path) -> None:
+    empty = make_run(tmp_path / "empty", name="other.safetensors")
+    line = ["export", str(empty), "--to", "c", "--out", str(tmp_path / "out")]
+    code = f"import sys; from mast.cli import main; code = main({line!r});"
+    code += "sys.exit(99 if 'jax' in sys.modules else code)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
