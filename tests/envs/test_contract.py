@@ -194,11 +194,17 @@ class Faulty:
         return good._replace(**{k: v for k, v in self.wrong.items() if k in TimeStep._fields})
 
     def reset(self, key: int) -> Any:
+        self.turn = 0
         return self.wrong.get("reset", (None, self.time_step()))
 
     def step(self, key: int, env_state: Any, actions: Any) -> Any:
         new: Any = Outcome
-        outcome = new(0.0, False, False, False)._replace(
+        self.turn += 1
+        if self.turn == self.wrong.get("raises_at"):
+            raise RuntimeError("boom")
+        is_last = self.turn == self.spec.episode_limit and "endless" not in self.wrong
+        reward = float("nan") if self.turn == self.wrong.get("nan_at") else 0.0
+        outcome = new(reward, False, is_last, False)._replace(
             **{k: v for k, v in self.wrong.items() if k in Outcome._fields}
         )
         return self.wrong.get("step", (None, self.time_step(), outcome))
@@ -211,6 +217,12 @@ def test_a_faultless_one_passes() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
+        (
+            {"endless": True},
+            "step: neither terminated nor truncated after spec.episode_limit = 26 steps",
+        ),
+        ({"nan_at": 7}, "step 7 of an episode: reward: holds a NaN or an infinity"),
+        ({"raises_at": 7}, "step 7 of an episode failed: RuntimeError: boom"),
         ({"spec": lambda _: 3}, "spec must be an EnvironmentSpec, not int"),
         ({"spec": lambda spec: replace(spec, actions=0)}, "spec.actions is 0, must be at least 1"),
         ({"spec": lambda s: replace(s, unit_types=())}, "spec.unit_types has 0 entries for 2"),
