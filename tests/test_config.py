@@ -87,7 +87,8 @@ def test_mast_is_the_papers() -> None:
 
 def test_an_algorithm_has_its_own_numbers_and_mast_others_on_it() -> None:
     assert resolve(OWN | {"algorithm": "owqmix"}).td_lambda == 0.6
-    assert resolve(OWN | {"algorithm": "owqmix", "method": "rigl"}).td_lambda == 0.8
+    assert resolve(OWN | {"algorithm": "owqmix", "method": "rigl"}).td_lambda == 0.6
+    assert resolve(OWN | {"method": "rigl"}).td_lambda == 0.8
     assert resolve(OWN | {"algorithm": "cwqmix", "method": "dense"}).epsilon_steps == 100_000
     for method in ("dense", "rigl", "mast", "random-ticket"):
         res = resolve(OWN | {"algorithm": "res", "method": method})
@@ -105,6 +106,7 @@ def test_presets_are_a_sources_numbers_below_the_users() -> None:
     assert resolve(OWN | {"preset": "wqmix-authors"}).weight_alpha == 0.5
     later = resolve(OWN | {"preset": "mast-later"})
     assert (later.online_episodes, later.online_batch, later.batch_size) == (100, 8, 32)
+    assert resolve(OWN | {"method": "rigl", "preset": "mast-later"}).online_batch == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -241,6 +243,12 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         (
             {"method": "dense", "growth": "random"},
             "growth = random: method dense has no mask to evolve",
+        ),
+        ({"pruning": "cubic"}, "pruning = cubic: needs initial_mask = ones"),
+        ({"widths": "tiny"}, "widths = tiny: needs initial_mask = ones"),
+        (
+            {"method": "rlx2", "buffer_episodes": 400},
+            "window_floor = 500: must be below buffer_episodes = 400",
         ),
         (
             {"method": "magnitude", "prune_begin_fraction": 0.8},

@@ -49,6 +49,17 @@ def test_independent_agents_have_as_many_networks_without_the_id() -> None:
     assert sparse.flops_inference_ratio == pytest.approx(0.1, abs=2e-3)
 
 
+def test_what_stays_dense_is_counted_as_dense() -> None:
+    assert account(method="random-ticket", initial_mask="ones").density == 1.0
+
+
+def test_res_without_its_joint_operator_makes_qmixs_passes() -> None:
+    soft = account(algorithm="res", sparsity=0.9, operator="soft_mellowmax")
+    assert soft.flops_train_ratio == account(algorithm="qmix", sparsity=0.9).flops_train_ratio
+    joint = account(algorithm="res", sparsity=0.9)
+    assert joint.costs.flops_train.sparse > 2 * soft.costs.flops_train.sparse
+
+
 def test_a_tiny_team_says_both_counts() -> None:
     config = resolve({"environment": "smax/3m", "method": "tiny", "sparsity": 0.95})
     (notice,) = size_notices(config, THREE_MARINES)

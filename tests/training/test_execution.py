@@ -34,6 +34,8 @@ def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> Non
         {"sharing": "independent"},
         {"execution": "masked"},
         {"vmapped": True},
+        {"method": "one-shot", "from_run": "runs/before"},
+        {"method": "random-ticket", "initial_mask": "ones"},
     ],
 )
 def test_auto_is_masked_where_compact_is_not_faster_or_not_there(settings: dict[str, Any]) -> None:
@@ -46,6 +48,10 @@ def test_auto_is_masked_where_compact_is_not_faster_or_not_there(settings: dict[
         ({"vmapped": True}, "several runs in one program have none"),
         ({"algorithm": "owqmix"}, "algorithm owqmix has none yet"),
         ({"sharing": "independent"}, "sharing = independent has none yet"),
+        (
+            {"method": "rigl", "grown_state": "keep"},
+            "grown_state = keep needs the slots of inactive weights",
+        ),
         ({"method": "magnitude"}, "method magnitude changes the number of active weights"),
     ],
 )

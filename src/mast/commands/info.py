@@ -35,6 +35,7 @@ SHAPING = (
     "method",
     "sparsity",
     "allocation",
+    "operator",
     "hidden_size",
     "mixer_embed",
     "hypernet_hidden",

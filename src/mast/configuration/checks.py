@@ -58,6 +58,16 @@ def check_together(config: Config) -> None:
         raise ValueError(
             f"from_run = {config.from_run}: method {config.method} takes nothing from it"
         )
+    if config.pruning != "none" and config.initial_mask != "ones":
+        only_with("pruning", "initial_mask", "ones")
+    if config.widths == "tiny" and not config.stays_dense:
+        only_with("widths", "initial_mask", "ones")
+        only_with("widths", "pruning", "none")
+    if config.replay_window == "dynamic":
+        at_most("batch_size", "window_floor")
+        if config.window_floor >= config.buffer_episodes:
+            bound = f"buffer_episodes = {config.buffer_episodes}"
+            raise ValueError(f"window_floor = {config.window_floor}: must be below {bound}")
     if config.warmup_env_steps >= config.steps:
         bound = f"steps = {config.steps}"
         raise ValueError(f"warmup_env_steps = {config.warmup_env_steps}: must be below {bound}")

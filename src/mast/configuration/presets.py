@@ -59,15 +59,13 @@ METHODS: dict[str, MethodPreset] = {
 }
 
 ALGORITHM_DEFAULTS: dict[str, dict[str, Any]] = {
-    "owqmix": {"epsilon_steps": 100_000},
-    "cwqmix": {"epsilon_steps": 100_000},
+    "owqmix": {"epsilon_steps": 100_000, "td_lambda": 0.6},
+    "cwqmix": {"epsilon_steps": 100_000, "td_lambda": 0.6},
     "res": {"operator": "res_softmax"},
 }
 """Settings that an algorithm wants with every method (spec §5)."""
 
 MAST_DEFAULTS: dict[str, dict[str, Any]] = {
-    "owqmix": {"td_lambda": 0.6},
-    "cwqmix": {"td_lambda": 0.6},
     "res": {"operator": "res_softmax"},
 }
 """What MAST's targets, of whichever method, are on an algorithm other than QMIX (spec §5, §6)."""
@@ -110,5 +108,8 @@ def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any)
         if overrides.get("targets") == "hybrid" and isinstance(algorithm, str):
             layered |= MAST_DEFAULTS.get(algorithm, {})
     if isinstance(preset, str):
-        layered |= PRESETS.get(preset, {})
+        numbers = dict(PRESETS.get(preset, {}))
+        if "online_share" not in layered:
+            numbers.pop("online_share", None)  # no second buffer for methods that have none
+        layered |= numbers
     return layered

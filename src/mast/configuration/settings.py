@@ -429,6 +429,11 @@ class Config(BaseModel):
         return self.initial_mask == "run" or self.initial_weights != "fresh"
 
     @property
+    def stays_dense(self) -> bool:
+        """Whether every weight is active from the first step to the last."""
+        return self.initial_mask == "ones" and self.pruning == "none"
+
+    @property
     def evolves(self) -> bool:
         """Whether the masks change while training."""
         return self.growth != "none" or self.pruning != "none"

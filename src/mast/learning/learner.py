@@ -73,7 +73,7 @@ class Learner:
         """
         if masks is None:
             masks = initial_masks(jax.random.split(key)[1], params, self.config)
-        if self.config.init_scale == "sparse":
+        if self.config.init_scale == "sparse" and self.config.initial_weights != "final":
             params = rescale_to_sparse_fan_in(params, masks)
         params = apply_masks(params, masks)
         target = jax.tree.map(jnp.copy, params)

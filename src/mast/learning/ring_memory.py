@@ -94,7 +94,11 @@ def lazy_zeros(capacity: int, field: Field) -> np.ndarray:
 
 
 def expected_bytes(
-    sizes: EpisodeSizes, capacity: int, dtype: str, mean_length: float | None = None
+    sizes: EpisodeSizes,
+    capacity: int,
+    dtype: str,
+    mean_length: float | None = None,
+    keeps_greedy: bool = False,
 ) -> int:
     """Memory (bytes) that a full ring takes.
 
@@ -106,6 +110,7 @@ def expected_bytes(
       capacity: episodes.
       dtype: of observations and state, "float16" or "float32".
       mean_length: steps of an average episode; None gives the bound, all of them at the limit.
+      keeps_greedy: whether the greedy actions of collection time are kept too.
 
     Raises:
       ValueError: a dtype that the ring does not store.
@@ -113,7 +118,7 @@ def expected_bytes(
     limit = sizes.episode_limit
     steps = float(limit) if mean_length is None else min(mean_length, limit)
     total = 0.0
-    for field in slot_fields(sizes, dtype).values():
+    for field in slot_fields(sizes, dtype, keeps_greedy).values():
         row = field.width * field.dtype.itemsize
         # An episode that ends within a page has the whole page.
         total += min(field.rows * row, (field.rows - limit + steps) * row + _PAGE_BYTES)
@@ -154,7 +159,9 @@ def check_memory(expected: int, available: int | None) -> None:
         )
 
 
-def check_ring_memory(sizes: EpisodeSizes, episodes: int, dtype: str, rings: int) -> str:
+def check_ring_memory(
+    sizes: EpisodeSizes, episodes: int, dtype: str, rings: int, keeps_greedy: bool = False
+) -> str:
     """What the rings of a program will take, in a line to be said before training.
 
     Expected are episodes of three quarters of the limit, about what SMAX's longer battles have.
@@ -164,12 +171,14 @@ def check_ring_memory(sizes: EpisodeSizes, episodes: int, dtype: str, rings: int
       episodes: capacity of each ring.
       dtype: of observations and state.
       rings: how many.
+      keeps_greedy: whether the greedy actions of collection time are kept too.
 
     Raises:
       UserError: the expected memory is more than the machine has.
     """
-    bound = rings * expected_bytes(sizes, episodes, dtype)
-    expected = rings * expected_bytes(sizes, episodes, dtype, 0.75 * sizes.episode_limit)
+    usual = 0.75 * sizes.episode_limit
+    bound = rings * expected_bytes(sizes, episodes, dtype, None, keeps_greedy)
+    expected = rings * expected_bytes(sizes, episodes, dtype, usual, keeps_greedy)
     check_memory(expected, machine_memory())
     return (
         f"replay ring: about {expected / 1e9:.2f} GB when full (episodes of 3/4 of the limit), "

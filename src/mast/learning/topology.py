@@ -51,8 +51,7 @@ def final_counts(params: Any, config: Config) -> dict[str, Any]:
     Where pruning is to come to them they are those of the end. With `density_per_agent`, an agent's
     layer has one count per agent, each agent's matrices having a budget of their own.
     """
-    stays_dense = config.initial_mask == "ones" and config.pruning == "none"
-    sparsity = 0.0 if stays_dense else config.sparsity
+    sparsity = 0.0 if config.stays_dense else config.sparsity
     counts: dict[str, Any] = {}
     for layers in sparse_layers(params).values():
         if config.density_per_agent and layers[0].copies > 1:

@@ -36,13 +36,12 @@ class TeamSizes(Protocol):
 def account_of(config: Config, team: TeamSizes) -> Account:
     """Size and FLOPs of a run's networks (MAST, Appendix B.4)."""
     dimensions, widths = _dimensions(team), full_widths(config)
-    independent = config.sharing == "independent"
+    algorithm, independent = _counted_as(config), config.sharing == "independent"
     if config.widths == "tiny":
         tiny = tiny_of(config, team).widths
-        return tiny_account(dimensions, config.algorithm, tiny, widths, independent)
-    final = account(
-        dimensions, config.algorithm, config.sparsity, config.allocation, widths, independent
-    )
+        return tiny_account(dimensions, algorithm, tiny, widths, independent)
+    sparsity = 0.0 if config.stays_dense else config.sparsity
+    final = account(dimensions, algorithm, sparsity, config.allocation, widths, independent)
     if config.density_per_agent is not None:
         return _with_density_per_agent(final, dimensions, config.density_per_agent, config)
     if config.pruning == "none":
@@ -57,23 +56,29 @@ def account_of(config: Config, team: TeamSizes) -> Account:
         }
         for network in final.networks
     }
-    training = account_active(dimensions, config.algorithm, mean, widths, independent)
+    training = account_active(dimensions, algorithm, mean, widths, independent)
     return _with_training_of(final, training)
+
+
+def _counted_as(config: Config) -> str:
+    """The algorithm whose passes are counted: RES without its joint operator makes QMIX's."""
+    joint = config.algorithm != "res" or config.operator == "res_softmax"
+    return config.algorithm if joint else "qmix"
 
 
 def _with_density_per_agent(
     shared: Account, dimensions: Dimensions, densities: tuple[float, ...], config: Config
 ) -> Account:
     """The account with the agents' own counts in the place of one budget."""
-    widths = full_widths(config)
+    widths, algorithm = full_widths(config), _counted_as(config)
     active: dict[str, dict[str, int]] = {}
-    for network in algorithm_networks(dimensions, config.algorithm, widths, independent=True):
+    for network in algorithm_networks(dimensions, algorithm, widths, independent=True):
         if network.layers and network.layers[0].shape.copies > 1:
             counts = active_counts_per_copy(network.shapes, densities, config.allocation)
             active[network.name] = {name: sum(each) for name, each in counts.items()}
     for known in shared.networks:
         active.setdefault(known.name, {layer.layer: layer.active for layer in known.layers})
-    return account_active(dimensions, config.algorithm, active, widths, independent=True)
+    return account_active(dimensions, algorithm, active, widths, independent=True)
 
 
 def _with_training_of(final: Account, training: Account) -> Account:

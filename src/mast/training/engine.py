@@ -14,6 +14,7 @@ from mast.envs.protocol import Environment
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
+from mast.learning.topology import final_counts
 from mast.sparsity.topology import Evolution
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
@@ -82,7 +83,8 @@ class Engine:
             params = jax.jit(learner.dense_params)(key)
             masks = None
             if source is not None:
-                params, masks = take_over(params, source, str(learner.config.from_run))
+                counts = final_counts(params, learner.config)
+                params, masks = take_over(params, source, counts, str(learner.config.from_run))
             first_weights.append(by_path(params))
             states.append(jax.jit(learner.begin)(key, params, masks))
         self._budget = self._stacked(

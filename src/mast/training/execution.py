@@ -26,6 +26,10 @@ def obstacle(config: Config, vmapped: bool) -> str | None:
         return f"algorithm {config.algorithm} has none yet"
     if config.sharing != "shared":
         return f"sharing = {config.sharing} has none yet"
+    if config.initial_weights == "final":
+        return f"method {config.method} starts dense and is masked only"
+    if config.grown_state == "keep" and config.growth != "none":
+        return "grown_state = keep needs the slots of inactive weights"
     if config.pruning != "none":
         return f"method {config.method} changes the number of active weights"
     from mast import kernels
@@ -41,7 +45,7 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
     """
     if config.execution == "masked":
         return config, []
-    notices = []
+    notices: list[str] = []
     if config.execution == "compact":
         reason = obstacle(config, vmapped)
         if reason is not None:
@@ -53,3 +57,21 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
     if reason is not None and "compiler" in reason:
         notices.append(f"no native kernels, so zeros are computed too: {reason}")
     return config.model_copy(update={"execution": chosen}), notices
+
+
+def execution_on_resume(config: Config, recorded: str, vmapped: bool) -> tuple[Config, list[str]]:
+    """The settings with the execution that a run was recorded with, or masked where that is not to be had.
+
+    Args:
+        config: the run's settings.
+        recorded: what its config.json says; runs from before there was a choice are masked.
+        vmapped: whether several runs are one program.
+    """
+    if recorded != "compact":
+        return config.model_copy(update={"execution": "masked"}), []
+    config = config.model_copy(update={"execution": "compact"})
+    reason = obstacle(config, vmapped)
+    if reason is None:
+        return config, []
+    notice = f"no native kernels here ({reason}): it goes on masked, which rounds differently"
+    return config.model_copy(update={"execution": "masked"}), [notice]

@@ -81,9 +81,9 @@ def extend(trainer: "Trainer", given: Mapping[str, Any], before: int) -> None:
             given_there = load_run_record(run.out)["given"]
             extend_run_record(run.out, run.config, {**given_there, "steps": steps})
     trainer.notices.append(
-        f"steps {before} → {steps}: the λ-return now begins at "
-        f"{config.burn_in_fraction * steps:.0f} env steps and the drop fraction falls to 0 at "
-        f"{steps}; both differ from a run that was given {steps} steps at first"
+        f"steps {before} → {steps}: schedules that are shares of the training (drop fraction; where there "
+        f"are such, T_0 = {config.burn_in_fraction * steps:.0f}, delay, pruning) now go by {steps}; the run "
+        f"differs from one that was given {steps} steps at first"
     )
 
 
@@ -97,6 +97,7 @@ def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
         trainer.watch.begin(trainer.state)
         return
     trainer.state = trainer.engine.begin([found.state for found in restored])
+    trainer.densities = trainer.engine.densities(trainer.state)
     shared = trainer.counters
     trainer.meter = Meter(
         trainer.engine, len(trainer.runs), shared.seconds, shared.rounds_since_evaluation

@@ -40,7 +40,7 @@ def summary(trainer: "Trainer") -> dict[str, Any]:
         "return": _mean([None if each is None else each.return_ for each in last]),
         "parameters": costs.parameters,
         "parameters_dense": costs.parameters_dense,
-        "density": costs.density,
+        "density": float(np.mean(trainer.densities)),
         "flops_train_ratio": costs.flops_train_ratio,
         "flops_inference_ratio": costs.flops_inference_ratio,
         "phases": dict(meter.phases),

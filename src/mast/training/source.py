@@ -1,5 +1,6 @@
 """What a run takes over from an earlier one: the mask of a ticket, the weights of one-shot pruning."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,13 +67,21 @@ def with_source(config: Config) -> tuple[Config, list[str]]:
             raise UserError(f"--from {run}: its {name} is {there}, this run's is {here}")
     update: dict[str, Any] = {"from_run": str(run)}
     notices = []
+    if source.density_per_agent is not None and config.initial_mask == "run":
+        raise UserError(f"--from {run}: masks with density_per_agent cannot be taken over")
+    newest = CheckpointStore(run).peek()
+    if newest is not None and not newest[1]["run"]["done"]:
+        at = f"{newest[1]['run']['env_steps']:,} of {source.steps:,} env steps"
+        notices.append(f"{run} is not finished: what it has at {at} is taken")
+    if config.initial_weights == "initial":
+        update["init_scale"] = source.init_scale
     if config.initial_mask == "run":
-        if source.initial_mask == "ones" and source.pruning == "none":
+        if source.stays_dense:
             raise UserError(f"--from {run}: a run of method {source.method} has no mask")
         update |= {"sparsity": source.sparsity, "allocation": source.allocation}
         if source.sparsity != config.sparsity:
             notices.append(f"sparsity {source.sparsity}: that of the mask of {run}")
-    elif config.initial_weights == "final" and source.initial_mask != "ones":
+    elif config.initial_weights == "final" and not source.stays_dense:
         raise UserError(f"--from {run}: must be a dense run, it is of method {source.method}")
     return config.model_copy(update=update), notices
 
@@ -104,22 +113,31 @@ def by_path(params: Any) -> Weights:
     }
 
 
-def take_over(params: Any, source: Source, run: str) -> tuple[Any, Masks | None]:
+def take_over(
+    params: Any, source: Source, counts: Mapping[str, Any], run: str
+) -> tuple[Any, Masks | None]:
     """The source's weights in place of these, and its masks.
 
     Args:
         params: fresh parameters.
         source: arrays of an earlier run of the same algorithm.
+        counts: active weights that each layer has by the settings, as its masks must have.
         run: its folder, for messages.
 
     Raises:
-        UserError: the shapes differ, as those of another environment do.
+        UserError: shapes differ, as those of another environment do, or counts, as those of a run that is
+            still being pruned do.
     """
     fresh = by_path(params)
     for name, array in ((source.weights or {}) | (source.masks or {})).items():
         if name not in fresh or fresh[name].shape != array.shape:
             here = fresh[name].shape if name in fresh else "nothing of that name"
             raise UserError(f"--from {run}: its {name} is {array.shape}, this run has {here}")
+    for name, mask in (source.masks or {}).items():
+        if int(mask.sum()) != int(counts[name]):
+            raise UserError(
+                f"--from {run}: its {name} has {int(mask.sum())} active weights, not {counts[name]}"
+            )
     weights = fresh | (source.weights or {})
     taken = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.asarray(weights[leaf_path(path)]), params

@@ -31,7 +31,7 @@ from mast.sparsity.run_account import size_notices
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise
-from mast.training.execution import choose_execution
+from mast.training.execution import choose_execution, execution_on_resume
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.persistence import extend, restore, save, take_up
@@ -128,10 +128,12 @@ class Trainer:
         before = config.steps
         if steps is not None:
             config = config.model_copy(update={"steps": steps})
-        config, _ = choose_execution(config, config.seeds > 1)
+        recorded = record["settings"].get("execution", "masked")
+        config, said = execution_on_resume(config, recorded, config.seeds > 1)
         trainer = cls.__new__(cls)
         with held(out) as lock:
             trainer._build(config, out, environment, callback)
+            trainer.notices += said
             restored = restore(trainer)
             if config.steps != before:
                 extend(trainer, record["given"], before)
@@ -167,7 +169,13 @@ class Trainer:
         configs = seed_configs(config) if several else [config]
         self.notices += size_notices(config, spec)
         self.notices.append(
-            check_ring_memory(spec, config.buffer_episodes, config.replay_dtype, len(configs))
+            check_ring_memory(
+                spec,
+                config.buffer_episodes,
+                config.replay_dtype,
+                len(configs),
+                config.replay_window == "dynamic",
+            )
         )
         folders = [out / f"seed-{c.seed}" if out and several else out for c in configs]
         self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
@@ -262,8 +270,9 @@ class Trainer:
     def _learn(self, collected: int) -> list[UpdateMetrics]:
         """The updates that are due for the episodes just collected, and the target copies among them."""
         config, counters = self.config, self.counters
-        if len(self.runs[0].ring) < config.batch_size or any(
-            run.counters.env_steps < config.warmup_env_steps for run in self.runs
+        if any(
+            len(run.ring) < config.batch_size or run.counters.env_steps < config.warmup_env_steps
+            for run in self.runs
         ):
             return []
         counters.update_credit += config.updates_per_episode * collected
