@@ -345,6 +345,7 @@ def test_fixed_densities_stay_with_their_agents() -> None:
     fixed = ",".join(str(0.1 + 0.1 * agent) for agent in range(agents))
     for densities in (fixed, None):
         settings = {
+            "algorithm": "iql",
             "sharing": "independent",
             "density_per_agent": densities,
             "steps": 700,
