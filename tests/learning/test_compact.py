@@ -12,7 +12,6 @@ from mast import kernels
 from mast.config import Config, resolve
 from mast.envs.registry import environment_of
 from mast.learning.compact import (
-    ALGORITHMS,
     CompactLearner,
     CompactState,
     copy_compact_target,
@@ -22,6 +21,7 @@ from mast.learning.method import method_from_config
 from mast.learning.replay import Batch, Ring, bucket, length_buckets
 from mast.networks.agent import NO_ACTION
 from mast.sparsity.masks import leaf_path
+from mast.training.execution import COMPACT_ALGORITHMS as ALGORITHMS
 from mast.training.rollout import JaxPlayers, episodes
 from mast.training.sizes import sizes_of
 

@@ -40,9 +40,6 @@ from mast.networks.mixers import QMixer
 from mast.sparsity.masks import Masks, largest_mask
 from mast.sparsity.optimizer import SparseState
 
-ALGORITHMS = ("iql", "vdn", "qmix")
-"""Those whose networks have kernels."""
-
 
 class CompactTeam(eqx.Module):
     """`Team`, compact; mixers without weights are as they were."""
