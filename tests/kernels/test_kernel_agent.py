@@ -60,7 +60,7 @@ cases = st.builds(
 )
 
 
-@settings(max_examples=3, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(case=cases)
 @example(case=AgentCase(steps=1, batch=1, agents=1, features=1, actions=1, width=1, density=1.0))
 @example(case=AgentCase(steps=2, batch=3, agents=2, features=17, width=1024, density=0.005))

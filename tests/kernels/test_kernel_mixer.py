@@ -117,7 +117,7 @@ cases = st.builds(
 )
 
 
-@settings(max_examples=3, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(case=cases)
 @example(case=Case(times=1, batch=1, agents=1, state=1, embed=1, hypernet=1, density=1.0))
 @example(case=Case(times=20, batch=32, state=57, embed=32, hypernet=64, density=0.1))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mast.envs.contract import user_error
 from mast.envs.protocol import Environment, Outcome, TimeStep
+from mast.learning.operators import greedy_action
 from mast.learning.replay import Episode
 from mast.networks.agent import NO_ACTION, Actor
 
@@ -65,13 +66,6 @@ class _Playing(NamedTuple):
     ended: Array
     totals: Totals
     recording: Any
-
-
-def greedy_action(
-    q: Float[Array, "*batch actions"], available: Bool[Array, "*batch actions"]
-) -> Int[Array, "*batch"]:
-    """The available action of largest value; ties go to the lowest index."""
-    return jnp.where(available, q, -jnp.inf).argmax(-1)
 
 
 def epsilon_greedy_action(

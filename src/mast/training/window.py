@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from mast.config import Config
+from mast.learning.operators import greedy_action
 from mast.learning.replay import Ring, bucket
 from mast.networks.agent import NO_ACTION, Agent
 
@@ -40,7 +41,7 @@ def greedy_actions(
     action = jnp.asarray(action, jnp.int32)
     last_action = jnp.concatenate([jnp.full_like(action[:1], NO_ACTION), action])
     q = agent.sequence(jnp.asarray(observation, jnp.float32), last_action)
-    return jnp.where(available, q, -jnp.inf).argmax(-1)[:-1]
+    return greedy_action(q, available)[:-1]
 
 
 class DynamicWindow:
