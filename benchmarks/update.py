@@ -19,39 +19,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from mast import Trainer, resolve
-from mast.kernels import (
-    episode_utilities,
-    library,
-    mixed_values,
-    sparse_agent,
-    sparse_q_mixer,
-)
-from mast.learning.algorithms.value_decomposition import Sizes, team_targets
-from mast.learning.learner import Learner, LearnerState
+from mast.kernels import library
+from mast.learning.algorithms.value_decomposition import Sizes
+from mast.learning.compact import CompactLearner
+from mast.learning.learner import Learner
 from mast.learning.method import method_from_config
-from mast.learning.operators import backup_value
 from mast.learning.replay import Batch, bucket, length_buckets
 
 TABLE = Path(__file__).parent.parent / "results" / "kernels_update.csv"
 BATCH = 32
-
-
-class Compact(NamedTuple):
-    """The parameters of a compact team."""
-
-    agent: Any
-    mixer: Any
 
 
 def played_batch(environment: str) -> Batch:
@@ -130,84 +114,20 @@ def xla_arm(learner: Learner, batch: Batch) -> Callable[[], Any]:
     return run
 
 
-def compact(state: LearnerState) -> Compact:
-    """The active entries of a masked learner's online networks."""
-
-    def masks(network: str) -> dict[str, Any]:
-        prefix = network + "."
-        return {
-            path.removeprefix(prefix).removesuffix(".weight"): mask
-            for path, mask in state.optimizer.masks.items()
-            if path.startswith(prefix)
-        }
-
-    return Compact(
-        sparse_agent(state.params.agent, masks("agent")),
-        sparse_q_mixer(state.params.mixer, masks("mixer")),
-    )
-
-
-def compact_loss(
-    floats: Any, rest: Any, target: Compact, batch: Batch, method: Any, threads: int
-) -> Any:
-    """The learner's loss, its networks replaced by kernels."""
-    online: Compact = eqx.combine(floats, rest)
-    steps = batch.mask.sum(0, dtype=jnp.int32)
-    chosen, (q, target_q) = episode_utilities(
-        online.agent,
-        batch.observation,
-        batch.action,
-        steps,
-        others=(target.agent,),
-        threads=threads,
-    )
-    q_tot = mixed_values(online.mixer, chosen, batch.state, steps, threads=threads)
-    utilities = backup_value(
-        method.operator,
-        target_q,
-        jax.lax.stop_gradient(q),
-        batch.available,
-        method.double_q,
-        method.soft_mellowmax_alpha,
-        method.omega,
-        method.softmax_beta,
-    )
-    value = mixed_values(target.mixer, utilities, batch.state, steps + 1, threads=threads)
-    returns = team_targets(batch, value[..., None], method, jnp.float32(0))[..., 0]
-    weight = batch.mask / batch.mask.sum()
-    return (weight * jnp.square(jax.lax.stop_gradient(returns) - q_tot)).sum()
-
-
 def compact_arm(learner: Learner, batch: Batch, threads: int = 1) -> Callable[[], Any]:
     """The same update with kernels, from the same parameters."""
-    config, method = learner.config, method_from_config(learner.config)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(config.gradient_clip),
-        optax.rmsprop(
-            config.learning_rate,
-            decay=config.rms_decay,
-            eps=config.rms_epsilon,
-            eps_in_sqrt=False,
-        ),
+    method = method_from_config(learner.config)
+    compact = CompactLearner(learner, threads)
+    batch_on_device = jax.device_put(batch)
+    update = jax.jit(
+        lambda state, batch: compact.update(state, batch, method, jnp.float32(0)),
+        donate_argnums=0,
     )
-
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def update(floats: Any, optimizer_state: Any, rest: Any, target: Any, batch: Batch) -> Any:
-        loss, gradient = jax.value_and_grad(compact_loss)(
-            floats, rest, target, batch, method, threads
-        )
-        updates, optimizer_state = optimizer.update(gradient, optimizer_state, floats)
-        return optax.apply_updates(floats, updates), optimizer_state, loss
-
-    online = compact(jax.jit(learner.init)(jax.random.key(0)))
-    floats, rest = eqx.partition(online, eqx.is_inexact_array)
-    target = jax.tree.map(jnp.copy, online)
-    held = [floats, optimizer.init(floats)]
-    on_device = jax.device_put(batch)
+    held = [jax.jit(compact.compact)(jax.jit(learner.init)(jax.random.key(0)))]
 
     def run() -> Any:
-        held[0], held[1], loss = update(held[0], held[1], rest, target, on_device)
-        return loss
+        held[0], metrics = update(held[0], batch_on_device)
+        return metrics.loss
 
     return run
 

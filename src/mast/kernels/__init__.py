@@ -15,6 +15,7 @@ from mast.kernels.networks import (
     to_dense,
 )
 from mast.kernels.structure import SparseMatrix, from_dense
+from mast.kernels.team import Targets, TeamBatch, TeamGradient, rmsprop_step, team_gradient
 
 __all__ = [
     "SparseAgent",
@@ -22,15 +23,20 @@ __all__ = [
     "SparseMatrix",
     "SparseNetwork",
     "SparseQMixer",
+    "Targets",
+    "TeamBatch",
+    "TeamGradient",
     "act",
     "apply_linear",
     "available",
     "episode_utilities",
     "from_dense",
     "mixed_values",
+    "rmsprop_step",
     "sparse_agent",
     "sparse_linear",
     "sparse_q_mixer",
+    "team_gradient",
     "to_dense",
     "unavailable_reason",
 ]

@@ -32,6 +32,8 @@ HANDLERS = (
     "agent_step",
     "mixer_forward",
     "mixer_backward",
+    "team_gradient",
+    "rmsprop_step",
     "linear_forward",
     "linear_backward",
 )

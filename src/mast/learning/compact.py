@@ -17,28 +17,29 @@ from mast.kernels import (
     SparseAgent,
     SparseLinear,
     SparseQMixer,
+    Targets,
+    TeamBatch,
+    TeamGradient,
     act,
-    episode_utilities,
     from_dense,
-    mixed_values,
+    rmsprop_step,
+    team_gradient,
     to_dense,
 )
-from mast.learning.algorithms.value_decomposition import (
-    LossMetrics,
-    Team,
-    backup,
-    loss_metrics,
-    squared_error,
-    team_targets,
-)
+from mast.learning.algorithms.value_decomposition import LossMetrics, Team
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
 from mast.learning.method import Method
+from mast.learning.operators import positive_omega
 from mast.learning.replay import Batch
+from mast.learning.returns import hybrid_lambda
 from mast.learning.topology import final_counts
 from mast.networks.linear import Linear
-from mast.networks.mixers import QMixer
+from mast.networks.mixers import IndependentMixer, QMixer, SumMixer
 from mast.sparsity.masks import Masks, largest_mask
 from mast.sparsity.optimizer import SparseState
+
+MIXING: dict[type, str] = {IndependentMixer: "none", SumMixer: "sum", SparseQMixer: "monotonic"}
+"""What the kernels call each kind of mixer."""
 
 
 class CompactTeam(eqx.Module):
@@ -105,15 +106,30 @@ class CompactLearner:
         self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[CompactState, UpdateMetrics]:
         """One gradient step; arguments as in `Learner.update`."""
-        floats, structure = eqx.partition(state.params, eqx.is_inexact_array)
-        (loss, told), gradient = jax.value_and_grad(self._loss, has_aux=True)(
-            floats, structure, state.target, batch, method, env_steps
+        found = self._gradient(state, batch, method, env_steps)
+        second_moment = optax.tree.get(state.optimizer, "nu")
+        config = self.masked.config
+        (agent, *mixer), norm = rmsprop_step(
+            [
+                (state.params.agent.parameters, found.agent, second_moment.agent.parameters),
+                *(
+                    [(state.params.mixer.parameters, found.mixer, second_moment.mixer.parameters)]
+                    if found.mixer is not None
+                    else []
+                ),
+            ],
+            learning_rate=config.learning_rate,
+            decay=config.rms_decay,
+            epsilon=config.rms_epsilon,
+            largest_norm=config.gradient_clip,
         )
-        norm = optax.tree.norm(gradient)
-        optimizer = team_optimizer(self.masked.config)
-        updates, slots = optimizer.update(gradient, state.optimizer, floats)
-        params = eqx.combine(optax.apply_updates(floats, updates), structure)
-        return CompactState(params, state.target, slots), UpdateMetrics(loss, told, norm)
+        params = _with_parameters(state.params, agent[0], *(each[0] for each in mixer))
+        moments = _with_parameters(second_moment, agent[1], *(each[1] for each in mixer))
+        metrics = LossMetrics(found.q_tot, found.target, found.td_error)
+        optimizer = optax.tree.set(state.optimizer, nu=moments)
+        return CompactState(params, state.target, optimizer), UpdateMetrics(
+            found.loss, metrics, norm
+        )
 
     def acting(self, state: CompactState) -> ActingAgent:
         """The online agent as rollouts take it."""
@@ -145,38 +161,30 @@ class CompactLearner:
         )
         return LearnerState(params, self._dense_team(state.target), SparseState(masks, inner))
 
-    def _loss(
-        self,
-        floats: CompactTeam,
-        structure: CompactTeam,
-        target: CompactTeam,
-        batch: Batch,
-        method: Method,
-        env_steps: Float[Array, ""],
-    ) -> tuple[Float[Array, ""], LossMetrics]:
-        """`ValueDecomposition.loss` over kernels, which stop at the end of each episode."""
-        online: CompactTeam = eqx.combine(floats, structure)
-        steps = batch.mask.sum(0, dtype=jnp.int32)
-        chosen, (q, target_q) = episode_utilities(
+    def _gradient(
+        self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+    ) -> TeamGradient:
+        """`Learner.gradient` over the active values."""
+        online, target = state.params, state.target
+        has_mixer = isinstance(online.mixer, SparseQMixer)
+        return team_gradient(
             online.agent,
-            batch.observation,
-            jnp.asarray(batch.action, jnp.int32),
-            steps,
-            others=(target.agent,),
+            target.agent,
+            online.mixer if has_mixer else None,
+            target.mixer if has_mixer else None,
+            TeamBatch(
+                observation=batch.observation,
+                action=batch.action,
+                steps=batch.mask.sum(0, dtype=jnp.int32),
+                available=batch.available,
+                reward=batch.reward,
+                terminated=batch.terminated,
+                state=batch.state,
+            ),
+            targets_of(method, env_steps),
+            mixing=MIXING[type(online.mixer)],
             threads=self.threads,
         )
-        q_tot = self._mixed(online.mixer, chosen, batch.state, steps)
-        utilities = backup(method, target_q, jax.lax.stop_gradient(q), batch)
-        value = self._mixed(target.mixer, utilities, batch.state, steps + 1)
-        returns = jax.lax.stop_gradient(team_targets(batch, value, method, env_steps))
-        return squared_error(batch, q_tot, returns), loss_metrics(batch, q_tot, returns)
-
-    def _mixed(
-        self, mixer: Any, utilities: Array, state: Array, rows: Int[Array, " batch"]
-    ) -> Float[Array, "times batch heads"]:
-        if isinstance(mixer, SparseQMixer):
-            return mixed_values(mixer, utilities, state, rows, threads=self.threads)[..., None]
-        return mixer(utilities, jnp.asarray(state[: len(utilities)], jnp.float32))
 
     def _compact_team(self, team: Team, masks: Masks) -> CompactTeam:
         counts = final_counts(team, self.masked.config)
@@ -204,6 +212,22 @@ class CompactLearner:
         return Team(to_dense(team.agent, like.agent), mixer)
 
 
+def targets_of(method: Method, env_steps: Float[Array, ""]) -> Targets:
+    """What the method makes targets with at this number of env steps."""
+    begun = env_steps >= method.burn_in_env_steps
+    return Targets(
+        operator=method.operator,
+        double_q=method.double_q,
+        alpha=method.soft_mellowmax_alpha,
+        omega=positive_omega(method.omega),
+        beta=method.softmax_beta,
+        discount=method.discount,
+        td_lambda=hybrid_lambda(env_steps, method.burn_in_env_steps, method.td_lambda),
+        n_step=jnp.where(begun, method.n_step, 0),
+        cuts_are_terminal=method.cuts_are_terminal,
+    )
+
+
 def copy_compact_target(state: CompactState) -> CompactState:
     """The state with its target networks set to the online ones, values and structure."""
     return state._replace(target=jax.tree.map(jnp.copy, state.params))
@@ -226,3 +250,9 @@ def _weights(team: Any) -> list[tuple[str, Array]]:
         for path, linear in found
         if _is_linear(linear)
     ]
+
+
+def _with_parameters(team: CompactTeam, agent: Array, mixer: Array | None = None) -> CompactTeam:
+    """The team with other numbers in its networks; `mixer` is None where the mixer has no weights."""
+    team = eqx.tree_at(lambda t: t.agent.parameters, team, agent)
+    return team if mixer is None else eqx.tree_at(lambda t: t.mixer.parameters, team, mixer)

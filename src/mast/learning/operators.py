@@ -13,6 +13,7 @@ Values are right to float32's rounding of the utilities, for |Q| up to 1e4 and b
 
 import enum
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -156,7 +157,7 @@ def soft_mellowmax(
     Source: Gan, Zhang & Tan 2021; MAST eq. 3.
     """
     highest, gap = _gap_to_highest(q, available)
-    omega = _positive(omega, gap.dtype)
+    omega = positive_omega(omega, gap.dtype)
     weight = jax.nn.softmax(alpha * gap, axis=-1, where=available)
     # log Σ w exp(ωg) as log1p(Σ w (exp(ωg) - 1)): where ωg is small the sum would be 1 + something
     # below float32's resolution, and the division by ω would magnify the loss. The sum never nears
@@ -188,7 +189,7 @@ def weighted_soft_mellowmax(
     """
     highest, gap = _gap_to_highest(q, available)
     _, weight_gap = _gap_to_highest(weight_q, available)
-    omega = _positive(omega, gap.dtype)
+    omega = positive_omega(omega, gap.dtype)
     log_weight = jax.nn.log_softmax(alpha * weight_gap, axis=-1, where=available)
     weight = jnp.exp(log_weight)
     # As a shift of all utilities shifts the value, the mean can be held constant for gradients.
@@ -293,7 +294,7 @@ def _largest(
     return jnp.where(double_q, online_choice, own_choice)
 
 
-def _positive(omega: Float[ArrayLike, ""], dtype: jnp.dtype) -> Float[Array, ""]:
+def positive_omega(omega: Float[ArrayLike, ""], dtype: Any = jnp.float32) -> Float[Array, ""]:
     """ω, at least the root of the smallest normal number.
 
     That is so small that the limit ω → 0 is reached to the last digit, and so large that products with

@@ -171,29 +171,25 @@ void load_inputs(const AgentShape& s, const AgentEpisodes<Number>& episodes, con
   code_rows(last, s.actions, vectors * kLanes, x + s.features * stride, stride);
 }
 
-// Q of several networks over the same episodes, in one pass over the observations.
-//   chosen: [observations - 1, episodes, agents], the first network's Q of the action taken
-//   q: per network [observations, episodes, agents, actions]
-//   saved: of the first network for the backward pass, or null
-// What lies after an episode's end is 0.
+// What is told of each tile and observation t: the lanes that play, and per network the tile of its utilities.
+using Report = std::function<void(const Tile& tile, int64_t t, int active, const std::vector<Array>& utilities)>;
+
+// The utilities of several networks over the same episodes, in one pass over the observations; `saved` is of
+// the first network for the backward pass, or null.
 template <typename Number>
-void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes,
-                   const std::vector<AgentNetwork>& networks, float* chosen, const std::vector<float*>& q,
-                   float* saved, const ForEach& for_each) {
-  const std::vector<Tile> tiles = tiles_of(s.lanes());
+void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
+                   const std::vector<Tile>& tiles, const std::vector<AgentNetwork>& networks, float* saved,
+                   const ForEach& for_each, const Report& report) {
   const int stride = widest(tiles);
-  const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
   std::vector<AgentPlans> plans;
   for (const AgentNetwork& net : networks) plans.emplace_back(net, stride);
-  std::memset(chosen, 0, sizeof(float) * (s.observations - 1) * s.lanes());
-  for (float* each : q) std::memset(each, 0, sizeof(float) * s.observations * s.lanes() * s.actions);
 
   for_each(static_cast<int>(tiles.size()), [&](int index) {
     const Tile& tile = tiles[index];
-    const int32_t* rows = lanes.row.data() + tile.lane0;
     const int64_t h = s.hidden, step_size = h * stride;
-    Array inputs(s.inputs() * stride), states(plans.size() * 2 * h * stride), pre(4 * h * stride),
-        utilities(s.actions * stride);
+    const Array inputs(s.inputs() * stride), states(plans.size() * 2 * h * stride), pre(4 * h * stride);
+    std::vector<Array> utilities;
+    for (size_t k = 0; k < plans.size(); ++k) utilities.emplace_back(s.actions * stride);
     code_rows(lanes.id.data() + tile.lane0, s.agents, tile.stride(),
               inputs.get() + (s.features + s.actions) * stride, stride);
     for (int64_t t = 0; t < s.observations; ++t) {
@@ -210,19 +206,50 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes,
           product<kVectors, Into::kSetPositive>(plans[k].fc1, inputs.get(), state);
           product<kVectors, Into::kSet>(plans[k].gates, state, pre.get());
           gates_forward<kVectors>(h, stride, pre.get(), state + h * stride, keep);
-          product<kVectors, Into::kSet>(plans[k].fc2, state + h * stride, utilities.get());
-          store_tile(utilities.get(), stride, rows, s.actions, active,
-                     q[k] + t * s.lanes() * s.actions);
-          if (k > 0 || !acts) continue;
-          for (int l = 0; l < lanes.in_tile(tile, t + 1); ++l) {
-            const int32_t taken = episodes.action[t * s.lanes() + rows[l]];
-            const bool exists = taken >= 0 && taken < s.actions;
-            chosen[t * s.lanes() + rows[l]] = exists ? utilities.get()[taken * stride + l] : 0.0f;
-          }
+          product<kVectors, Into::kSet>(plans[k].fc2, state + h * stride, utilities[k].get());
         }
       });
+      report(tile, t, active, utilities);
     }
   });
+}
+
+// Of a network's utilities at observation t, those of the actions taken, into chosen
+// [observations - 1, episodes, agents].
+template <typename Number>
+void choose(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes, const Tile& tile,
+            int64_t t, const float* utilities, int stride, float* chosen) {
+  if (t + 1 == s.observations) return;
+  const int32_t* rows = lanes.row.data() + tile.lane0;
+  for (int l = 0; l < lanes.in_tile(tile, t + 1); ++l) {
+    const int32_t taken = episodes.action[t * s.lanes() + rows[l]];
+    const bool exists = taken >= 0 && taken < s.actions;
+    chosen[t * s.lanes() + rows[l]] = exists ? utilities[taken * stride + l] : 0.0f;
+  }
+}
+
+// All utilities, as they are:
+//   chosen: [observations - 1, episodes, agents], the first network's Q of the action taken
+//   q: per network [observations, episodes, agents, actions]
+// What lies after an episode's end is 0.
+template <typename Number>
+void agent_utilities(const AgentShape& s, const AgentEpisodes<Number>& episodes,
+                     const std::vector<AgentNetwork>& networks, float* chosen, const std::vector<float*>& q,
+                     float* saved, const ForEach& for_each) {
+  const std::vector<Tile> tiles = tiles_of(s.lanes());
+  const int stride = widest(tiles);
+  const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
+  std::memset(chosen, 0, sizeof(float) * (s.observations - 1) * s.lanes());
+  for (float* each : q) std::memset(each, 0, sizeof(float) * s.observations * s.lanes() * s.actions);
+  agent_forward(s, episodes, lanes, tiles, networks, saved, for_each,
+                [&](const Tile& tile, int64_t t, int active, const std::vector<Array>& utilities) {
+                  const int32_t* rows = lanes.row.data() + tile.lane0;
+                  for (size_t k = 0; k < q.size(); ++k) {
+                    store_tile(utilities[k].get(), stride, rows, s.actions, active,
+                               q[k] + t * s.lanes() * s.actions);
+                  }
+                  choose(s, episodes, lanes, tile, t, utilities[0].get(), stride, chosen);
+                });
 }
 
 }  // namespace mast

@@ -30,6 +30,8 @@ class Operands {
   const float* floats(std::initializer_list<int64_t*> shape) { return in<ffi::F32>(shape); }
   const int32_t* ints(std::initializer_list<int64_t*> shape) { return in<ffi::S32>(shape); }
 
+  const bool* bools(std::initializer_list<int64_t*> shape) { return in<ffi::PRED>(shape); }
+
   float* out(std::initializer_list<int64_t*> shape) {
     auto buffer = results_.get<ffi::AnyBuffer>(next_out_++);
     if (!buffer || !fits(**buffer, ffi::F32, shape)) return nullptr;
@@ -80,7 +82,7 @@ class Operands {
   }
 
   // The gradient of a network, one vector as its parameters: of each of these layers in turn.
-  std::vector<Gradient> gradients(std::initializer_list<const Matrix*> layers) {
+  std::vector<Gradient> gradients(const std::vector<const Matrix*>& layers) {
     int64_t size = 0;
     for (const Matrix* m : layers) size += m->entries + m->rows;
     float* next = out({&size});

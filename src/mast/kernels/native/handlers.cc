@@ -1,9 +1,9 @@
 // The functions that XLA calls. Each reads its operands, checks every shape and structure, and runs a kernel.
-#include "agent_backward.h"
 #include "agent_step.h"
 #include "buffers.h"
 #include "linear.h"
-#include "mixer.h"
+#include "optimizer.h"
+#include "team.h"
 
 namespace mast {
 namespace {
@@ -55,7 +55,7 @@ ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, Table l
   if (!operands.ok()) return operands.error();
   if (kept > 0 && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little room to save");
   if (!operands.ok()) return operands.error();
-  agent_forward(s, episodes, networks, chosen, q, kept > 0 ? saved : nullptr, for_each);
+  agent_utilities(s, episodes, networks, chosen, q, kept > 0 ? saved : nullptr, for_each);
   return ffi::Error::Success();
 }
 
@@ -128,6 +128,10 @@ MixerNetwork read_mixer(Operands& operands, Table layers, MixerShape& s) {
   return net;
 }
 
+std::vector<const Matrix*> layers_of(const MixerNetwork& net) {
+  return {&net.w1_hidden, &net.w1_out, &net.w_final_hidden, &net.w_final_out, &net.b1, &net.v_hidden, &net.v_out};
+}
+
 template <typename Number, ffi::DataType type>
 MixerEpisodes<Number> read_states(Operands& operands, MixerShape& s) {
   MixerEpisodes<Number> episodes;
@@ -165,8 +169,7 @@ ffi::Error mixer_backward_as(Operands& operands, const ForEach& for_each, Table 
   const float* d_q_tot = operands.floats({&s.times, &s.episodes});
   const MixerNetwork net = read_mixer(operands, layers, s);
   float* d_utilities = operands.out({&s.times, &s.episodes, &s.agents});
-  const auto gradients = operands.gradients({&net.w1_hidden, &net.w1_out, &net.w_final_hidden, &net.w_final_out,
-                                             &net.b1, &net.v_hidden, &net.v_out});
+  const auto gradients = operands.gradients(layers_of(net));
   if (!operands.ok()) return operands.error();
   mixer_backward(s, episodes, net, d_q_tot, d_utilities, gradients, for_each);
   return ffi::Error::Success();
@@ -178,6 +181,73 @@ ffi::Error MixerBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Rem
   const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
   return operands.next_is_half() ? mixer_backward_as<uint16_t, ffi::F16>(operands, for_each, layers)
                                  : mixer_backward_as<float, ffi::F32>(operands, for_each, layers);
+}
+
+// The numbers of a method, in this order, all as floats.
+constexpr int64_t kMethodNumbers = 9;
+
+template <typename Number, ffi::DataType type>
+ffi::Error team_gradient_as(Operands& operands, const ForEach& for_each, Table layers, int64_t mixing) {
+  AgentShape s{-1, -1, -1, -1, -1, -1};
+  const auto episodes = read_episodes<Number, type>(operands, s);
+  int64_t steps = s.observations - 1, numbers = kMethodNumbers, metrics = 4;
+  const bool* available = operands.bools({&s.observations, &s.episodes, &s.agents, &s.actions});
+  const Outcomes outcomes{available, operands.floats({&steps, &s.episodes}), operands.bools({&steps, &s.episodes})};
+  const float* method = operands.floats({&numbers});
+  float* told = operands.out({&metrics});
+  const size_t of_agent = std::min<size_t>(layers.size(), 12);
+  const Table agent_layers(layers.begin(), of_agent), mixer_layers(layers.begin() + of_agent, layers.size() - of_agent);
+  TeamNetworks online, target;
+  online.agent = read_agent(operands, agent_layers, s);
+  target.agent = read_agent(operands, agent_layers, s);
+  const AgentNetwork& a = online.agent;
+  const auto g = operands.gradients({&a.fc1, &a.input, &a.hidden, &a.fc2});
+  MixerShape m{-1, s.episodes, s.agents, -1, -1, -1};
+  const Number* state = nullptr;
+  TeamGradient gradient;
+  if (mixing == static_cast<int64_t>(Mixing::kMonotonic)) {
+    state = reinterpret_cast<const Number*>(operands.in<type>({&s.observations, &s.episodes, &m.state}));
+    online.mixer = read_mixer(operands, mixer_layers, m);
+    target.mixer = read_mixer(operands, mixer_layers, m);
+    gradient.mixer = operands.gradients(layers_of(online.mixer));
+  }
+  if (operands.ok() && (s.observations < 1 || s.lanes() < 1)) operands.fail("an empty batch");
+  if (!operands.ok()) return operands.error();
+  gradient.agent = {g[0], g[1], g[2], g[3]};
+  const Backup op{static_cast<Operator>(std::clamp(method[0], 0.0f, 3.0f)), method[1] > 0, method[2], method[3],
+                  method[4]};
+  const Returns returns{method[5], method[6], static_cast<int64_t>(method[7]), method[8] > 0};
+  const TeamMetrics means = team_gradient(s, episodes, outcomes, static_cast<Mixing>(mixing), m, state, online,
+                                          target, op, returns, gradient, for_each);
+  std::memcpy(told, &means, sizeof means);
+  return ffi::Error::Success();
+}
+
+ffi::Error TeamGradientOf(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
+                          int64_t threads, int64_t mixing) {
+  Operands operands(args, results);
+  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  return operands.next_is_half() ? team_gradient_as<uint16_t, ffi::F16>(operands, for_each, layers, mixing)
+                                 : team_gradient_as<float, ffi::F32>(operands, for_each, layers, mixing);
+}
+
+ffi::Error RmsPropStep(ffi::RemainingArgs args, ffi::RemainingRets results, float learning_rate, float decay,
+                       float epsilon, float largest_norm) {
+  Operands operands(args, results);
+  std::vector<Slots> all;
+  while (operands.ok() && operands.remaining() > 0) {
+    Slots s{-1, nullptr, nullptr, nullptr, nullptr, nullptr};
+    s.parameters = operands.floats({&s.size});
+    s.gradient = operands.floats({&s.size});
+    s.second_moment = operands.floats({&s.size});
+    s.new_parameters = operands.out({&s.size});
+    s.new_second_moment = operands.out({&s.size});
+    all.push_back(s);
+  }
+  float* norm = operands.out({});
+  if (!operands.ok()) return operands.error();
+  *norm = clipped_step({learning_rate, decay, epsilon, largest_norm}, all);
+  return ffi::Error::Success();
 }
 
 ffi::Error LinearForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
@@ -229,6 +299,15 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_backward, AgentBackward, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_step, AgentStep, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, MixerForward, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, MixerBackward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_team_gradient, TeamGradientOf, binding().Attr<int64_t>("mixing"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_rmsprop_step, RmsPropStep,
+                              ffi::Ffi::Bind()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<float>("learning_rate")
+                                  .Attr<float>("decay")
+                                  .Attr<float>("epsilon")
+                                  .Attr<float>("largest_norm"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_forward, LinearForward, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_backward, LinearBackward, binding());
 

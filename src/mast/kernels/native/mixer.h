@@ -97,6 +97,19 @@ void mix_inner(const MixerShape& s, const MixerEpisodes<Number>& episodes, const
   }
 }
 
+// Q_tot of every lane, from what `mix_inner` left.
+template <int Vectors>
+void mix_total(const MixerShape& s, const MixerTile& tile, int stride, float* q_tot) {
+  const float* w_final = tile.heads.get() + s.agents * s.embed * stride;
+  for (int v = 0; v < Vectors * kLanes; v += kLanes) {
+    Floats sum = load(w_final + s.embed * stride + v);  // V(s)
+    for (int64_t e = 0; e < s.embed; ++e) {
+      sum += absolute(load(w_final + e * stride + v)) * load(tile.inner.get() + e * stride + v);
+    }
+    store(q_tot + v, sum);
+  }
+}
+
 // q_tot: [times, episodes], 0 where nothing was visited.
 template <typename Number>
 void mixer_forward(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerNetwork& net,
@@ -113,15 +126,8 @@ void mixer_forward(const MixerShape& s, const MixerEpisodes<Number>& episodes, c
     with_vectors_up_to<kTileVectors>(tiles[index].vectors, [&](auto constant) {
       constexpr int kVectors = decltype(constant)::value;
       mix_inner<kVectors>(s, episodes, plans, rows, tile, stride);
-      const float* w_final = tile.heads.get() + s.agents * s.embed * stride;
       float result[kVectors * kLanes];
-      for (int v = 0; v < kVectors * kLanes; v += kLanes) {
-        Floats sum = load(w_final + s.embed * stride + v);  // V(s)
-        for (int64_t e = 0; e < s.embed; ++e) {
-          sum += absolute(load(w_final + e * stride + v)) * load(tile.inner.get() + e * stride + v);
-        }
-        store(result + v, sum);
-      }
+      mix_total<kVectors>(s, tile, stride, result);
       for (int l = 0; l < visited.in_tile(tiles[index]); ++l) q_tot[rows[l]] = result[l];
     });
   });
@@ -155,12 +161,15 @@ void heads_backward(const MixerShape& s, const MixerTile& tile, const float* d, 
   }
 }
 
-// d_q_tot: [times, episodes]. Out: d_utilities [times, episodes, agents], and the layers' gradients in the
+// What makes the gradient of a loss, d, of Q_tot: `lanes` rows of [times · episodes].
+using Derivative = std::function<void(const int32_t* rows, int lanes, const float* q_tot, float* d)>;
+
+// Forward and back in one pass. Out: d_utilities [times, episodes, agents], and the layers' gradients in the
 // order of MixerNetwork's fields.
 template <typename Number>
-void mixer_backward(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerNetwork& net,
-                    const float* d_q_tot, float* d_utilities, const std::vector<Gradient>& gradients,
-                    const ForEach& for_each) {
+void mixer_learn(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerNetwork& net,
+                 const Derivative& derivative, float* d_utilities, const std::vector<Gradient>& gradients,
+                 const ForEach& for_each) {
   std::memset(d_utilities, 0, sizeof(float) * s.times * s.episodes * s.agents);
   const Visited visited(s, episodes.rows);
   const std::vector<Tile> tiles = tiles_of(visited.count);
@@ -176,10 +185,12 @@ void mixer_backward(const MixerShape& s, const MixerEpisodes<Number>& episodes, 
     const int active = visited.in_tile(tiles[index]);
     const MixerTile tile(s, blocks, stride);
     const Array d_hidden(blocks.activations * stride), d_inner(s.embed * stride), d(stride);
-    for (int l = 0; l < active; ++l) d.get()[l] = d_q_tot[rows[l]];
     with_vectors_up_to<kTileVectors>(tiles[index].vectors, [&](auto constant) {
       constexpr int kVectors = decltype(constant)::value;
       mix_inner<kVectors>(s, episodes, plans, rows, tile, stride);
+      float q_tot[kVectors * kLanes];
+      mix_total<kVectors>(s, tile, stride, q_tot);
+      derivative(rows, active, q_tot, d.get());
       heads_backward<kVectors>(s, tile, d.get(), d_inner.get(), stride);
       sampled_product<kVectors>(plans.heads, tile.heads.get(), tile.hidden.get(), heads.of(strand));
       product<kVectors, Into::kSet>(heads_transposed, tile.heads.get(), d_hidden.get());
@@ -193,6 +204,17 @@ void mixer_backward(const MixerShape& s, const MixerEpisodes<Number>& episodes, 
   hidden.hand_out(blocks.hidden, {gradients[0], gradients[2], gradients[5]});
   shift.hand_out(blocks.shift, {gradients[4]});
   heads.hand_out(blocks.heads, {gradients[1], gradients[3], gradients[6]});
+}
+
+// d_q_tot: [times, episodes]. Out: as `mixer_learn`.
+template <typename Number>
+void mixer_backward(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerNetwork& net,
+                    const float* d_q_tot, float* d_utilities, const std::vector<Gradient>& gradients,
+                    const ForEach& for_each) {
+  const auto given = [=](const int32_t* rows, int lanes, const float*, float* d) {
+    for (int l = 0; l < lanes; ++l) d[l] = d_q_tot[rows[l]];
+  };
+  mixer_learn(s, episodes, net, given, d_utilities, gradients, for_each);
 }
 
 }  // namespace mast

@@ -226,6 +226,24 @@ inline Floats exponential_minus_one(Floats x) {
   return scale[0] * fraction[0] + (scale[0] - 1.0f);
 }
 
+inline Floats exponential(Floats x) {
+  Floats fraction[1] = {bounded(x, 80.0f)}, scale[1];
+  exponential_parts(fraction, kLog2E, scale);
+  return scale[0] * fraction[0] + scale[0];
+}
+
+// log(1 + x) for −1 < x <= 0, to a relative error of the last digits also near 0: y with e^y − 1 = x, by
+// Halley's method from 2x / (2 + x). Its error e becomes e − 2 tanh(e/2), so that three steps are enough for
+// x > −1 + 1e-3.
+inline Floats logarithm_of_one_plus(Floats x) {
+  Floats y = 2.0f * x / (2.0f + x);
+  for (int step = 0; step < 3; ++step) {
+    const Floats grown = exponential_minus_one(y);
+    y -= 2.0f * (grown - x) / (grown + x + 2.0f);
+  }
+  return y;
+}
+
 inline Floats elu(Floats x) { return x > Floats{} ? x : exponential_minus_one(x); }
 
 }  // namespace mast

@@ -1,0 +1,142 @@
+"""The loss of a value-decomposition team and its gradient, in one native call; and the optimizer's step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from mast.kernels import library
+from mast.kernels.library import attributes
+from mast.kernels.networks import SparseAgent, SparseQMixer
+
+MIXINGS = ("none", "sum", "monotonic")
+"""How utilities become Q_tot: each its own (IQL), their sum (VDN), QMIX's mixer."""
+
+
+class TeamBatch(NamedTuple):
+    """Whole episodes as the native call reads them."""
+
+    observation: Float[Any, "time_and_one batch agents features"]
+    """float16 or float32, and the state alike."""
+    action: Int[Any, "time batch agents"]
+    steps: Int[Any, " batch"]
+    """How many steps of each episode were really taken; what lies beyond is not read."""
+    available: Bool[Any, "time_and_one batch agents actions"]
+    reward: Float[Any, "time batch"]
+    terminated: Bool[Any, "time batch"]
+    state: Float[Any, "time_and_one batch state"]
+
+
+class Targets(NamedTuple):
+    """What a target is made with; all are numbers, so that a change of method compiles nothing."""
+
+    operator: Int[Any, ""]
+    """An `Operator` below RES_SOFTMAX."""
+    double_q: Bool[Any, ""]
+    alpha: Float[Any, ""]
+    omega: Float[Any, ""]
+    """Above 0."""
+    beta: Float[Any, ""]
+    discount: Float[Any, ""]
+    td_lambda: Float[Any, ""]
+    n_step: Int[Any, ""]
+    """0 for the λ-return."""
+    cuts_are_terminal: Bool[Any, ""]
+
+
+class TeamGradient(NamedTuple):
+    """What `team_gradient` gives; the gradient is of the networks' `parameters`."""
+
+    loss: Float[Array, ""]
+    q_tot: Float[Array, ""]
+    target: Float[Array, ""]
+    td_error: Float[Array, ""]
+    agent: Float[Array, " numbers"]
+    mixer: Float[Array, " numbers"] | None
+
+
+def team_gradient(
+    agent: SparseAgent,
+    target_agent: SparseAgent,
+    mixer: SparseQMixer | None,
+    target_mixer: SparseQMixer | None,
+    batch: TeamBatch,
+    targets: Targets,
+    *,
+    mixing: str,
+    threads: int = 1,
+) -> TeamGradient:
+    """Σ mask (y − Q_tot)² / Σ mask, its gradient, and the means of Q_tot, y and |y − Q_tot|.
+
+    Args:
+      agent, target_agent: the online and the target agent, of one shape.
+      mixer, target_mixer: the mixers, of one shape; None unless `mixing` is "monotonic".
+      batch: whole episodes.
+      targets: the numbers of the method.
+      mixing: one of `MIXINGS`.
+      threads: at most as many of XLA's threads take part; no result depends on it.
+
+    Raises:
+      ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
+    """
+    shapes = agent.shapes
+    operands = [
+        *(batch.observation, batch.action.astype(jnp.int32), batch.steps.astype(jnp.int32)),
+        *(batch.available, batch.reward, batch.terminated),
+        jnp.stack([jnp.asarray(number, jnp.float32) for number in targets]),
+        *(agent.parameters, agent.structure, target_agent.parameters, target_agent.structure),
+    ]
+    results = [
+        jax.ShapeDtypeStruct((4,), jnp.float32),
+        jax.ShapeDtypeStruct(agent.parameters.shape, jnp.float32),
+    ]
+    if mixer is not None and target_mixer is not None:
+        shapes = (*shapes, *mixer.shapes)
+        operands += [batch.state, mixer.parameters, mixer.structure]
+        operands += [target_mixer.parameters, target_mixer.structure]
+        results.append(jax.ShapeDtypeStruct(mixer.parameters.shape, jnp.float32))
+    call = jax.ffi.ffi_call(library.active().target("team_gradient"), results)
+    told, *gradients = call(
+        *operands, **attributes(shapes, threads), mixing=np.int64(MIXINGS.index(mixing))
+    )
+    loss, q_tot, target, td_error = told
+    d_mixer = gradients[1] if mixer is not None else None
+    return TeamGradient(loss, q_tot, target, td_error, gradients[0], d_mixer)
+
+
+def rmsprop_step(
+    slots: list[tuple[Array, Array, Array]],
+    *,
+    learning_rate: float,
+    decay: float,
+    epsilon: float,
+    largest_norm: float,
+) -> tuple[list[tuple[Array, Array]], Float[Array, ""]]:
+    """RMSProp, eps outside the root, on gradients clipped to a norm together.
+
+    Args:
+      slots: of each vector its parameters, gradient and second moment.
+      learning_rate, decay, epsilon: RMSProp's.
+      largest_norm: of all gradients together.
+
+    Returns:
+      Of each vector the new parameters and second moment, and the norm before clipping.
+    """
+    results = [
+        jax.ShapeDtypeStruct(parameters.shape, jnp.float32)
+        for parameters, _, _ in slots
+        for _ in range(2)
+    ]
+    call = jax.ffi.ffi_call(
+        library.active().target("rmsprop_step"), [*results, jax.ShapeDtypeStruct((), jnp.float32)]
+    )
+    *changed, norm = call(
+        *(operand for slot in slots for operand in slot),
+        learning_rate=np.float32(learning_rate),
+        decay=np.float32(decay),
+        epsilon=np.float32(epsilon),
+        largest_norm=np.float32(largest_norm),
+    )
+    return list(zip(changed[::2], changed[1::2], strict=True)), norm
