@@ -171,8 +171,9 @@ void load_inputs(const AgentShape& s, const AgentEpisodes<Number>& episodes, con
   code_rows(last, s.actions, vectors * kLanes, x + s.features * stride, stride);
 }
 
-// What is told of each tile and observation t: the lanes that play, and per network the tile of its utilities.
-using Report = std::function<void(const Tile& tile, int64_t t, int active, const std::vector<Array>& utilities)>;
+// What is told of each tile, by number, and observation t: the lanes that play, and per network the tile of
+// its utilities.
+using Report = std::function<void(int tile, int64_t t, int active, const std::vector<Array>& utilities)>;
 
 // The utilities of several networks over the same episodes, in one pass over the observations; `saved` is of
 // the first network for the backward pass, or null.
@@ -209,7 +210,7 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, c
           product<kVectors, Into::kSet>(plans[k].fc2, state + h * stride, utilities[k].get());
         }
       });
-      report(tile, t, active, utilities);
+      report(index, t, active, utilities);
     }
   });
 }
@@ -242,7 +243,8 @@ void agent_utilities(const AgentShape& s, const AgentEpisodes<Number>& episodes,
   std::memset(chosen, 0, sizeof(float) * (s.observations - 1) * s.lanes());
   for (float* each : q) std::memset(each, 0, sizeof(float) * s.observations * s.lanes() * s.actions);
   agent_forward(s, episodes, lanes, tiles, networks, saved, for_each,
-                [&](const Tile& tile, int64_t t, int active, const std::vector<Array>& utilities) {
+                [&](int index, int64_t t, int active, const std::vector<Array>& utilities) {
+                  const Tile& tile = tiles[index];
                   const int32_t* rows = lanes.row.data() + tile.lane0;
                   for (size_t k = 0; k < q.size(); ++k) {
                     store_tile(utilities[k].get(), stride, rows, s.actions, active,

@@ -47,18 +47,20 @@ void utilities_and_backup(const AgentShape& s, const AgentEpisodes<Number>& epis
   const std::vector<Tile> tiles = tiles_of(s.lanes());
   const int stride = widest(tiles);
   const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
-  const auto report = [&](const Tile& tile, int64_t t, int active, const std::vector<Array>& utilities) {
+  std::vector<Array> may_take;
+  for (size_t i = 0; i < tiles.size(); ++i) may_take.emplace_back(s.actions * stride);
+  const auto report = [&](int index, int64_t t, int active, const std::vector<Array>& utilities) {
+    const Tile& tile = tiles[index];
     const int32_t* rows = lanes.row.data() + tile.lane0;
-    const Array may(s.actions * stride), value(stride);
+    float* may = may_take[index].get();
     for (int l = 0; l < active; ++l) {
       const bool* row = available + (t * s.lanes() + rows[l]) * s.actions;
-      for (int64_t a = 0; a < s.actions; ++a) may.get()[a * stride + l] = row[a];
+      for (int64_t a = 0; a < s.actions; ++a) may[a * stride + l] = row[a];
     }
     for (int v = 0; v < active; v += kLanes) {
-      store(value.get() + v, backup_value(op, utilities[1].get() + v, utilities[0].get() + v, may.get() + v,
-                                          s.actions, stride));
+      const Floats value = backup_value(op, utilities[1].get() + v, utilities[0].get() + v, may + v, s.actions, stride);
+      for (int l = v; l < std::min(v + kLanes, active); ++l) backup[t * s.lanes() + rows[l]] = value[l - v];
     }
-    for (int l = 0; l < active; ++l) backup[t * s.lanes() + rows[l]] = value.get()[l];
     choose(s, episodes, lanes, tile, t, utilities[0].get(), stride, chosen);
   };
   agent_forward(s, episodes, lanes, tiles, {online, target}, saved, for_each, report);
@@ -84,7 +86,7 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
                           const Returns& returns, const TeamGradient& gradient, const ForEach& for_each) {
   const int64_t times = s.observations - 1, heads = mixing == Mixing::kNone ? s.agents : 1;
   const int64_t rows = times * s.episodes;
-  const Array saved(agent_saved_size(s)), chosen(rows * s.agents), backup((rows + s.episodes) * s.agents),
+  const Array saved(agent_saved_size(s), Array::At::kAnything), chosen(rows * s.agents), backup((rows + s.episodes) * s.agents),
       value((rows + s.episodes) * heads), y(rows * heads), q_tot(rows * heads), d_chosen(rows * s.agents);
   utilities_and_backup(s, episodes, outcomes.available, online.agent, target.agent, op, chosen.get(), backup.get(),
                        saved.get(), for_each);

@@ -48,14 +48,16 @@ inline int widest(const std::vector<Tile>& tiles) {
   return vectors * kLanes;
 }
 
-// Floats on a cache line's boundary, zero at first.
+// Floats on a cache line's boundary, zero at first unless all of them will be written before they are read.
 class Array {
  public:
+  enum class At { kZero, kAnything };
+
   Array() = default;
-  explicit Array(size_t size) {
+  explicit Array(size_t size, At first = At::kZero) {
     const size_t bytes = (size * sizeof(float) + 63) / 64 * 64;
     data_.reset(static_cast<float*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
-    std::memset(data_.get(), 0, bytes);
+    if (first == At::kZero) std::memset(data_.get(), 0, bytes);
   }
   float* get() const { return data_.get(); }
 
