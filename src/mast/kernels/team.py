@@ -82,6 +82,9 @@ def team_gradient(
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
     shapes = agent.shapes
+    for one, other in ((agent, target_agent), (mixer, target_mixer)):
+        if one is not None and (other is None or one.shapes != other.shapes):
+            raise ValueError("online and target network must have layers of the same shapes")
     operands = [
         *(batch.observation, batch.action.astype(jnp.int32), batch.steps.astype(jnp.int32)),
         *(batch.available, batch.reward, batch.terminated),

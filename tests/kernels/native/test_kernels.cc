@@ -9,10 +9,10 @@
 #include <functional>
 #include <random>
 
-#include "agent_backward.h"
 #include "agent_step.h"
 #include "linear.h"
-#include "mixer.h"
+#include "optimizer.h"
+#include "team.h"
 
 namespace {
 
@@ -70,44 +70,75 @@ std::vector<Number> observations(size_t size) {
   return all;
 }
 
+// The layers of an agent and of a mixer, and of both their gradients.
+struct AgentLayers {
+  Layer fc1, input, hidden, fc2;
+  AgentLayers(const AgentShape& s, int percent)
+      : fc1(s.hidden, s.inputs(), percent), input(3 * s.hidden, s.hidden, percent),
+        hidden(3 * s.hidden, s.hidden, percent), fc2(s.actions, s.hidden, percent) {}
+  AgentNetwork network() const { return {fc1.matrix(), input.matrix(), hidden.matrix(), fc2.matrix()}; }
+  AgentGradient gradient() { return {fc1.gradient(), input.gradient(), hidden.gradient(), fc2.gradient()}; }
+};
+
+struct MixerLayers {
+  std::vector<Layer> layers;
+  MixerLayers(const MixerShape& s, int percent) {
+    const int64_t sizes[7][2] = {{s.hypernet, s.state}, {s.agents * s.embed, s.hypernet}, {s.hypernet, s.state},
+                                 {s.embed, s.hypernet}, {s.embed, s.state},               {s.embed, s.state},
+                                 {1, s.embed}};
+    for (const auto& size : sizes) layers.emplace_back(size[0], size[1], percent);
+  }
+  MixerNetwork network() const {
+    return {layers[0].matrix(), layers[1].matrix(), layers[2].matrix(), layers[3].matrix(),
+            layers[4].matrix(), layers[5].matrix(), layers[6].matrix()};
+  }
+  std::vector<Gradient> gradients() {
+    std::vector<Gradient> all;
+    for (Layer& layer : layers) all.push_back(layer.gradient());
+    return all;
+  }
+};
+
+// A batch of an agent's episodes that owns its buffers.
+template <typename Number>
+struct Episodes {
+  std::vector<Number> observation;
+  std::vector<int32_t> action, lengths;
+
+  explicit Episodes(const AgentShape& s)
+      : observation(observations<Number>(s.observations * s.lanes() * s.features)),
+        action((s.observations - 1) * s.lanes()), lengths(s.episodes) {
+    const int steps = static_cast<int>(s.observations) - 1;
+    for (int32_t& a : action) a = below(static_cast<int>(s.actions) + 2) - 1;  // now and then none of the actions
+    for (int32_t& l : lengths) l = below(steps + 3) - 1;                       // now and then none of the lengths
+  }
+  AgentEpisodes<Number> batch() const { return {observation.data(), action.data(), lengths.data()}; }
+};
+
 template <typename Number>
 void test_agent(int steps, int episodes, int agents, int features, int actions, int width, int percent) {
   const AgentShape s{steps + 1, episodes, agents, features, actions, width};
-  Layer fc1(width, static_cast<int>(s.inputs()), percent), input(3 * width, width, percent),
-      hidden(3 * width, width, percent), fc2(actions, width, percent);
-  const AgentNetwork net{fc1.matrix(), input.matrix(), hidden.matrix(), fc2.matrix()};
-  const auto observation = observations<Number>(s.observations * s.lanes() * features);
-  std::vector<int32_t> action(steps * s.lanes()), lengths(episodes);
-  for (int32_t& a : action) a = below(actions + 2) - 1;  // now and then none of the actions
-  for (int32_t& l : lengths) l = below(steps + 3) - 1;   // now and then none of the lengths
-  const AgentEpisodes<Number> batch{observation.data(), action.data(), lengths.data()};
-  std::vector<float> chosen(action.size()), q(s.observations * s.lanes() * actions), again(q.size()),
+  AgentLayers layers(s, percent);
+  const AgentNetwork net = layers.network();
+  const Episodes<Number> data(s);
+  const AgentEpisodes<Number> batch = data.batch();
+  std::vector<float> chosen(data.action.size()), q(s.observations * s.lanes() * actions), again(q.size()),
       saved(agent_saved_size(s));
-  agent_forward(s, batch, {net, net}, chosen.data(), {q.data(), again.data()}, saved.data(), in_turn);
+  agent_utilities(s, batch, {net, net}, chosen.data(), {q.data(), again.data()}, saved.data(), in_turn);
   require(q == again, "two equal networks agree");
-  agent_backward(s, batch, net, saved.data(), numbers(chosen.size()).data(),
-                 {fc1.gradient(), input.gradient(), hidden.gradient(), fc2.gradient()}, in_turn);
-  for (const Layer* layer : {&fc1, &input, &hidden, &fc2}) {
+  agent_backward(s, batch, net, saved.data(), numbers(chosen.size()).data(), layers.gradient(), in_turn);
+  for (const Layer* layer : {&layers.fc1, &layers.input, &layers.hidden, &layers.fc2}) {
     for (float g : layer->d_values) require(std::isfinite(g), "gradients are finite");
   }
   std::vector<float> state(s.lanes() * width), next(state.size()), now(s.lanes() * actions);
-  agent_step(s, observation.data(), action.data(), state.data(), net, now.data(), next.data(), in_turn);
+  agent_step(s, data.observation.data(), data.action.data(), state.data(), net, now.data(), next.data(), in_turn);
 }
 
 template <typename Number>
 void test_mixer(int times, int episodes, int agents, int state_size, int hypernet, int embed, int percent) {
   const MixerShape s{times, episodes, agents, state_size, hypernet, embed};
-  std::vector<Layer> layers;
-  layers.reserve(7);
-  layers.emplace_back(hypernet, state_size, percent);
-  layers.emplace_back(agents * embed, hypernet, percent);
-  layers.emplace_back(hypernet, state_size, percent);
-  layers.emplace_back(embed, hypernet, percent);
-  layers.emplace_back(embed, state_size, percent);
-  layers.emplace_back(embed, state_size, percent);
-  layers.emplace_back(1, embed, percent);
-  const MixerNetwork net{layers[0].matrix(), layers[1].matrix(), layers[2].matrix(), layers[3].matrix(),
-                         layers[4].matrix(), layers[5].matrix(), layers[6].matrix()};
+  MixerLayers layers(s, percent);
+  const MixerNetwork net = layers.network();
   const auto state = observations<Number>(times * episodes * state_size);
   const auto utilities = numbers(times * episodes * agents), d_q_tot = numbers(times * episodes);
   std::vector<int32_t> rows(episodes);
@@ -115,9 +146,38 @@ void test_mixer(int times, int episodes, int agents, int state_size, int hyperne
   const MixerEpisodes<Number> batch{state.data(), utilities.data(), rows.data()};
   std::vector<float> q_tot(times * episodes), d_utilities(utilities.size());
   mixer_forward(s, batch, net, q_tot.data(), in_turn);
-  std::vector<Gradient> gradients;
-  for (Layer& layer : layers) gradients.push_back(layer.gradient());
-  mixer_backward(s, batch, net, d_q_tot.data(), d_utilities.data(), gradients, in_turn);
+  mixer_backward(s, batch, net, d_q_tot.data(), d_utilities.data(), layers.gradients(), in_turn);
+}
+
+template <typename Number>
+void test_team(Mixing mixing, Operator kind, int n, int steps, int episodes, int agents, int features, int actions,
+               int width, int percent) {
+  const AgentShape s{steps + 1, episodes, agents, features, actions, width};
+  const MixerShape m{-1, episodes, agents, features + 3, 6, 5};
+  AgentLayers online(s, percent), target(s, percent);
+  MixerLayers online_mixer(m, percent), target_mixer(m, percent);
+  const Episodes<Number> data(s);
+  const auto state = observations<Number>(s.observations * episodes * m.state);
+  const auto reward = numbers(steps * episodes);
+  const size_t rows = s.observations * s.lanes();
+  std::unique_ptr<bool[]> available(new bool[rows * actions]), terminated(new bool[steps * episodes]);
+  for (size_t i = 0; i < rows * actions; ++i) available[i] = below(3) > 0 || i % actions == 0;
+  for (int i = 0; i < steps * episodes; ++i) terminated[i] = below(4) == 0;
+  const TeamMetrics told = team_gradient<Number>(
+      s, data.batch(), {available.get(), reward.data(), terminated.get()}, mixing, m, state.data(),
+      {online.network(), online_mixer.network()}, {target.network(), target_mixer.network()},
+      {kind, below(2) > 0, 1.0f, 10.0f, 5.0f}, {0.99f, 0.8f, n, below(2) > 0},
+      {online.gradient(), online_mixer.gradients()}, in_turn);
+  int taken = 0;
+  for (int32_t length : data.lengths) taken += std::max(length, 0);
+  require(taken == 0 || std::isfinite(told.loss), "the loss of a batch with steps is finite");
+}
+
+void test_optimizer(int size) {
+  const auto parameters = numbers(size), gradient = numbers(size);
+  std::vector<float> moment(size, 0.5f), changed(size), next(size);
+  const Slots slots{size, parameters.data(), gradient.data(), moment.data(), changed.data(), next.data()};
+  require(std::isfinite(clipped_step({1e-3f, 0.99f, 1e-5f, 0.1f}, {slots, slots})), "the norm is finite");
 }
 
 void test_linear(int rows, int inputs, int outputs, int percent) {
@@ -175,6 +235,10 @@ void test_elementary_functions() {
   require(relative_error(sigmoid_of, [](double x) { return 1 / (1 + std::exp(-x)); }, 10) < bound, "sigmoid");
   require(relative_error(tanh_of, std::tanh, 10) < bound, "tanh");
   require(relative_error(exponential_minus_one, std::expm1, 10) < bound, "expm1");
+  require(relative_error(exponential, std::exp, 10) < bound, "exp");
+  require(relative_error([](Floats x) { return logarithm_of_one_plus(-absolute(x)); },
+                         [](double x) { return std::log1p(-std::fabs(x)); }, 0.97) < bound,
+          "log1p");
   for (float x : {-1e30f, -200.0f, 200.0f, 1e30f, INFINITY, -INFINITY}) {
     require(std::fabs(sigmoid_of(broadcast(x))[0] - (x > 0)) < 1e-30f, "sigmoid far out");
     require(std::fabs(tanh_of(broadcast(x))[0]) == 1.0f, "tanh far out");
@@ -212,6 +276,13 @@ int main() {
     test_agent<float>(4, 11, 2, 16, 3, 8, percent);
     test_mixer<float>(1, 1, 1, 1, 1, 1, percent);
     test_mixer<uint16_t>(6, 35, 5, 21, 10, 7, percent);
+    for (Operator kind : {Operator::kMax, Operator::kSoftmax, Operator::kMellowmax, Operator::kSoftMellowmax}) {
+      test_team<uint16_t>(Mixing::kMonotonic, kind, 0, 5, 7, 3, 19, 6, 9, percent);
+      test_team<float>(Mixing::kSum, kind, 3, 4, 37, 2, 5, 3, 4, percent);
+      test_team<float>(Mixing::kNone, kind, 1, 1, 1, 1, 1, 1, 1, percent);
+    }
+    test_optimizer(1);
+    test_optimizer(67);
     test_linear(1, 1, 1, percent);
     test_linear(203, 37, 18, percent);
   }

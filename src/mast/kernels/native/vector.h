@@ -232,12 +232,12 @@ inline Floats exponential(Floats x) {
   return scale[0] * fraction[0] + scale[0];
 }
 
-// log(1 + x) for −1 < x <= 0, to a relative error of the last digits also near 0: y with e^y − 1 = x, by
-// Halley's method from 2x / (2 + x). Its error e becomes e − 2 tanh(e/2), so that three steps are enough for
-// x > −1 + 1e-3.
+// log(1 + x) for −1 < x <= 0, to a relative error of the last digits also near 0, and of 3e-6 near −1: y with e^y − 1 = x, by
+// Halley's method from 2x / (2 + x). A step turns its error e into e − 2 tanh(e/2): five are enough for any
+// x > −1 + 1e-3, which is what a thousand actions can give.
 inline Floats logarithm_of_one_plus(Floats x) {
   Floats y = 2.0f * x / (2.0f + x);
-  for (int step = 0; step < 3; ++step) {
+  for (int step = 0; step < 5; ++step) {
     const Floats grown = exponential_minus_one(y);
     y -= 2.0f * (grown - x) / (grown + x + 2.0f);
   }
