@@ -1,10 +1,7 @@
-// How fast each loop of the agent's kernel is on a tile in cache: the stages of one time step, their share of
-// the roofline, and what the plans of a call cost.
+// How fast each loop of the agent's kernel is on a tile in cache, beside what this core can do at most: one
+// line of csv per loop. Compiled and run by benchmarks/roofline.py.
 //
-//     g++ -std=c++17 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -DMAST_VECTOR_BYTES=64
-//         -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -Isrc/mast/kernels/native
-//         benchmarks/kernels_primitives.cc -o /tmp/primitives
-//     taskset -c 0 /tmp/primitives FEATURES ACTIONS AGENTS WIDTH SPARSITY      (3s5z: 205 13 8 64 0.95)
+//     primitives FEATURES ACTIONS AGENTS WIDTH SPARSITY      (3s5z: 205 13 8 64 0.95)
 
 #include <chrono>
 #include <cmath>
@@ -45,24 +42,61 @@ struct Layer {
   }
 };
 
-// The best of some rounds, in microseconds, and `amount` per nanosecond.
+// Microseconds of one call, the best of some rounds.
 template <typename Work>
-double report(const char* name, double amount, const char* unit, Work work) {
+double best_of(Work work) {
   double best = 1e9;
-  for (int round = 0; round < 9; ++round) {
+  for (int round = 0; round < 15; ++round) {
     const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < 500; ++i) {
+    for (int i = 0; i < 300; ++i) {
       work();
       asm volatile("" ::: "memory");
     }
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-    best = std::min(best, spent.count() / 500 * 1e6);
+    best = std::min(best, spent.count() / 300 * 1e6);
   }
-  std::printf("%-28s %8.3f us", name, best);
-  if (amount > 0) std::printf("  %7.2f %s", amount / best * 1e-3, unit);
-  std::printf("\n");
   return best;
 }
+
+// One line: what was done in that time, in floating-point operations and in bytes loaded from tiles.
+template <typename Work>
+void report(const char* name, double flops, double bytes, Work work) {
+  std::printf("%s,%.4f,%.0f,%.0f\n", name, best_of(work), flops, bytes);
+}
+
+// Multiply-adds in registers: nothing can be faster. (The empty assembly keeps sums from
+// being left out, or taken for one another.)
+void peak_of_arithmetic() {
+  report("peak arithmetic", 2.0 * 12 * 1000 * kLanes, 0, [] {
+    Floats sum[12] = {}, a = broadcast(0.999f), b = broadcast(0.001f);
+    asm volatile("" : "+x"(a), "+x"(b));
+    for (int i = 0; i < 12; ++i) asm volatile("" : "+x"(sum[i]));
+    for (int k = 0; k < 1000; ++k) {
+#pragma GCC unroll 12
+      for (int i = 0; i < 12; ++i) sum[i] = sum[i] * a + b;
+    }
+    for (int i = 0; i < 12; ++i) asm volatile("" : "+x"(sum[i]));
+  });
+}
+
+// Loads from the first cache, each added to something.
+void peak_of_loads() {
+  constexpr int kRegisters = 24 * 1024 / sizeof(Floats) / 12 * 12;
+  const Array data(kRegisters * kLanes);
+  report("peak loads", 0, 1.0 * kRegisters * sizeof(Floats), [&] {
+    const float* from = data.get();
+    Floats sum[12] = {};
+    for (int k = 0; k < kRegisters; k += 12) {
+#pragma GCC unroll 12
+      for (int i = 0; i < 12; ++i) sum[i] += load(from + (k + i) * kLanes);
+    }
+    for (int i = 0; i < 12; ++i) asm volatile("" : "+x"(sum[i]));
+  });
+}
+
+// Operations of one unit's gates, counted in agent.h and vector.h: two sigmoids (28), a tanh (30) and what lies
+// between; the backward pass computes them again.
+constexpr double kGateOperations = 91, kGateBackOperations = 105;
 
 }  // namespace
 
@@ -83,28 +117,36 @@ int main(int count, char** arguments) {
       d_state(2 * h * kStride), sums(plans.gates.slots() + plans.fc1.slots() + plans.fc2.slots());
   const std::vector<int32_t> rows = all_rows(kStride);
   const std::vector<uint16_t> observation(kStride * features, 0x3800);
-  std::vector<float> out(kStride * actions);
   const auto flops = [&](const Plan& plan) { return 2.0 * plan.entries.size() * kStride; };
+  const auto bytes = [&](const Plan& plan) { return 4.0 * plan.entries.size() * kStride; };
   const double units = static_cast<double>(h) * kStride;
 
-  std::printf("%d lanes, tiles of %d rows; active: fc1 %zu, gates %zu, fc2 %zu\n", kLanes, kStride,
-              plans.fc1.entries.size(), plans.gates.entries.size(), plans.fc2.entries.size());
-  report("observations (float16)", 1.0 * kStride * features, "numbers/ns", [&] {
+  std::printf("loop,microseconds,operations,bytes\n");
+  peak_of_arithmetic();
+  peak_of_loads();
+  report("load observations", 0, 2.0 * kStride * features, [&] {
     load_tile(observation.data(), rows.data(), features, kVectors, x.get(), kStride);
   });
-  report("fc1", flops(plans.fc1), "GF/s", [&] { product<kVectors, Into::kSetPositive>(plans.fc1, x.get(), state.get()); });
-  report("gates' product", flops(plans.gates), "GF/s", [&] { product<kVectors, Into::kSet>(plans.gates, state.get(), pre.get()); });
-  report("gates", units, "units/ns", [&] { gates_forward<kVectors>(h, kStride, pre.get(), state.get() + h * kStride, nullptr); });
-  report("fc2", flops(plans.fc2), "GF/s", [&] { product<kVectors, Into::kSet>(plans.fc2, state.get() + h * kStride, q.get()); });
-  report("utilities out", 1.0 * kStride * actions, "numbers/ns", [&] {
-    store_tile(q.get(), kStride, rows.data(), actions, kStride, out.data());
-  });
-  report("fc2 sampled", flops(plans.fc2), "GF/s", [&] { sampled_product<kVectors>(plans.fc2, q.get(), state.get(), sums.get()); });
-  report("fc2 transposed", flops(fc2_back), "GF/s", [&] { product<kVectors, Into::kAdd>(fc2_back, q.get(), d_state.get()); });
-  report("gates back", units, "units/ns", [&] { gates_backward<kVectors>(h, kStride, pre.get(), state.get(), d_state.get()); });
-  report("gates sampled", flops(plans.gates), "GF/s", [&] { sampled_product<kVectors>(plans.gates, pre.get(), state.get(), sums.get()); });
-  report("gates transposed", flops(gates_back), "GF/s", [&] { product<kVectors, Into::kAdd>(gates_back, pre.get(), d_state.get()); });
-  report("fc1 sampled", flops(plans.fc1), "GF/s", [&] { sampled_product<kVectors>(plans.fc1, d_state.get(), x.get(), sums.get()); });
-  report("plans of a forward call", 0, "", [&] { AgentPlans again(net, kStride); });
+  report("fc1", flops(plans.fc1), bytes(plans.fc1),
+         [&] { product<kVectors, Into::kSetPositive>(plans.fc1, x.get(), state.get()); });
+  report("gates product", flops(plans.gates), bytes(plans.gates),
+         [&] { product<kVectors, Into::kSet>(plans.gates, state.get(), pre.get()); });
+  report("gates", kGateOperations * units, 5 * 4 * units,
+         [&] { gates_forward<kVectors>(h, kStride, pre.get(), state.get() + h * kStride, nullptr); });
+  report("fc2", flops(plans.fc2), bytes(plans.fc2),
+         [&] { product<kVectors, Into::kSet>(plans.fc2, state.get() + h * kStride, q.get()); });
+  report("fc2 sampled product", flops(plans.fc2), bytes(plans.fc2),
+         [&] { sampled_product<kVectors>(plans.fc2, q.get(), state.get(), sums.get()); });
+  report("fc2 transposed product", flops(fc2_back), bytes(fc2_back),
+         [&] { product<kVectors, Into::kAdd>(fc2_back, q.get(), d_state.get()); });
+  report("gates back", kGateBackOperations * units, 6 * 4 * units,
+         [&] { gates_backward<kVectors>(h, kStride, pre.get(), state.get(), d_state.get()); });
+  report("gates sampled product", flops(plans.gates), bytes(plans.gates),
+         [&] { sampled_product<kVectors>(plans.gates, pre.get(), state.get(), sums.get()); });
+  report("gates transposed product", flops(gates_back), bytes(gates_back),
+         [&] { product<kVectors, Into::kAdd>(gates_back, pre.get(), d_state.get()); });
+  report("fc1 sampled product", flops(plans.fc1), bytes(plans.fc1),
+         [&] { sampled_product<kVectors>(plans.fc1, d_state.get(), x.get(), sums.get()); });
+  report("plans of a forward call", 0, 0, [&] { AgentPlans again(net, kStride); });
   return 0;
 }
