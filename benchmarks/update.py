@@ -3,8 +3,11 @@
     taskset -c 0 python benchmarks/update.py 3m 3s5z --widths 64 256 --sparsities 0.9 0.95
 
 An update is: online and target networks forward, double-Q, one-step target, backward, clipping and RMSProp
-over a batch of 32 episodes. All arms run in one process, in turn, with the same allocator settings; a row
-holds medians. `dense` and `masked` are the project's own learner, the best dense XLA program we have.
+over a batch of 32 episodes; all arms are the project's own learners, and `dense` is the best dense XLA
+program we have. Arms that share map, batch and width run in one process, in turn, with the same allocator
+settings. They take turns in blocks of some updates, as a training consists of like updates too: the first update after
+one of another arm pays for what that left behind (caches, freed buffers, threads that still spin), and the
+median leaves it out. A row holds medians of all updates of an arm.
 
 Two kinds of batches. `played`: episodes that a fresh team really played, of different lengths, padded to the
 bucket of the longest as training does; compact skips the padding. `full`: the same observations, every
@@ -14,8 +17,6 @@ episode as long as the longest, so that no arm can skip anything.
 import argparse
 import csv
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from machine import commit, processor
 
 from mast import Trainer, resolve
 from mast.kernels import library
@@ -36,6 +38,11 @@ from mast.learning.replay import Batch, bucket, length_buckets
 
 TABLE = Path(__file__).parent.parent / "results" / "kernels_update.csv"
 BATCH = 32
+COLUMNS = (
+    *("map", "batch", "steps", "real_steps", "width", "sparsity"),
+    *(f"{arm}_{unit}" for unit in ("ms", "cpu_ms") for arm in ("dense", "masked", "compact")),
+    *("ratio", "cpu_ratio", "instruction_set", "threads", "cores", "machine", "commit", "command"),
+)
 
 
 def played_batch(environment: str) -> Batch:
@@ -140,92 +147,93 @@ class Times(NamedTuple):
 
 
 def medians(arms: dict[str, Callable[[], Any]], seconds: float) -> dict[str, Times]:
-    """The times of each arm, taken in turn."""
+    """The times of each arm, taken in turn, in blocks of a tenth of a second but at least two updates."""
+    blocks = {}
     for name, arm in arms.items():
         losses = [float(arm()) for _ in range(2)]
         print(f"  {name}: losses {losses}", file=sys.stderr)
+        start = time.perf_counter()
+        jax.block_until_ready(arm())
+        blocks[name] = int(np.clip(0.1 / (time.perf_counter() - start), 2, 32))
     wall: dict[str, list[float]] = {name: [] for name in arms}
     cpu: dict[str, list[float]] = {name: [] for name in arms}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, wall.values())) < 5:
         for name, arm in arms.items():
-            start = time.perf_counter(), time.process_time()
-            jax.block_until_ready(arm())
-            wall[name].append(1e3 * (time.perf_counter() - start[0]))
-            cpu[name].append(1e3 * (time.process_time() - start[1]))
+            for _ in range(blocks[name]):
+                start, spent = time.perf_counter(), time.process_time()
+                jax.block_until_ready(arm())
+                wall[name].append(1e3 * (time.perf_counter() - start))
+                cpu[name].append(1e3 * (time.process_time() - spent))
     return {name: Times(float(np.median(wall[name])), float(np.median(cpu[name]))) for name in arms}
 
 
 def main() -> None:
-    """Measure what the command line names and rewrite the table."""
+    """Measure what the command line names; rows are added to the table as they come."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("maps", nargs="+")
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.9, 0.95])
     parser.add_argument("--batches", nargs="+", default=["played", "full"])
-    parser.add_argument("--seconds", type=float, default=10.0, help="per row")
+    parser.add_argument("--seconds", type=float, default=10.0, help="per map, batch and width")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=TABLE)
-    parser.add_argument("--arms", nargs="+", default=["dense", "masked", "compact"])
+    parser.add_argument("--add", action="store_true", help="keep the rows that the table has")
     arguments = parser.parse_args()
+    started = arguments.add and arguments.out.exists()
+    with arguments.out.open("a" if started else "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if not started:
+            writer.writeheader()
+        for name in arguments.maps:
+            environment = f"smax/{name}"
+            played = played_batch(environment)
+            for kind in arguments.batches:
+                batch = played if kind == "played" else full_batch(played)
+                for width in arguments.widths:
+                    for row in measure(environment, batch, width, arguments):
+                        writer.writerow({"map": name, "batch": kind, **row})
+                        print(row)
+                    file.flush()
+
+
+def measure(environment: str, batch: Batch, width: int, arguments: Any) -> list[dict[str, Any]]:
+    """The rows of one map, batch and width: one for each sparsity, beside one dense and one masked arm."""
+    sparsities = arguments.sparsities
+    arms = {"dense": xla_arm(learner_for(environment, batch, width, 0.0), batch)}
+    arms["masked"] = xla_arm(learner_for(environment, batch, width, sparsities[-1]), batch)
+    for sparsity in sparsities:
+        learner = learner_for(environment, batch, width, sparsity)
+        arms[f"compact {sparsity}"] = compact_arm(learner, batch, arguments.threads)
+    spent = medians(arms, arguments.seconds)
+    dense, masked = spent["dense"], spent["masked"]
+    steps = np.asarray(batch.mask)
     rows = []
-    for name in arguments.maps:
-        environment = f"smax/{name}"
-        played = played_batch(environment)
-        for kind in arguments.batches:
-            batch = played if kind == "played" else full_batch(played)
-            for width in arguments.widths:
-                for sparsity in arguments.sparsities:
-                    rows.append(measure(environment, batch, kind, width, sparsity, arguments))
-                    print(rows[-1])
-    with arguments.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def measure(
-    environment: str, batch: Batch, kind: str, width: int, sparsity: float, arguments: Any
-) -> dict[str, Any]:
-    """One row of the table."""
-    sparse_learner = learner_for(environment, batch, width, sparsity)
-    dense_learner = learner_for(environment, batch, width, 0.0)
-    makers = {
-        "dense": lambda: xla_arm(dense_learner, batch),
-        "masked": lambda: xla_arm(sparse_learner, batch),
-        "compact": lambda: compact_arm(sparse_learner, batch, arguments.threads),
-    }
-    spent = medians({name: makers[name]() for name in arguments.arms}, arguments.seconds)
-    mask = np.asarray(batch.mask)
-    return {
-        "map": environment.removeprefix("smax/"),
-        "batch": kind,
-        "steps": mask.shape[0],
-        "real_steps": round(float(mask.mean()), 3),
-        "width": width,
-        "sparsity": sparsity,
-        **{f"{name}_ms": round(times.wall, 3) for name, times in spent.items()},
-        **{f"{name}_cpu_ms": round(times.cpu, 3) for name, times in spent.items()},
-        "ratio": round(spent.get("dense", spent["compact"]).wall / spent["compact"].wall, 2),
-        "cpu_ratio": round(spent.get("dense", spent["compact"]).cpu / spent["compact"].cpu, 2),
-        "instruction_set": library.active().instruction_set.name,
-        "threads": arguments.threads,
-        "cores": len(os.sched_getaffinity(0)),
-        "machine": _processor(),
-        "commit": _commit(),
-        "command": " ".join(sys.argv),
-    }
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _commit() -> str:
-    run = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return run.stdout.strip()
+    for sparsity in sparsities:
+        compact = spent[f"compact {sparsity}"]
+        rows.append(
+            {
+                "steps": steps.shape[0],
+                "real_steps": round(float(steps.mean()), 3),
+                "width": width,
+                "sparsity": sparsity,
+                "dense_ms": round(dense.wall, 3),
+                "masked_ms": round(masked.wall, 3),
+                "compact_ms": round(compact.wall, 3),
+                "dense_cpu_ms": round(dense.cpu, 3),
+                "masked_cpu_ms": round(masked.cpu, 3),
+                "compact_cpu_ms": round(compact.cpu, 3),
+                "ratio": round(dense.wall / compact.wall, 2),
+                "cpu_ratio": round(dense.cpu / compact.cpu, 2),
+                "instruction_set": library.active().instruction_set.name,
+                "threads": arguments.threads,
+                "cores": len(os.sched_getaffinity(0)),
+                "machine": processor(),
+                "commit": commit(),
+                "command": " ".join(sys.argv),
+            }
+        )
+    return rows
 
 
 if __name__ == "__main__":
