@@ -57,3 +57,16 @@ def compilation(request: pytest.FixtureRequest) -> Iterator[None]:
     else:
         with mock.patch.object(compiler, "get_compile_options", quick_options):
             yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that none of them begins when the other worker is about to end.
+
+    For `--dist loadfile --no-loadscope-reorder`, which hands out whole files in this order.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        shipped = item.get_closest_marker("as_shipped") is not None
+        return not shipped, item.path.parent.name not in ("training", "learning", "diagnosis")
+
+    items.sort(key=place)
