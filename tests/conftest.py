@@ -7,10 +7,14 @@ those programs.
 """
 
 import atexit
+import contextlib
+import ctypes
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -38,6 +42,9 @@ QUICK = (
 )
 """What XLA leaves out: three quarters of the time of compiling a small recurrent network's gradient."""
 
+MEMORY_BYTES = 1.5e9
+"""A compiled program stays in memory, the smallest with 2 MB. Above this a module leaves none behind."""
+
 shipped_options = compiler.get_compile_options
 
 
@@ -47,16 +54,36 @@ def quick_options(*arguments: Any, **named: Any) -> Any:
     return options
 
 
+compiler.get_compile_options = quick_options  # while modules are imported too
+
+
 @pytest.fixture(scope="module", autouse=True)
 def compilation(request: pytest.FixtureRequest) -> Iterator[None]:
     """Quick or as shipped; nothing compiled one way stays for a module that wants the other."""
-    if request.node.get_closest_marker("as_shipped"):
-        jax.clear_caches()
+    shipped = request.node.get_closest_marker("as_shipped") is not None
+    with contextlib.ExitStack() as stack:
+        if shipped:
+            forget_programs()
+            stack.enter_context(mock.patch.object(compiler, "get_compile_options", shipped_options))
         yield
-        jax.clear_caches()
-    else:
-        with mock.patch.object(compiler, "get_compile_options", quick_options):
-            yield
+    if shipped or memory() > MEMORY_BYTES:
+        forget_programs()
+
+
+def memory() -> int:
+    """What this process holds, in bytes; 0 where that cannot be asked."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def forget_programs() -> None:
+    """Gives what compiled programs hold back to the system."""
+    jax.clear_caches()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
