@@ -23,7 +23,7 @@ train: install
 	$(BIN)/mast evaluate $(RUN)
 
 test: install
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The native kernels under the address and undefined-behaviour sanitizers (needs a C++ compiler).
 sanitize:

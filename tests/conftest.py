@@ -1,9 +1,99 @@
-"""Every test runs with jaxtyping's shape checks on our own modules (hooking `jaxmarl` crashes)."""
+"""Every test runs with jaxtyping's shape checks on our own modules (hooking `jaxmarl` crashes).
 
+Nearly all of the suite's time is XLA compiling small programs that then run for a moment. So programs are
+compiled quickly instead of well, and kept in a folder that the session's processes share (never the
+user's). A module marked `as_shipped` compiles as users do: what is promised bit for bit is a promise about
+those programs.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import gc
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # xdist's workers inherit their parent's
+    folder = tempfile.mkdtemp(prefix="mast-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
+import jax
+import pytest
+from jax._src import compiler
 from jaxtyping import install_import_hook
 
 install_import_hook("mast", "beartype.beartype")
+
+QUICK = (
+    ("xla_backend_optimization_level", 0),
+    ("xla_llvm_disable_expensive_passes", True),
+    ("xla_cpu_use_fusion_emitters", False),
+    ("xla_cpu_parallel_codegen_split_count", 1),
+)
+"""What XLA leaves out: three quarters of the time of compiling a small recurrent network's gradient."""
+
+MEMORY_BYTES = 1.5e9
+"""A compiled program stays in memory, the smallest with 2 MB. Above this a module leaves none behind."""
+
+shipped_options = compiler.get_compile_options
+
+
+def quick_options(*arguments: Any, **named: Any) -> Any:
+    options = shipped_options(*arguments, **named)
+    options.env_option_overrides = [*options.env_option_overrides, *QUICK]
+    return options
+
+
+compiler.get_compile_options = quick_options  # while modules are imported too
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Quick or as shipped; nothing compiled one way stays for a module that wants the other."""
+    shipped = request.node.get_closest_marker("as_shipped") is not None
+    with contextlib.ExitStack() as stack:
+        if shipped:
+            forget_programs()
+            stack.enter_context(mock.patch.object(compiler, "get_compile_options", shipped_options))
+        yield
+    if shipped or memory() > MEMORY_BYTES:
+        forget_programs()
+
+
+def memory() -> int:
+    """What this process holds, in bytes; 0 where that cannot be asked."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def forget_programs() -> None:
+    """Gives what compiled programs hold back to the system."""
+    jax.clear_caches()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that none of them begins when the other worker is about to end.
+
+    For `--dist loadfile --no-loadscope-reorder`, which hands out whole files in this order.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        shipped = item.get_closest_marker("as_shipped") is not None
+        return not shipped, item.path.parent.name not in ("training", "learning", "diagnosis")
+
+    items.sort(key=place)

@@ -1,5 +1,6 @@
 """Settings: layers of defaults, bounds, one-line refusals, config.json."""
 
+import itertools
 import json
 import os
 import re
@@ -401,3 +402,21 @@ def test_threads_are_limited_by_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert usable_cpus() == cores + 1
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.pop(variable)
+
+
+def test_settings_are_listed_group_by_group() -> None:
+    groups = [field.json_schema_extra["group"] for field in Config.model_fields.values()]
+    assert [group for group, _ in itertools.groupby(groups)] == [
+        "run",
+        "environment",
+        "networks",
+        "sparse topology",
+        "targets",
+        "algorithms owqmix and cwqmix",
+        "algorithm res",
+        "replay",
+        "optimizer",
+        "exploration",
+        "evaluation",
+    ]
+    assert list(Config.model_fields)[:3] == ["environment", "algorithm", "method"]

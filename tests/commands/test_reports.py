@@ -18,10 +18,11 @@ def test_evaluate_plays_every_seed(
     def play(path: Path, config: Config, episodes: int, seed: int) -> dict[str, Any]:
         assert (episodes, seed) == (16, 7)
         interval = {"mean": 0.5, "low": 0.25, "high": 0.75}
+        first = "seed-1" in str(path)
         return {
-            "win_rate": interval if "seed-1" in str(path) else None,
+            "win_rate": interval if first else None,
             "return": interval,
-            "episode_length": interval,
+            "episode_length": {"mean": 20.0 if first else 23.0, "low": 19.0, "high": 24.0},
             "episodes": episodes,
             "environment": "played",
             "policy": str(path),
@@ -42,6 +43,13 @@ def test_evaluate_plays_every_seed(
     assert result["win_rate"] is None
     assert result["return"] == {"mean": 0.5, "low": 0.25, "high": 0.75}
     assert len(result["runs"]) == 2
+    between = result["between_seeds"]
+    assert between["win_rate"] is None
+    assert between["return"] == {"mean": 0.5, "deviation": 0.0}
+    # Two numbers 3 apart lie 1.5 from their mean: √(2 · 1.5² / (2 − 1)).
+    assert between["episode_length"] == {"mean": 21.5, "deviation": pytest.approx(4.5**0.5)}
+    assert "episode length of 2 seeds: 21.500 ± 2.121 (standard deviation between seeds)" in out
+    assert "win rate of" not in out
 
 
 def test_info_tells_size_flops_and_layers(capsys: pytest.CaptureFixture[str]) -> None:

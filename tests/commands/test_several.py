@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ from played import FakeTrainer, last_json
 
 from mast.cli import main
 from mast.commands import several
-from mast.config import load_run_record
+from mast.commands.output import Output
+from mast.commands.several_display import RunsDisplay
+from mast.commands.summary import mean_summary
+from mast.config import Config, load_run_record
+from mast.training.logging import MetricsWriter
 
 
 def test_vmapped_seeds_are_one_trainer(
@@ -79,6 +84,7 @@ def test_seeds_as_processes_come_together(
     result = last_json(out)
     assert [run["seed"] for run in result["runs"]] == [0, 1, 2]
     assert result["env_steps"] == 101
+    assert type(result["env_steps"]) is int
     assert result["score"] == 0.25
     assert result["win_rate"] is None
     assert result["out"] == "r"
@@ -117,3 +123,26 @@ def test_ctrl_c_reaches_the_processes(
     monkeypatch.setattr(several.RunsDisplay, "update", interrupt_when_ready)
     assert main(SEVERAL) == 130
     assert "go on with: mast resume r" in capsys.readouterr().out
+
+
+def test_counts_stay_whole_and_a_run_that_did_not_train_has_no_speed() -> None:
+    means = mean_summary(
+        [
+            {"seed": 0, "updates": 10, "score": 0.5, "env_steps_per_second": None, "return": None},
+            {"seed": 1, "updates": 13, "score": 0.25, "env_steps_per_second": 8.0, "return": 1.0},
+        ]
+    )
+    assert means == {"updates": 12, "score": 0.375, "env_steps_per_second": 8.0, "return": None}
+    assert type(means["updates"]) is int
+    assert mean_summary([{"env_steps_per_second": None}] * 2) == {"env_steps_per_second": None}
+
+
+def test_every_run_shows_its_own_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for rate in (1500.4, None):
+        row = {"env_steps": 500_000, "win_rate": 0.25, "return": 3.0, "env_steps_per_second": rate}
+        MetricsWriter(tmp_path, tensorboard=False).write(row)
+        run = SimpleNamespace(folder=tmp_path, state="running")
+        RunsDisplay(Config(environment="smax/3m"), [run], Output({})).update()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("running  500,000 steps 25%  win 0.25  return 3.00  1,500 env steps/s")
+    assert second.endswith("return 3.00")

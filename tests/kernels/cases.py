@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mast.kernels import SparseAgent, available, library, sparse_agent
+from mast.kernels import SparseAgent, SparseMatrix, available, library, sparse_agent
 from mast.networks.agent import NO_ACTION, RecurrentAgent, recurrent_agent
 from mast.networks.linear import Linear
 
@@ -58,7 +58,7 @@ def random_mask(generator: np.random.Generator, shape: tuple[int, ...], density:
         mask[generator.integers(shape[0])] = False
         mask[generator.integers(shape[0])] = True
     mask[0, 0] = True
-    return jnp.asarray(mask)
+    return mask
 
 
 def masked(
@@ -67,14 +67,21 @@ def masked(
     """The network with random masks applied, its weights scaled so that every part matters."""
     masks = {}
     for name in layer_names(network):
-        weight = getattr(network, name).weight
-        masks[name] = random_mask(generator, weight.shape, density)
+        weight = np.asarray(getattr(network, name).weight)
+        mask = random_mask(generator, weight.shape, density)
+        masks[name] = jnp.asarray(mask)
         network = eqx.tree_at(
             lambda n, name=name: getattr(n, name).weight,
             network,
-            jnp.where(masks[name], scale * weight, 0),
+            jnp.asarray(np.where(mask, np.float32(scale) * weight, np.float32(0))),
         )
     return network, masks
+
+
+def places(matrix: SparseMatrix) -> tuple[Any, Any]:
+    """Rows and columns of a matrix' values."""
+    counts = np.diff(np.asarray(matrix.row_pointers))
+    return np.repeat(np.arange(matrix.shape[0]), counts), np.asarray(matrix.columns)
 
 
 @dataclass(frozen=True)
@@ -108,9 +115,8 @@ class AgentBatch:
 def agent_batch(case: AgentCase) -> AgentBatch:
     generator = np.random.default_rng(case.seed)
     sizes = (case.features, case.actions, case.agents, case.width)
-    agent, masks = masked(
-        recurrent_agent(jax.random.key(case.seed), *sizes), generator, case.density
-    )
+    fresh = eqx.filter_jit(recurrent_agent)(jax.random.key(case.seed), *sizes)
+    agent, masks = masked(fresh, generator, case.density)
     rows = (case.steps, case.batch, case.agents)
     observation = generator.normal(size=(case.steps + 1, *rows[1:], case.features))
     observation[generator.random(observation.shape) < 0.5] = 0
@@ -120,11 +126,16 @@ def agent_batch(case: AgentCase) -> AgentBatch:
     return AgentBatch(
         agent,
         sparse_agent(agent, masks),
-        jnp.asarray(observation, case.dtype),
-        jnp.asarray(generator.integers(0, case.actions, rows), jnp.int32),
-        jnp.asarray(lengths, jnp.int32),
+        jnp.asarray(observation.astype(case.dtype)),
+        jnp.asarray(generator.integers(0, case.actions, rows).astype(np.int32)),
+        jnp.asarray(lengths.astype(np.int32)),
         factor,
     )
+
+
+def float64(array: Any) -> Any:
+    """The array in double precision (under `jax.enable_x64`)."""
+    return jnp.asarray(np.asarray(array, np.float64))
 
 
 def agent_reference(case: AgentBatch) -> tuple[Any, Any, RecurrentAgent]:
@@ -133,10 +144,10 @@ def agent_reference(case: AgentBatch) -> tuple[Any, Any, RecurrentAgent]:
     The network step by step, differentiated as it stands: nothing of `gru_sequence`'s own backward pass.
     """
     with jax.enable_x64(True):
-        agent = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), case.agent)
-        observation = jnp.asarray(np.asarray(case.observation), jnp.float64)
-        action, factor = jnp.asarray(case.action), jnp.asarray(case.factor)
-        last = jnp.concatenate([jnp.full_like(action[:1], NO_ACTION), action])
+        agent = jax.tree.map(float64, case.agent)
+        observation, action, factor = float64(case.observation), case.action, float64(case.factor)
+        first = np.full_like(action[:1], NO_ACTION)
+        last = jnp.asarray(np.concatenate([first, np.asarray(action)]))
 
         def loss(agent: RecurrentAgent) -> Any:
             def step(hidden: Any, now: Any) -> Any:

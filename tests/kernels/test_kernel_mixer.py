@@ -14,10 +14,12 @@ from kernels.cases import (
     REFUSED,
     TOLERANCE,
     distance,
+    float64,
     instruction_set,
     layer_names,
     masked,
     needs_kernels,
+    places,
 )
 from mast.kernels import mixed_values, sparse_q_mixer
 from mast.networks.mixers import q_mixer
@@ -56,19 +58,20 @@ class MixerBatch:
 
 def mixer_batch(case: Case) -> MixerBatch:
     generator = np.random.default_rng(case.seed)
-    mixer = q_mixer(jax.random.key(case.seed), case.state, case.agents, case.embed, case.hypernet)
-    mixer, masks = masked(mixer, generator, case.density)
+    sizes = (case.state, case.agents, case.embed, case.hypernet)
+    fresh = eqx.filter_jit(q_mixer)(jax.random.key(case.seed), *sizes)
+    mixer, masks = masked(fresh, generator, case.density)
     rows = generator.integers(0, case.times + 1, case.batch)
     shape = (case.times, case.batch)
     factor = generator.normal(size=shape) * (np.arange(case.times)[:, None] < rows)
+    utilities = generator.normal(size=(*shape, case.agents))
+    state = generator.normal(size=(case.times + case.extra, case.batch, case.state))
     return MixerBatch(
         mixer,
         sparse_q_mixer(mixer, masks),
-        jnp.asarray(generator.normal(size=(*shape, case.agents)), jnp.float32),
-        jnp.asarray(
-            generator.normal(size=(case.times + case.extra, case.batch, case.state)), case.dtype
-        ),
-        jnp.asarray(rows, jnp.int32),
+        jnp.asarray(utilities.astype(np.float32)),
+        jnp.asarray(state.astype(case.dtype)),
+        jnp.asarray(rows.astype(np.int32)),
         factor,
     )
 
@@ -76,18 +79,16 @@ def mixer_batch(case: Case) -> MixerBatch:
 def reference(batch: MixerBatch) -> tuple[Any, Any, Any]:
     """Q_tot and the gradients of Σ factor · Q_tot to mixer and utilities, in float64."""
     with jax.enable_x64(True):
-        mixer = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), batch.mixer)
-        state = jnp.asarray(np.asarray(batch.state), jnp.float64)[: len(batch.factor)]
-        factor = jnp.asarray(batch.factor)
+        mixer = jax.tree.map(float64, batch.mixer)
+        state = float64(np.asarray(batch.state)[: len(batch.factor)])
+        factor = float64(batch.factor)
 
         def loss(mixer: Any, utilities: Any) -> Any:
             q_tot = mixer(utilities, state)[..., 0]
             return (factor * q_tot).sum(), q_tot
 
         gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
-        (_, q_tot), (d_mixer, d_utilities) = gradient(
-            mixer, jnp.asarray(np.asarray(batch.utilities), jnp.float64)
-        )
+        (_, q_tot), (d_mixer, d_utilities) = gradient(mixer, float64(batch.utilities))
         visited = np.arange(len(factor))[:, None] < np.asarray(batch.rows)
         return np.asarray(q_tot) * visited, jax.tree.map(np.asarray, d_mixer), d_utilities
 
@@ -99,7 +100,7 @@ def kernel_results(batch: MixerBatch, threads: int = 1) -> tuple[Any, Any, Any]:
 
     compute = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
     (_, q_tot), (d_mixer, d_utilities) = compute((batch.compact, batch.utilities))
-    return q_tot, eqx.combine(d_mixer, batch.compact), d_utilities
+    return q_tot, jax.tree.map(np.asarray, eqx.combine(d_mixer, batch.compact)), d_utilities
 
 
 cases = st.builds(
@@ -131,8 +132,7 @@ def test_every_instruction_set_agrees_with_float64(case: Case) -> None:
         assert distance(actual_d_utilities, d_utilities) < TOLERANCE
         for layer in layer_names(batch.mixer):
             expected, found = getattr(d_mixer, layer), actual_d_mixer.layers()[layer]
-            places = found.weight
-            where = np.asarray(places.rows()), np.asarray(places.columns)
+            where = places(found.weight)
             assert distance(found.weight.values, expected.weight[where]) < TOLERANCE, layer
             assert distance(found.bias, expected.bias) < TOLERANCE, layer
 

@@ -90,7 +90,8 @@ def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None
     state, _, gradient = jax.jit(learner.update)(state, batches()[0], numbers, jnp.float32(0))
     budget = learner.budget(state.params)
     # The target keeps its older mask.
-    state, _ = learner.evolve(state, gradient, numbers, budget, jnp.float32(0), jax.random.key(3))
+    evolve = jax.jit(learner.evolve)
+    state, _ = evolve(state, gradient, numbers, budget, jnp.float32(0), jax.random.key(3))
     compact = CompactLearner(learner, threads=1)
     assert_same_arrays(jax.jit(compact.dense)(jax.jit(compact.compact)(state)), state)
 
@@ -114,7 +115,7 @@ def test_along_a_run_every_update_is_that_of_the_masked_learner(algorithm: str) 
     """The compact run leads; each of its updates is repeated by the masked learner from the same state."""
     learner, run = learner_of(algorithm), programs(algorithm)
     numbers = method_from_config(learner.config)
-    state: CompactState = run["to_compact"](learner.init(jax.random.key(4)))
+    state: CompactState = run["to_compact"](jax.jit(learner.init)(jax.random.key(4)))
     budget = learner.budget(run["to_dense"](state).params)
     for number in range(1, UPDATES + 1):
         batch = batches()[number % len(batches())]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from golden import networks_by_definition as golden
-from mast.networks.agent import NO_ACTION, RecurrentAgent, recurrent_agent
+from mast.networks.agent import NO_ACTION, RecurrentAgent, last_actions, recurrent_agent
 from mast.networks.linear import Linear
 
 FEATURES, ACTIONS, AGENTS, HIDDEN = 5, 3, 2, 4
@@ -184,3 +184,8 @@ def test_inactive_weights_receive_the_dense_gradient(
                 )
                 slope += sign * float((factor[:, episode] * q).sum()) / 2e-5
         assert dense[out, into] == pytest.approx(slope, rel=1e-3), name
+
+
+def test_last_actions_begin_with_none_and_reach_the_state_after_the_last_step() -> None:
+    action = jnp.array([[[3, 1]], [[0, 2]]])  # two steps, one episode, two agents
+    np.testing.assert_array_equal(last_actions(action), [[[-1, -1]], [[3, 1]], [[0, 2]]])

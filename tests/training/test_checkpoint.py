@@ -266,6 +266,7 @@ def largest(folder: Path) -> Path:
     return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
 
 
+MANIFEST, SEGMENT, STATE = "checkpoint-000003.json", "episodes-000003.bin", "state-000003/"
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "manifest truncated": lambda c: truncate(c / "checkpoint-000003.json"),
     "manifest empty": lambda c: (c / "checkpoint-000003.json").write_bytes(b""),
@@ -294,7 +295,8 @@ def test_a_damaged_newest_gives_way_to_the_one_before(run: Path, damage: str) ->
     assert found is not None
     assert (found.step, found.counters) == (9, {"episodes": 9})
     (line,) = found.skipped
-    assert line.startswith("checkpoint-000003.json is damaged: ")
+    file = {"manifest": MANIFEST, "segment": SEGMENT, "state": STATE}[damage.split()[0]]
+    assert line.startswith(f"checkpoint 3 is damaged: {file}")
     assert "\n" not in line
     assert_same_state(found.state, small_state(9))
     assert_same_ring(ring, filled_ring(9))
@@ -311,7 +313,9 @@ def test_a_damaged_newest_gives_way_to_the_one_before(run: Path, damage: str) ->
 def test_when_all_are_damaged_that_is_an_error_and_nothing_changes(run: Path) -> None:
     flip(run / "checkpoints" / "episodes-000001.bin")
     before = files(run)
-    with pytest.raises(UserError, match=r"is whole: checkpoint-000003.json is damaged") as refusal:
+    with pytest.raises(
+        UserError, match=r"is whole: checkpoint 3 is damaged: episodes-000001.bin"
+    ) as refusal:
         restored(run, Ring(Sizes(), CAPACITY))
     assert "\n" not in str(refusal.value)
     assert files(run) == before

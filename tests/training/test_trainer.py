@@ -1,14 +1,8 @@
-"""The loop: a short real training, bit-identical resume, vmapped runs, hosts' environments, refusals."""
+"""The loop: counts, schedules, vmapped runs, hosts' environments, refusals."""
 
 import dataclasses
 import itertools
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,162 +11,13 @@ import numpy as np
 import pytest
 from examples.pursuit import Pursuit
 
-from mast import kernels
-from mast.config import Config, load_config_file, resolve
-from mast.envs.protocol import Outcome, TimeStep
+from mast.config import load_config_file, resolve
+from mast.envs.protocol import TimeStep
 from mast.errors import SelfCheckError, UserError
 from mast.policy import Policy
-from mast.training.logging import WALL_CLOCK, read_metrics
+from mast.training.logging import read_metrics
 from mast.training.trainer import Trainer
-
-SMALL = {
-    "environment": "examples.pursuit:Pursuit",
-    "steps": 2500,
-    "sparsity": 0.8,
-    "batch_size": 8,
-    "online_share": 0.375,
-    "hidden_size": 16,
-    "evolve_interval": 20,
-    "eval_interval": 500,
-    "eval_episodes": 8,
-    "burn_in_fraction": 0.3,
-    "checkpoint_interval": 0,
-    "execution": "masked",
-}
-
-
-def small(**settings: Any) -> Config:
-    return resolve(SMALL | settings)
-
-
-def deterministic_metrics(run: Path) -> list[dict[str, Any]]:
-    rows = read_metrics(run)
-    return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows]
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    assert deterministic_metrics(first) == deterministic_metrics(second)
-    for name in ("policy.safetensors", "policy-best.safetensors"):
-        assert (first / name).read_bytes() == (second / name).read_bytes()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    Trainer(small(), out, given=SMALL).run()
-    return out
-
-
-def test_a_short_training_on_smax_beats_a_random_policy_by_far(tmp_path: Path) -> None:
-    """Random legal play wins no battle of 3m (128 episodes, spec §9); this has to win a fifth."""
-    settings = {
-        "environment": "smax/3m",
-        "steps": 12_000,
-        "sparsity": 0.95,
-        "epsilon_steps": 12_000,
-        "eval_interval": 4_000,
-    }
-    summary = Trainer(resolve(settings), tmp_path / "run", given=settings).run()
-    assert summary["score"] > 0.2
-    assert summary["density"] == pytest.approx(0.05, abs=1e-3)
-    assert summary["env_steps"] >= 12_000
-
-
-def test_the_summary_has_what_the_command_line_promises(uninterrupted: Path) -> None:
-    summary = Trainer.resume(uninterrupted).summary()
-    promised = (
-        "env_steps episodes updates seconds compile_seconds env_steps_per_second updates_per_second "
-        "learner_updates_per_second win_rate score return parameters parameters_dense density "
-        "flops_train_ratio flops_inference_ratio out"
-    )
-    assert set(promised.split()) <= set(summary)
-    assert summary["env_steps_per_second"] is None  # nothing was trained in this session
-
-
-def test_resume_after_an_interruption_is_bit_identical(tmp_path: Path, uninterrupted: Path) -> None:
-    out = tmp_path / "run"
-    trainer = Trainer(small(), out, given=SMALL)
-    for metrics in trainer:
-        if metrics.env_steps > 1200:
-            break
-    trainer.save()
-    trainer.close()
-    resumed = Trainer.resume(out)
-    assert not resumed.finished
-    resumed.run()
-    assert_same_run(out, uninterrupted)
-
-
-@pytest.mark.skipif(not kernels.available(), reason="no native kernels here")
-def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path) -> None:
-    given = SMALL | {"execution": "compact", "steps": 1200}
-    Trainer(resolve(given), tmp_path / "whole", given=given).run()
-    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
-    for metrics in trainer:
-        if metrics.env_steps > 600:
-            break
-    trainer.save()
-    trainer.close()
-    Trainer.resume(tmp_path / "parts").run()
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
-
-
-def test_resume_after_kill_9_is_bit_identical(tmp_path: Path, uninterrupted: Path) -> None:
-    """A second process trains the same run and is killed without warning in the middle."""
-    out = tmp_path / "run"
-    program = (
-        "import json, sys\n"
-        "from mast import Trainer, resolve\n"
-        "given = json.loads(sys.argv[1])\n"
-        "Trainer(resolve(given), sys.argv[2], given=given).run()\n"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", program, json.dumps(SMALL), str(out)], cwd=Path(__file__).parents[2]
-    )
-    deadline = time.monotonic() + 120
-    while len(read_metrics(out)) < 3 and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert child.poll() is None, "it ended before it could be killed"
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    Trainer.resume(out).run()
-    assert_same_run(out, uninterrupted)
-
-
-def test_a_run_killed_before_its_first_checkpoint_starts_again(
-    tmp_path: Path, uninterrupted: Path
-) -> None:
-    out = tmp_path / "run"
-    Trainer(small(), out, given=SMALL).close()
-    trainer = Trainer.resume(out)
-    assert any("starts again" in notice for notice in trainer.notices)
-    trainer.run()
-    assert_same_run(out, uninterrupted)
-
-
-def test_a_damaged_newest_checkpoint_is_passed_over_and_said(
-    tmp_path: Path, uninterrupted: Path
-) -> None:
-    out = tmp_path / "run"
-    trainer = Trainer(small(), out, given=SMALL)
-    for metrics in trainer:
-        if metrics.env_steps > 1200:
-            break
-    trainer.close()
-    newest = sorted((out / "checkpoints").glob("checkpoint-*.json"))[-1]
-    newest.write_text(newest.read_text()[:-40])
-    resumed = Trainer.resume(out)
-    assert any("damaged" in notice for notice in resumed.notices)
-    resumed.run()
-    assert_same_run(out, uninterrupted)
-
-
-def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
-    trainer = Trainer.resume(uninterrupted)
-    assert trainer.finished
-    assert list(trainer) == []
-    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
+from training.small_runs import SMALL, PlainPursuit, small
 
 
 def test_a_finished_run_can_be_extended_and_says_what_that_does(tmp_path: Path) -> None:
@@ -256,25 +101,6 @@ def test_vmapped_seeds_are_separate_runs_to_float_tolerance(tmp_path: Path) -> N
             np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-3, atol=1e-5)
 
 
-def test_vmapped_runs_have_folders_of_their_own_and_resume(tmp_path: Path) -> None:
-    out = tmp_path / "both"
-    given = SMALL | {"seeds": 2, "steps": 800}
-    trainer = Trainer(resolve(given), out, given=given)
-    for metrics in trainer:
-        if metrics.env_steps > 400:
-            break
-    trainer.save()
-    trainer.close()
-    resumed = Trainer.resume(out)
-    resumed.run()
-    assert resumed.finished
-    uninterrupted = tmp_path / "uninterrupted"
-    Trainer(resolve(given), uninterrupted, given=given).run()
-    for seed in (0, 1):
-        assert_same_run(out / f"seed-{seed}", uninterrupted / f"seed-{seed}")
-        assert Policy.load(out / f"seed-{seed}").description["seed"] == seed
-
-
 def test_no_two_purposes_or_seeds_share_a_random_key() -> None:
     from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, PLAY, run_key
 
@@ -319,26 +145,6 @@ def test_training_goes_through(settings: dict[str, Any], density: float) -> None
         assert 20 <= len(ring) < ring.total_added
 
 
-def test_a_dynamic_window_is_resumed_bit_for_bit(tmp_path: Path) -> None:
-    given = SMALL | {
-        "method": "rlx2",
-        "steps": 900,
-        "window_interval": 200,
-        "window_floor": 20,
-        "window_threshold": 0.0,
-    }
-    Trainer(resolve(given), tmp_path / "whole", given=given).run()
-    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
-    for metrics in trainer:
-        if metrics.env_steps > 500:
-            break
-    assert trainer.runs[0].ring.first > 0
-    trainer.save()
-    trainer.close()
-    Trainer.resume(tmp_path / "parts").run()
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
-
-
 def test_fixed_densities_stay_with_their_agents() -> None:
     """Each agent's weights are ranked by themselves; without fixed densities all are ranked together."""
     agents = Pursuit().spec.agents
@@ -362,21 +168,6 @@ def test_fixed_densities_stay_with_their_agents() -> None:
 def test_densities_for_another_number_of_agents_are_refused() -> None:
     with pytest.raises(UserError, match=r"density_per_agent = 0\.1: must be 2 numbers"):
         Trainer(small(sharing="independent", density_per_agent="0.1"))
-
-
-class PlainPursuit:
-    """The game as plain Python would write it: NumPy in and out, no JAX random keys."""
-
-    def __init__(self) -> None:
-        self.game = Pursuit()
-        self.spec = dataclasses.replace(self.game.spec, is_jax=False, id="plain", has_win=False)
-
-    def reset(self, key: int) -> tuple[Any, TimeStep]:
-        return jax.tree.map(np.asarray, self.game.reset(jax.random.key(key)))
-
-    def step(self, key: int, grid: Any, actions: Any) -> tuple[Any, TimeStep, Outcome]:
-        assert isinstance(actions, np.ndarray)
-        return jax.tree.map(np.asarray, self.game.step(jax.random.key(key), grid, actions))
 
 
 def test_an_environment_in_plain_python_trains_and_has_no_win_rate() -> None:

@@ -1,5 +1,7 @@
 """`mast evaluate`: a saved policy plays greedily."""
 
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,11 @@ def run_evaluate(values: Values) -> int:
     with output.only_ours():
         played = [_play(policy, config, episodes, seed) for policy in policies]
     _show(played, output)
-    result = played[0] if config.seeds == 1 else mean_summary(played) | {"runs": played}
+    result = played[0]
+    if config.seeds > 1:
+        between = between_seeds(played)
+        _show_between(between, len(played), output)
+        result = mean_summary(played) | {"between_seeds": between, "runs": played}
     output.result(result | {"checkpoint": checkpoint, "out": str(run)})
     return 0
 
@@ -59,6 +65,38 @@ def _evaluate_exported(folder: Path, values: Values, output: Output) -> int:
     _show([played], output)
     output.result(played | {"out": str(folder)})
     return 0
+
+
+def between_seeds(played: Sequence[dict[str, Any]]) -> dict[str, dict[str, float] | None]:
+    """Of each result the mean over all seeds, and how far the seeds' own means lie apart.
+
+    Args:
+        played: of two seeds or more, which have all played as many episodes.
+
+    Returns:
+        by name `mean` and `deviation`, the sample standard deviation of the seeds' means; None where a
+        seed has no such result.
+    """
+    found: dict[str, dict[str, float] | None] = {}
+    for name in COLUMNS:
+        intervals = [result[name] for result in played]
+        means = [each["mean"] for each in intervals if each is not None]
+        whole = len(means) == len(played)
+        found[name] = (
+            {"mean": statistics.fmean(means), "deviation": statistics.stdev(means)}
+            if whole
+            else None
+        )
+    return found
+
+
+def _show_between(between: dict[str, dict[str, float] | None], seeds: int, output: Output) -> None:
+    for name, words in COLUMNS.items():
+        if (numbers := between[name]) is not None:
+            output.say(
+                f"{words} of {seeds} seeds: {numbers['mean']:.3f} ± {numbers['deviation']:.3f}"
+                " (standard deviation between seeds)"
+            )
 
 
 def _play(path: Path, config: Config, episodes: int, seed: int) -> dict[str, Any]:
@@ -94,7 +132,8 @@ def _show(played: list[dict[str, Any]], output: Output) -> None:
 EVALUATE = Command(
     "evaluate",
     "let a trained team play, without exploring",
-    "Plays whole greedy episodes and gives each mean with its 95 % bootstrap interval.",
+    "Plays whole greedy episodes and gives each mean with its 95 % bootstrap interval; "
+    "of several seeds also the mean over all ± the standard deviation between them.",
     (
         Option("run", "the run's folder, or one that mast export made", "DIR", positional=True),
         Option("episodes", "how many to play", "N", "default 128"),

@@ -77,16 +77,17 @@ class RunsDisplay:
                 self._said[index] = line
                 self._output.say(line)
 
-    def _seen(self, run: Watched) -> tuple[str, str, str, str]:
+    def _seen(self, run: Watched) -> tuple[str, str, str, str, str]:
         rows = read_metrics(run.folder) if run.folder.exists() else []
         if not rows:
-            return run.state, "", "", ""
+            return run.state, "", "", "", ""
         last = rows[-1]
         steps = last["env_steps"] or 0
-        win = last["win_rate"]
+        win, rate = last["win_rate"], last["env_steps_per_second"]
         return (
             run.state,
             f"{steps:,} steps {min(1.0, steps / self._config.steps):.0%}",
             "" if win is None else f"win {win:.2f}",
             f"return {last['return'] or 0:.2f}",
+            "" if rate is None else f"{rate:,.0f} env steps/s",
         )

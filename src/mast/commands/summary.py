@@ -57,9 +57,18 @@ def show_summary(summary: Mapping[str, Any], output: Output, seeds: int = 1) -> 
 
 
 def mean_summary(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The means of the numbers that runs report; None where a run has none or where it is text."""
+    """The means of the numbers that runs report; None where a run has none or where it is text.
+
+    A count stays a whole number. A speed is the mean of the runs that have one: a finished run that was
+    resumed has not trained.
+    """
     keys = itertools.chain.from_iterable(summary.keys() for summary in summaries)
-    means = {key: _mean([s.get(key) for s in summaries]) for key in dict.fromkeys(keys)}
+    means = {}
+    for key in dict.fromkeys(keys):
+        values = [summary.get(key) for summary in summaries]
+        if key.endswith("_per_second"):
+            values = [value for value in values if value is not None] or [None]
+        means[key] = _mean(values)
     means.pop("seed", None)
     return means
 
@@ -69,6 +78,8 @@ def _mean(values: Sequence[Any]) -> Any:
         return {key: _mean([value.get(key) for value in values]) for key in values[0]}
     if all(value == values[0] for value in values):
         return values[0]
+    if all(isinstance(value, int) for value in values):
+        return round(sum(values) / len(values))
     if all(isinstance(value, int | float) for value in values):
         return sum(values) / len(values)
     return None

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mast.diagnosis.values import Played, actions_before
+from mast.diagnosis.values import Played
+from mast.networks.agent import last_actions
 from mast.networks.mixers import FeedForwardMixer, QMixer
 
 
@@ -90,7 +91,7 @@ def largest_activations(
     """
     observation, state = (jnp.asarray(each, jnp.float32) for each in (observation, state))
     action = jnp.asarray(action, jnp.int32)
-    last_action = actions_before(action)
+    last_action = last_actions(action)[:-1]
     largest = {}
     for network in ("agent", "unrestricted_agent"):
         agent = getattr(params, network, None)

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Integer
 
 from mast.learning.replay import Batch
 from mast.learning.returns import discounted_returns
-from mast.networks.agent import NO_ACTION
+from mast.networks.agent import last_actions
 
 
 class Played(NamedTuple):
@@ -75,13 +75,6 @@ def played_of_recording(recording: Any, lengths: np.ndarray, terminated: np.ndar
     )
 
 
-def actions_before(
-    action: Int[Array, "time episodes agents"],
-) -> Int[Array, "time episodes agents"]:
-    """The action each agent took one step before, `NO_ACTION` at the start."""
-    return jnp.concatenate([jnp.full_like(action[:1], NO_ACTION), action[:-1]])
-
-
 @jax.jit
 def q_tot_and_returns(
     params: Any,
@@ -103,7 +96,7 @@ def q_tot_and_returns(
         discount: γ.
     """
     action = jnp.asarray(action, jnp.int32)
-    q = params.agent.sequence(jnp.asarray(observation, jnp.float32), actions_before(action))
+    q = params.agent.sequence(jnp.asarray(observation, jnp.float32), last_actions(action)[:-1])
     chosen = (q * jax.nn.one_hot(action, q.shape[-1])).sum(-1)
     q_tot = params.mixer(chosen, jnp.asarray(state, jnp.float32)).mean(-1)
     return q_tot, discounted_returns(reward, mask, discount)

@@ -61,15 +61,17 @@ def from_dense(
         one layer has as many.
     """
     rows, columns = weight.shape
-    if active is None:
-        active = int(np.asarray(mask).sum())
-    places = jnp.nonzero(jnp.ravel(mask), size=active)[0].astype(jnp.int32)
-    row_pointers = jnp.concatenate(
-        [jnp.zeros(1, jnp.int32), jnp.cumsum(jnp.sum(mask, axis=1, dtype=jnp.int32))]
-    )
+    xp: Any
+    places: Any
+    if active is None:  # on the host: JAX would compile two dozen programs for every new shape
+        xp, weight, mask = np, np.asarray(weight), np.asarray(mask)
+        places = np.flatnonzero(mask)
+    else:
+        xp, places = jnp, jnp.nonzero(jnp.ravel(mask), size=active)[0]
+    row_pointers = xp.concatenate([xp.zeros(1, xp.int32), xp.cumsum(xp.sum(mask, axis=1))])
     return SparseMatrix(
-        values=jnp.ravel(weight)[places],
-        row_pointers=row_pointers.astype(jnp.int32),
-        columns=places % columns,
+        values=jnp.asarray(xp.ravel(weight)[places]),
+        row_pointers=jnp.asarray(row_pointers.astype(xp.int32)),
+        columns=jnp.asarray((places % columns).astype(xp.int32)),
         shape=(rows, columns),
     )

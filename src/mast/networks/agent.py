@@ -14,6 +14,20 @@ NO_ACTION = -1
 """The last action at the first step of an episode: its one-hot code is all zeros."""
 
 
+def last_actions(
+    action: Int[Array, "time batch agents"],
+) -> Int[Array, "time_and_one batch agents"]:
+    """What was done one step before each state of an episode, the state after the last step among them.
+
+    Args:
+        action: of each step.
+
+    Returns:
+        one row more: `NO_ACTION` at the start, then the actions.
+    """
+    return jnp.concatenate([jnp.full_like(action[:1], NO_ACTION), action])
+
+
 @runtime_checkable
 class Actor(Protocol):
     """What rollouts need: observations and last actions of a team in, each agent's action values out."""

@@ -71,10 +71,12 @@ def tiny_widths(
         if not wanted.get(network):
             return widths
 
-        def miss(factor: float) -> int:
-            return abs(count(scaled(factor))[network] - wanted[network])
+        def miss(narrow: Widths) -> int:
+            return abs(count(narrow)[network] - wanted[network])
 
-        return scaled(min((step / _FACTORS for step in range(1, _FACTORS + 1)), key=miss))
+        # Many factors round to the same widths: each is counted once.
+        narrow = dict.fromkeys(scaled(step / _FACTORS) for step in range(1, _FACTORS + 1))
+        return min(narrow, key=miss)
 
     agent = nearest("agent", lambda f: replace(widths, hidden=_scaled(widths.hidden, f)))
     mixer = nearest(

@@ -47,7 +47,7 @@ _MANIFEST_NAME = re.compile(r"checkpoint-(\d{6,})\.json")
 class Restored(NamedTuple):
     """What `CheckpointStore.restore` found.
 
-    `skipped` has one line for each newer checkpoint that was damaged: which, and why.
+    `skipped` has one line for each newer checkpoint that was damaged: which, and which file of it.
     """
 
     step: int
@@ -148,10 +148,12 @@ class CheckpointStore:
                 for segment in manifest.segments:
                     read_segment(self._folder, segment, ring)
                 if ring.total_added != manifest.total_added:
-                    raise DamagedError("its segments do not hold all episodes")
+                    raise DamagedError(
+                        f"{_manifest_name(serial)} lists segments that do not hold all episodes"
+                    )
             except DamagedError as error:
                 ring.clear()
-                skipped.append(f"{_manifest_name(serial)} is damaged: {error}")
+                skipped.append(f"checkpoint {serial} is damaged: {error}")
                 continue
             arrays = read_state(self._folder / _state_name(serial), manifest.leaves)
             self._good = [manifest]

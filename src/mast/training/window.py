@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from mast.config import Config
 from mast.learning.operators import greedy_action
 from mast.learning.replay import Ring, bucket
-from mast.networks.agent import NO_ACTION, Agent
+from mast.networks.agent import Agent, last_actions
 
 
 def differing_share(
@@ -39,8 +39,7 @@ def greedy_actions(
 ) -> Int[Array, "time batch agents"]:
     """What the network prefers along recorded episodes."""
     action = jnp.asarray(action, jnp.int32)
-    last_action = jnp.concatenate([jnp.full_like(action[:1], NO_ACTION), action])
-    q = agent.sequence(jnp.asarray(observation, jnp.float32), last_action)
+    q = agent.sequence(jnp.asarray(observation, jnp.float32), last_actions(action))
     return greedy_action(q, available)[:-1]
 
 

@@ -18,7 +18,7 @@ from mast.learning.returns import (
     td_lambda_returns,
     treat_cuts_as_terminal,
 )
-from mast.networks.agent import NO_ACTION, Agent, recurrent_agent
+from mast.networks.agent import Agent, last_actions, recurrent_agent
 from mast.networks.independent import independent_agents
 from mast.networks.mixers import Mixer, QMixer, q_mixer
 
@@ -123,7 +123,7 @@ def episodes_of(batch: Batch) -> Episodes:
     action = jnp.asarray(batch.action, jnp.int32)
     return Episodes(
         observation=jnp.asarray(batch.observation, jnp.float32),
-        last_action=jnp.concatenate([jnp.full_like(action[:1], NO_ACTION), action]),
+        last_action=last_actions(action),
         state=jnp.asarray(batch.state, jnp.float32),
         action=action,
     )

@@ -1,0 +1,92 @@
+"""Every setting of a run: its meaning, default, source and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, model_validator
+
+from mast.configuration.checks import check_together
+from mast.configuration.presets import layered_defaults
+from mast.configuration.settings.learning import OptimizerSettings, ReplaySettings
+from mast.configuration.settings.networks import NetworkSettings, TopologySettings
+from mast.configuration.settings.playing import EvaluationSettings, ExplorationSettings
+from mast.configuration.settings.run import EnvironmentSettings, RunSettings
+from mast.configuration.settings.targets import ResSettings, TargetSettings, WeightedSettings
+from mast.configuration.text import read_text
+
+
+class Config(
+    EvaluationSettings,
+    ExplorationSettings,
+    OptimizerSettings,
+    ReplaySettings,
+    ResSettings,
+    WeightedSettings,
+    TargetSettings,
+    TopologySettings,
+    NetworkSettings,
+    EnvironmentSettings,
+    RunSettings,
+):
+    """All settings of one run, resolved and checked; building one fills in the layered defaults.
+
+    A class's fields follow those of its bases from the last to the first: the run's settings lead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        given = {
+            name: read_text(cls.model_fields.get(name), name, value) for name, value in data.items()
+        }
+        method = given.get("method", "mast")
+        layered = (
+            layered_defaults(
+                given.get("environment"),
+                given.get("algorithm", "qmix"),
+                method,
+                given.get("preset", "none"),
+            )
+            | given
+        )
+        if method == "dense" and _is_sparsity(layered["sparsity"]):
+            layered["sparsity"] = 0.0  # ignored, and `notices` says so
+        return layered
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Config:
+        check_together(self)
+        return self
+
+    @property
+    def online_batch(self) -> int:
+        """How many episodes of a batch come from the newest ones."""
+        return round(self.online_share * self.batch_size)
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether something of an earlier run is needed to begin."""
+        return self.initial_mask == "run" or self.initial_weights != "fresh"
+
+    @property
+    def stays_dense(self) -> bool:
+        """Whether every weight is active from the first step to the last."""
+        return self.initial_mask == "ones" and self.pruning == "none"
+
+    @property
+    def evolves(self) -> bool:
+        """Whether the masks change while training."""
+        return self.growth != "none" or self.pruning != "none"
+
+
+def _is_sparsity(value: Any) -> bool:
+    try:
+        return 0 <= float(value) < 1
+    except (TypeError, ValueError):
+        return False

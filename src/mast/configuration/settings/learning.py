@@ -1,0 +1,83 @@
+"""Settings of the replay and of the optimizer."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from mast.configuration.settings.declaration import setting
+
+REPLAY = "replay"
+OPTIMIZER = "optimizer"
+
+
+class ReplaySettings(BaseModel):
+    """Which episodes are learned from."""
+
+    batch_size: int = setting(32, REPLAY, "episodes per update", "MAST Table 5", ge=1)
+    online_share: float = setting(
+        0.0,
+        REPLAY,
+        "share of the batch that comes from the newest episodes (12 of 32)",
+        "MAST Table 5",
+        ge=0,
+        le=1,
+    )
+    buffer_episodes: int = setting(
+        5000, REPLAY, "episodes that the ring holds, C_1", "MAST Table 5", ge=1
+    )
+    online_episodes: int = setting(
+        128, REPLAY, "how many episodes count as the newest, C_2", "MAST Table 5", ge=1
+    )
+    replay_window: Literal["ring", "dynamic"] = setting(
+        "ring",
+        REPLAY,
+        "keep episodes until the ring is full, or drop the oldest once the policy has left them (RLx2)",
+        "RLx2",
+    )
+    window_interval: int = setting(
+        10_000, REPLAY, "dynamic: environment steps between two looks", "our choice", ge=1
+    )
+    window_steps: int = setting(
+        2048, REPLAY, "dynamic: oldest steps that are looked at", "our choice", ge=1
+    )
+    window_threshold: float = setting(
+        0.2,
+        REPLAY,
+        "dynamic: largest share of greedy actions that may differ now",
+        "our choice",
+        ge=0,
+        le=1,
+    )
+    window_drop: float = setting(
+        0.1, REPLAY, "dynamic: share of the episodes dropped", "our choice", ge=0, lt=1
+    )
+    window_floor: int = setting(
+        500, REPLAY, "dynamic: episodes that are always kept", "our choice", ge=1
+    )
+    warmup_env_steps: int = setting(
+        0, REPLAY, "environment steps before the first update", "our choice", ge=0
+    )
+    replay_dtype: Literal["float16", "float32"] = setting(
+        "float16", REPLAY, "number type of stored observations and states", "ours"
+    )
+
+
+class OptimizerSettings(BaseModel):
+    """The steps of the weights."""
+
+    learning_rate: float = setting(
+        5e-4, OPTIMIZER, "learning rate of RMSProp", "MAST Table 5", gt=0
+    )
+    rms_decay: float = setting(
+        0.99, OPTIMIZER, "decay of RMSProp's second moment", "PyMARL", ge=0, lt=1
+    )
+    rms_epsilon: float = setting(1e-5, OPTIMIZER, "ε of RMSProp, outside the root", "PyMARL", gt=0)
+    gradient_clip: float = setting(
+        10.0, OPTIMIZER, "largest norm of the masked gradient", "PyMARL", gt=0
+    )
+    updates_per_episode: float = setting(
+        1.0, OPTIMIZER, "updates per collected episode", "PyMARL", gt=0
+    )
+    target_interval: int = setting(
+        200, OPTIMIZER, "episodes between two copies to the target network", "MAST Table 5", ge=1
+    )

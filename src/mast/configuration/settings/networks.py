@@ -1,0 +1,124 @@
+"""Settings of the networks and of which weights they have."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from mast.configuration.settings.declaration import setting
+
+NETWORK = "networks"
+TOPOLOGY = "sparse topology"
+
+
+class NetworkSettings(BaseModel):
+    """Widths, sharing and first weights."""
+
+    hidden_size: int = setting(
+        64, NETWORK, "width of the agent's first layer and of its GRU", "MAST Table 5", ge=1
+    )
+    mixer_embed: int = setting(32, NETWORK, "width of the mixing layer", "MAST Table 5", ge=1)
+    hypernet_hidden: int = setting(
+        64, NETWORK, "width of the mixer's hypernetworks", "MAST Table 5", ge=1
+    )
+    unrestricted_hidden: int = setting(
+        256, NETWORK, "width of the unrestricted mixer (owqmix, cwqmix)", "WQMIX", ge=1
+    )
+    widths: Literal["full", "tiny"] = setting(
+        "full",
+        NETWORK,
+        "the widths above, or dense networks scaled down to the parameter count of sparse ones",
+        "MAST §5",
+    )
+    sharing: Literal["shared", "independent"] = setting(
+        "shared",
+        NETWORK,
+        "one network for all agents, or one each in stacked tensors (without the agent's id)",
+        "MAST, agent roles",
+    )
+    initial_weights: Literal["fresh", "initial", "final"] = setting(
+        "fresh",
+        NETWORK,
+        "drawn from the seed, or those that --from's run began with or ended with",
+        "our choice",
+    )
+    init_scale: Literal["dense", "sparse"] = setting(
+        "dense",
+        NETWORK,
+        "initial range 1/√fan_in, with the fan-in of the dense layer or of the active weights",
+        "our choice",
+    )
+
+
+class TopologySettings(BaseModel):
+    """Which weights exist, and how that changes."""
+
+    allocation: Literal["erdos_renyi", "uniform"] = setting(
+        "erdos_renyi", TOPOLOGY, "how the density is shared out among the layers", "MAST §4.1"
+    )
+    initial_mask: Literal["random", "largest", "run", "ones"] = setting(
+        "random",
+        TOPOLOGY,
+        "first active weights: random, the largest of the initial weights (RLx2), those that are active "
+        "at the end of --from's run, or all",
+        "our choice",
+    )
+    density_per_agent: tuple[float, ...] | None = setting(
+        None,
+        TOPOLOGY,
+        "with sharing = independent, fixed densities such as 0.14,0.06,0.06; none = one budget for "
+        "all, so that each agent's density emerges",
+        "MAST, agent roles",
+    )
+    evolve_interval: int = setting(
+        200, TOPOLOGY, "updates between two topology evolutions, Δ", "MAST Table 5", ge=1
+    )
+    drop_fraction: float = setting(
+        0.5,
+        TOPOLOGY,
+        "share of a layer's active weights dropped at first, ζ_0; falls to 0 by drop_schedule",
+        "MAST Table 5",
+        ge=0,
+        le=1,
+    )
+    drop_schedule: Literal["cosine", "linear", "constant"] = setting(
+        "cosine", TOPOLOGY, "how ζ falls to 0 by the end of training, or stays (SET)", "MAST §4.1"
+    )
+    drop: Literal["magnitude", "random", "sensitivity"] = setting(
+        "magnitude",
+        TOPOLOGY,
+        "which weights are dropped: the smallest, any, or those of smallest |weight × gradient|",
+        "RigL, SET; SNIP",
+    )
+    growth: Literal["gradient", "random", "none"] = setting(
+        "none", TOPOLOGY, "where weights grow; none = the mask stays", "RigL, SET"
+    )
+    pruning: Literal["none", "cubic"] = setting(
+        "none",
+        TOPOLOGY,
+        "from the initial mask down to the sparsity by a cubic law",
+        "Zhu & Gupta",
+    )
+    prune_begin_fraction: float = setting(
+        0.1, TOPOLOGY, "share of the steps after which pruning begins", "ours", ge=0, le=1
+    )
+    prune_end_fraction: float = setting(
+        0.75,
+        TOPOLOGY,
+        "share of the steps after which it has ended",
+        "ours; RigL's T_end",
+        gt=0,
+        le=1,
+    )
+    grown_state: Literal["grad", "zero", "mean", "keep"] = setting(
+        "grad",
+        TOPOLOGY,
+        "second moment of a grown weight: its squared gradient, zero (a first step ~10 × the "
+        "learning rate), the layer's mean, or what was left there (RLx2)",
+        "our choice",
+    )
+    evolve_order: Literal["after", "replace"] = setting(
+        "after",
+        TOPOLOGY,
+        "evolution after the optimizer step (MAST Algorithm 2) or in its place (RigL, RLx2)",
+        "our choice",
+    )

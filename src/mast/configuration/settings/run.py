@@ -1,0 +1,104 @@
+"""Settings of the run and of its environment."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from mast.configuration.settings.declaration import setting
+
+RUN = "run"
+ENVIRONMENT = "environment"
+
+
+class RunSettings(BaseModel):
+    """What is trained, for how long, and how it is laid out."""
+
+    environment: str = setting(
+        ..., RUN, "environment id such as smax/3m (see: mast envs) or package.module:Class", ""
+    )
+    algorithm: Literal["iql", "vdn", "qmix", "owqmix", "cwqmix", "res"] = setting(
+        "qmix", RUN, "how the agents' values become the team's", "docs/methods.md"
+    )
+    method: Literal[
+        "dense",
+        "tiny",
+        "ss",
+        "set",
+        "rigl",
+        "rlx2",
+        "mast",
+        "random-ticket",
+        "winning-ticket",
+        "magnitude",
+        "one-shot",
+    ] = setting("mast", RUN, "sparse-training method (see: mast methods)", "docs/methods.md")
+    preset: Literal["none", "res-mast", "res-authors", "wqmix-authors", "mast-later"] = setting(
+        "none",
+        RUN,
+        "numbers that a source uses: res-mast β 5 (MAST), res-authors β 0.05 (the RES authors' code), "
+        "wqmix-authors α 0.5 (WQMIX's README, 3s5z), mast-later buffers 5000/100, split 24 + 8",
+        "docs/methods.md",
+    )
+    from_run: str | None = setting(
+        None,
+        RUN,
+        "folder of an earlier run: winning-ticket takes its final mask, one-shot its trained weights",
+        "docs/methods.md",
+    )
+    sparsity: float = setting(
+        0.9,
+        RUN,
+        "share of the weights that are zero, per network",
+        "MAST Table 1 (QMIX on 3s5z)",
+        ge=0,
+        lt=1,
+    )
+    steps: int = setting(2_000_000, RUN, "environment steps to train for", "MAST, PyMARL", ge=1)
+    seed: int = setting(0, RUN, "random seed of the run", "ours", ge=0, lt=2**31)
+    seeds: int = setting(
+        1, RUN, "number of runs, with seeds SEED, SEED+1, …, each in OUT/seed-K", "ours", ge=1
+    )
+    placement: Literal["auto", "vmap", "process"] = setting(
+        "auto",
+        RUN,
+        "how several seeds are laid out: one vmapped program, or one process each; "
+        "auto is vmap on a GPU and process on a CPU",
+        "ours",
+    )
+    execution: Literal["auto", "masked", "compact"] = setting(
+        "auto",
+        RUN,
+        "masked: dense arrays with zeros, by XLA; compact: only the active values, by native CPU kernels; "
+        "auto: compact where it is faster",
+        "ours; docs/kernels.md",
+    )
+    threads: int | None = setting(
+        None, RUN, "CPU threads; part of the run's bit-identity", "all cores of the machine", ge=1
+    )
+
+
+class EnvironmentSettings(BaseModel):
+    """The game as the team meets it."""
+
+    parallel_envs: int = setting(
+        8, ENVIRONMENT, "environments stepped side by side", "PyMARL's parallel runner", ge=1
+    )
+    reward_scale: float | None = setting(
+        None,
+        ENVIRONMENT,
+        "factor on the reward; none = the environment's own (SMAX 10, to SMAC's 0–20 range)",
+        "docs/environments.md",
+        gt=0,
+    )
+    timeout: Literal["bootstrap", "terminal"] = setting(
+        "bootstrap",
+        ENVIRONMENT,
+        "at a time-limit cut: go on with the target's value, or treat it as an end (PyMARL)",
+        "our choice",
+    )
+    state_last_action: bool = setting(
+        False, ENVIRONMENT, "append the last joint action to the state, as SMAC", "our choice"
+    )
+    episode_limit: int | None = setting(
+        None, ENVIRONMENT, "steps per episode; none = the environment's own", "ours", ge=1
+    )
