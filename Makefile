@@ -29,9 +29,18 @@ test: install
 sanitize:
 	tests/kernels/native/sanitize.sh
 
-# A full update: dense and masked in XLA against compact; rewrites results/kernels_update.csv.
+# What sparsity saves on this machine, on one core: full updates, how their cost grows, each loop beside its roof;
+# rewrites results/kernels_*.csv and the table by which --execution auto chooses. About twenty minutes, idle machine.
 bench: install
-	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --widths 64 256 --sparsities 0.9 0.95
+	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --batches played --widths 64 128 256 512 --sparsities 0 0.5 0.8 0.9 0.95 0.975
+	taskset -c 0 $(BIN)/python benchmarks/update.py 27m_vs_30m --batches played --widths 64 256 --sparsities 0.5 0.8 0.9 0.95 0.975 --add
+	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --batches full --widths 64 256 --sparsities 0.9 0.95 --add
+	MAST_KERNELS=avx2 taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --sparsities 0 0.5 0.8 0.9 0.95 --add
+	MAST_KERNELS=baseline taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --sparsities 0 0.5 0.8 0.9 0.95 --add
+	$(BIN)/python benchmarks/compact_speed.py
+	$(BIN)/python benchmarks/growth.py
+	taskset -c 0 $(BIN)/python benchmarks/roofline.py
+	$(BIN)/python results/plot_kernels.py
 
 lint: install
 	$(BIN)/ruff check .
@@ -45,6 +54,7 @@ format: install
 # The pictures of the README and of docs/experiments.md, from the rows under results/.
 figures: install
 	$(BIN)/python results/plot.py
+	$(BIN)/python results/plot_kernels.py
 
 # Exported agents against onnxruntime and JAX, one step at a time; rewrites results/ship.csv.
 bench-ship: install

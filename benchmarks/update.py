@@ -5,9 +5,9 @@
 An update is: online and target networks forward, double-Q, one-step target, backward, clipping and RMSProp
 over a batch of 32 episodes; all arms are the project's own learners, and `dense` is the best dense XLA
 program we have. Arms that share map, batch and width run in one process, in turn, with the same allocator
-settings. They take turns in blocks of some updates, as a training consists of like updates too: the first update after
-one of another arm pays for what that left behind (caches, freed buffers, threads that still spin), and the
-median leaves it out. A row holds medians of all updates of an arm.
+settings. They take turns in blocks of some updates, as a training consists of like updates too: the first
+one after another arm's pays for what that left behind (caches, freed buffers, threads that still spin), and
+the median leaves it out. A row holds medians of all updates of an arm.
 
 Two kinds of batches. `played`: episodes that a fresh team really played, of different lengths, padded to the
 bucket of the longest as training does; compact skips the padding. `full`: the same observations, every

@@ -1,12 +1,15 @@
 """Which execution a run gets: dense arrays with zeros in XLA, or active values in native kernels."""
 
+import csv
+import functools
+import math
+from importlib import resources
+
 from mast.config import Config
 from mast.errors import UserError
 
 COMPACT_ALGORITHMS = ("iql", "vdn", "qmix")
 """Those whose networks have kernels."""
-LARGEST_DENSITY = 0.2
-"""Up to which density auto takes compact (docs/kernels.md has what was measured)."""
 
 
 def obstacle(config: Config, vmapped: bool) -> str | None:
@@ -51,12 +54,52 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
         if reason is not None:
             raise UserError(f"execution = compact: no native kernels: {reason}; use masked")
         return config, []
-    is_sparse = config.initial_mask != "ones" and 1 - config.sparsity <= LARGEST_DENSITY
+    is_sparse = config.initial_mask != "ones" and config.sparsity > 0
     reason = obstacle(config, vmapped) if is_sparse else None
-    chosen = "compact" if is_sparse and reason is None else "masked"
+    chosen = "compact" if is_sparse and reason is None and compact_is_faster(config) else "masked"
     if reason is not None and "compiler" in reason:
         notices.append(f"no native kernels, so zeros are computed too: {reason}")
     return config.model_copy(update={"execution": chosen}), notices
+
+
+def compact_is_faster(config: Config) -> bool:
+    """Whether compact was the faster one where this machine's kernels, the width and the density were measured."""
+    from mast.kernels import library
+
+    instruction_set = library.active().instruction_set.name
+    return compact_speedup(instruction_set, config.hidden_size, 1 - config.sparsity) >= 1
+
+
+def compact_speedup(instruction_set: str, width: int, density: float) -> float:
+    """How many times as fast as masked a compact update was on one core, the worst of the maps measured.
+
+    Args:
+        instruction_set: of the kernels.
+        width: of the agent's hidden layers; the measured width nearest to it counts.
+        density: share of active weights, in (0, 1]; between two measured ones by interpolation over its
+            logarithm, beyond them that of the nearest one.
+    """
+    measured = _measured_speedups()[instruction_set]
+    nearest = min(measured, key=lambda each: abs(math.log(each / width)))
+    points = sorted(measured[nearest].items())
+    if density <= points[0][0]:
+        return points[0][1]
+    for (low, at_low), (high, at_high) in zip(points, points[1:], strict=False):
+        if density <= high:
+            share = math.log(density / low) / math.log(high / low)
+            return at_low + share * (at_high - at_low)
+    return points[-1][1]
+
+
+@functools.cache
+def _measured_speedups() -> dict[str, dict[int, dict[float, float]]]:
+    """By instruction set, width and density; `benchmarks/compact_speed.py` writes the table."""
+    text = resources.files("mast").joinpath("data/compact_speed.csv").read_text(encoding="utf-8")
+    found: dict[str, dict[int, dict[float, float]]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        by_density = found.setdefault(row["instruction_set"], {}).setdefault(int(row["width"]), {})
+        by_density[float(row["density"])] = float(row["speedup"])
+    return found
 
 
 def execution_on_resume(config: Config, recorded: str, vmapped: bool) -> tuple[Config, list[str]]:
