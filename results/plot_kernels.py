@@ -27,7 +27,7 @@ def rows_of(name: str) -> list[dict[str, str]]:
 
 
 def draw_speed() -> Path:
-    """One panel per map: dense / compact over density, a line per width; dashed where no padding can be skipped."""
+    """One panel per map: dense / compact over density, a line per width; dashed without padding to skip."""
     lines: dict[str, dict[tuple[int, str], list[tuple[float, float]]]] = defaultdict(dict)
     for row in rows_of("kernels_update.csv"):
         if row["instruction_set"] == "avx512":
