@@ -47,7 +47,8 @@ COLUMNS = (
 
 def played_batch(environment: str) -> Batch:
     """A batch as training sees it, of episodes that a fresh team played."""
-    config = resolve({"environment": environment, "method": "mast", "eval_interval": 10**9})
+    settings = {"method": "mast", "execution": "masked", "eval_interval": 10**9}
+    config = resolve({"environment": environment} | settings)
     trainer = Trainer(config)
     rounds = iter(trainer)
     while len(trainer.runs[0].ring) < 2 * BATCH:
