@@ -1,0 +1,363 @@
+"""`mast study …`: the paper's tables and figures, and one's own, listed, shown and run."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from mast.commands.interruption import Interruption
+from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
+from mast.commands.output import Output
+from mast.configuration.explain import choices
+from mast.errors import UserError
+from mast.studies.cell import Cell
+from mast.studies.estimate import Estimator, makespan
+from mast.studies.job import Job
+from mast.studies.library import built_in, find_study
+from mast.studies.processes import KEEP, ProcessJob, cores, prune
+from mast.studies.progress import StudyProgress, duration
+from mast.studies.results import ResultFolder
+from mast.studies.run_result import files_of_run
+from mast.studies.runner import Outcome, Runner
+from mast.studies.study import Study
+
+INTERRUPTED = 130
+SOME_FAILED = 1
+EXAMPLE = "table1-lite"
+SHORT_FILTERS = ("map", "algorithm", "method", "sparsity", "seed")
+
+
+def run_list(values: Values) -> int:
+    """Lists the studies that come with Mast."""
+    output = Output(values)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("study", "done", "cells", ""):
+        table.add_column(heading, justify="right" if heading in ("done", "cells") else "left")
+    listed = []
+    for name in built_in():
+        study = find_study(name)
+        done = len(_results(values, study).find_all(study.cells))
+        table.add_row(Text(name, style="cyan"), str(done), str(len(study.cells)), study.title)
+        listed.append(_about(study) | {"done": done, "total": len(study.cells)})
+    output.show(table)
+    output.say("\nyour own: a file that ends with .toml (docs/studies.md)")
+    output.result({"studies": listed})
+    return 0
+
+
+def run_show(values: Values) -> int:
+    """Shows a study: its cells, what is done, and how long the rest will take here."""
+    output = Output(values)
+    study, cells = _chosen(values)
+    found = {result.cell.key: result for result in _results(values, study).find_all(cells)}
+    estimator = Estimator(found.values())
+    left = [cell for cell in cells if cell.key not in found]
+    jobs = whole_number(values, "jobs", max(1, len(cores())), at_least=1)
+    seconds = makespan([estimator.seconds(cell) for cell in left], jobs)
+    output.say(study.title)
+    for line in (study.paper, study.about):
+        if line:
+            output.say(line)
+    output.say("")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("cell", "steps", "score", "time"):
+        table.add_column(heading, justify="left" if heading == "cell" else "right")
+    for cell in cells:
+        result = found.get(cell.key)
+        if result is None:
+            took = "about " + duration(estimator.seconds(cell))
+        else:
+            took = duration(result.row["seconds"])
+        score = None if result is None else result.score
+        table.add_row(
+            Text(cell.name, style="" if result is None else "green"),
+            f"{cell.config.steps:,}",
+            "-" if score is None else f"{score:.3f}",
+            took,
+        )
+    output.show(table)
+    rest = "" if not left else f"; the rest takes about {duration(seconds)} here, {jobs} at a time"
+    output.say(f"\n{len(found)} of {len(cells)} done{rest}")
+    listed = []
+    for cell in cells:
+        result = found.get(cell.key)
+        listed.append(
+            _named(cell)
+            | {
+                "done": result is not None,
+                "score": None if result is None else result.score,
+                "seconds": estimator.seconds(cell) if result is None else result.row["seconds"],
+            }
+        )
+    counts = {"done": len(found), "total": len(cells), "seconds_left": seconds}
+    output.result(_about(study) | counts | {"cells": listed})
+    return 0
+
+
+def run_run(values: Values) -> int:
+    """Computes what is missing of a study."""
+    output = Output(values)
+    study, cells = _chosen(values)
+    results, work = _results(values, study), _work(values, study)
+    budget = _seconds(values.get("budget"))
+    execution = _one_of(values, "execution", choices("execution"), "auto")
+    keep = _one_of(values, "keep", KEEP, KEEP[0])
+    usable = cores()
+    jobs = whole_number(values, "jobs", max(1, len(usable)), at_least=1)
+    pinned = jobs <= len(usable)
+    _check_writable(results.folder)
+    _check_writable(work)
+
+    def launch(cell: Cell, slot: int) -> Job:
+        return ProcessJob(cell, work, usable[slot] if pinned else None, execution)
+
+    sources = {cell.source.key for cell in study.cells if cell.source is not None}
+
+    def settled(cell: Cell) -> None:
+        if keep == "policy" and cell.key not in sources:
+            prune(work / cell.name)
+
+    with StudyProgress(output) as progress, Interruption(lambda: None) as interruption:
+        runner = Runner(
+            cells,
+            results,
+            launch,
+            jobs,
+            progress,
+            budget=budget,
+            interrupted=lambda: interruption.requested,
+            settled=settled,
+        )
+        outcome = runner.run()
+    outcome_of = _about(study) | {"go_on": f"mast study run {values['study']}"}
+    return _report(outcome, outcome_of, len(cells), results, output)
+
+
+def _report(
+    outcome: Outcome, about: Mapping[str, Any], total: int, results: ResultFolder, output: Output
+) -> int:
+    """Says what is done and left; the exit code."""
+    output.say(f"{len(outcome.done)} of {total} cells done, rows in {results.folder}")
+    if outcome.failed:
+        output.say(f"failed, and tried again the next time: {', '.join(outcome.failed)}")
+    if outcome.left:
+        seconds = sum(Estimator(outcome.done).seconds(cell) for cell in outcome.left)
+        output.say(
+            f"{len(outcome.left)} left, {duration(seconds)} of one core at most; go on with: "
+            f"{about['go_on']}"
+        )
+    output.result(
+        {
+            **about,
+            "done": len(outcome.done),
+            "total": total,
+            "failed": [{"cell": name, "last_lines": text} for name, text in outcome.failed.items()],
+            "left": [cell.name for cell in outcome.left],
+            "stopped": outcome.stopped or None,
+            "results": str(results.folder),
+        }
+    )
+    if outcome.stopped == "interrupted":
+        return INTERRUPTED
+    return SOME_FAILED if outcome.failed else 0
+
+
+def run_adopt(values: Values) -> int:
+    """Writes the rows of cells that were trained by hand."""
+    output = Output(values)
+    study = find_study(required(values, "study", "STUDY", EXAMPLE))
+    runs = [Path(run) for run in values.get("run", ())]
+    if not runs:
+        raise UserError(f"RUN: missing; for example mast study adopt {study.name} runs/my-run")
+    results = _results(values, study)
+    adopted = []
+    for run in runs:
+        cell = cell_of_run(run, study)
+        adopted.append((cell, files_of_run(run, cell)))
+    _check_writable(results.folder)
+    for cell, files in adopted:
+        result = results.write(cell, files)
+        score = "-" if result.score is None else f"{result.score:.3f}"
+        output.say(f"{result.path}: score {score}")
+    output.result({"adopted": [cell.name for cell, _ in adopted], "results": str(results.folder)})
+    return 0
+
+
+def cell_of_run(run: Path, study: Study) -> Cell:
+    """The cell of a study that a run is.
+
+    Raises:
+        UserError: it is none of them; says what differs from the nearest one.
+    """
+    from mast.config import load_run_config
+    from mast.studies.protocol import key_of
+    from mast.studies.run_result import check_is_cell
+
+    config = load_run_config(run)
+    key = key_of(config)
+    nearest = max(study.cells, key=lambda cell: _likeness(cell, config.model_dump()))
+    for cell in study.cells:
+        if cell.key == key:
+            return cell
+    check_is_cell(run, nearest)
+    return nearest
+
+
+def _likeness(cell: Cell, settings: Mapping[str, Any]) -> list[int]:
+    """How near a run's settings are to a cell's: names first, then how many are the same."""
+    own = cell.config.model_dump()
+    alike = [int(own[name] == settings[name]) for name in ("environment", "algorithm", "method")]
+    return [*alike, sum(own[name] == settings[name] for name in own)]
+
+
+def _chosen(values: Values) -> tuple[Study, tuple[Cell, ...]]:
+    """The study that was named, and the cells of it that were asked for."""
+    study = find_study(required(values, "study", "STUDY", EXAMPLE))
+    only: dict[str, list[str]] = {}
+    for text in values.get("only", ()):
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise UserError(f"--only {text}: must look like map=3m or method=mast,rigl")
+        only.setdefault(name.replace("-", "_"), []).extend(value.split(","))
+    for name in SHORT_FILTERS:
+        if name in values:
+            only.setdefault(name, []).extend(str(values[name]).split(","))
+    return study, study.chosen(only)
+
+
+def _results(values: Values, study: Study) -> ResultFolder:
+    return ResultFolder(Path(values.get("results", "results")) / study.name)
+
+
+def _work(values: Values, study: Study) -> Path:
+    return Path(values.get("work", "runs/studies")) / study.name
+
+
+def _seconds(text: str | None) -> float | None:
+    """A time as 90, 90s, 25m or 2h."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise UserError(f"budget = {text}: must be a time such as 90s, 25m or 2h")
+    return float(match[1]) * {"s": 1, None: 1, "m": 60, "min": 60, "h": 3600}[match[2]]
+
+
+def _one_of(values: Values, name: str, allowed: Sequence[str], default: str) -> str:
+    value = str(values.get(name, default))
+    if value not in allowed:
+        raise UserError(f"{name} = {value}: must be one of {', '.join(allowed)}")
+    return value
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be made, before anything is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def _about(study: Study) -> dict[str, Any]:
+    return {"study": study.name, "title": study.title, "paper": study.paper}
+
+
+def _named(cell: Cell) -> dict[str, Any]:
+    config = cell.config
+    return {
+        "cell": cell.name,
+        "environment": config.environment,
+        "algorithm": config.algorithm,
+        "method": config.method,
+        "sparsity": config.sparsity,
+        "arm": cell.arm,
+        "seed": config.seed,
+        "steps": config.steps,
+    }
+
+
+STUDY = Option(
+    "study",
+    "a study's name, or a file of your own",
+    "STUDY",
+    "see: mast study list",
+    positional=True,
+)
+RESULTS = Option(
+    "results", "where rows and curves lie, in a folder per study", "DIR", "default results"
+)
+WORK = Option("work", "where the run folders lie", "DIR", "default runs/studies")
+ONLY = Option(
+    "only",
+    "cells with this setting; may be given again",
+    "NAME=VALUE",
+    "map=3m, method=mast,rigl",
+    many=True,
+)
+FILTERS = (
+    ONLY,
+    *(Option(name, f"short for --only {name}=…", "VALUE") for name in SHORT_FILTERS),
+)
+JOBS = Option("jobs", "cells at the same time, one core each", "N", "default one per core")
+
+STUDY_COMMANDS = (
+    Command(
+        "study list",
+        "the studies: the paper's tables and figures",
+        "Lists the studies with how many of their cells are done.",
+        (RESULTS, QUIET, JSON),
+        run_list,
+    ),
+    Command(
+        "study show",
+        "a study's cells, what is done and what is left",
+        "Shows every cell with its score, or with how long it will take here.",
+        (STUDY, *FILTERS, JOBS, RESULTS, QUIET, JSON),
+        run_show,
+    ),
+    Command(
+        "study run",
+        "compute what is missing of a study",
+        "Trains every cell that has no row yet, longest first. Ctrl-C and the end of the budget save "
+        "the running cells; the same command goes on.",
+        (
+            STUDY,
+            *FILTERS,
+            JOBS,
+            Option(
+                "budget",
+                "stop cleanly after this time, saving",
+                "TIME",
+                "90s, 25m, 2h; default none",
+            ),
+            Option("execution", "as in mast train: auto, masked, compact", "NAME", "default auto"),
+            Option(
+                "keep",
+                "of a finished cell's run folder: everything, or policy (no checkpoints)",
+                "NAME",
+                "default everything",
+            ),
+            RESULTS,
+            WORK,
+            QUIET,
+            JSON,
+        ),
+        run_run,
+    ),
+    Command(
+        "study adopt",
+        "make runs that you trained by hand cells of a study",
+        "Checks that each run has a cell's settings and is finished, and writes its row and curve.",
+        (
+            STUDY,
+            Option("run", "folders of finished runs", "RUN", positional=True, many=True),
+            RESULTS,
+            QUIET,
+            JSON,
+        ),
+        run_adopt,
+    ),
+)

@@ -1,0 +1,150 @@
+"""A study's results: one JSON row and one evaluation curve per cell, in `results/STUDY/`. Imports no JAX.
+
+    NAME.json   the row: settings, score, what it cost, where it was made
+    NAME.csv    the evaluations
+
+NAME ends with the hash of the cell's settings (`protocol`), and files are found by it. The row is written
+last and whole, so a cell without one is not done; results of two machines are put together by copying files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mast.errors import UserError
+from mast.files import write_atomically
+from mast.studies.cell import Cell
+
+FORMAT = 1
+DIAGNOSTICS_SUFFIX = ".diagnostics.jsonl"
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """What is kept of a finished run.
+
+    Attributes:
+        row: settings, score, costs, versions, machine (see `run_result`).
+        curve: the evaluations as CSV.
+        diagnostics: the lines of diagnostics.jsonl; "" where nothing was recorded.
+    """
+
+    row: Mapping[str, Any]
+    curve: str
+    diagnostics: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished cell."""
+
+    cell: Cell
+    row: Mapping[str, Any]
+    path: Path
+
+    @property
+    def score(self) -> float | None:
+        """Mean greedy win rate of the last 20 evaluations; None where nothing can be won."""
+        score: float | None = self.row["score"]
+        return score
+
+    @cached_property
+    def curve(self) -> dict[str, np.ndarray]:
+        """The evaluations, [number of them] per column; NaN where not defined."""
+        with self.path.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        names = rows[0].keys() if rows else ()
+        return {
+            name: np.array([float(row[name]) if row[name] else np.nan for row in rows])
+            for name in names
+        }
+
+    @cached_property
+    def diagnostics(self) -> list[dict[str, Any]]:
+        """What was recorded at each evaluation; empty without `--diagnostics`."""
+        path = self.path.with_name(self.path.stem + DIAGNOSTICS_SUFFIX)
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class ResultFolder:
+    """The folder of one study's results.
+
+    Args:
+        folder: need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, cell: Cell) -> Result | None:
+        """The result of a cell; None while there is none.
+
+        Raises:
+            UserError: its row is damaged or of another format.
+        """
+        for path in sorted(self.folder.glob(f"*-{cell.key}.json")):
+            row = _read_row(path)
+            if not path.with_suffix(".csv").is_file():
+                raise UserError(
+                    f"{path}: its curve {path.stem}.csv is missing; copy it, or delete the row"
+                )
+            return Result(cell, row, path)
+        return None
+
+    def find_all(self, cells: Iterable[Cell]) -> list[Result]:
+        """The results of those cells that have one, in the cells' order."""
+        found = (self.find(cell) for cell in cells)
+        return [result for result in found if result is not None]
+
+    def write(self, cell: Cell, files: CellFiles) -> Result:
+        """Keeps a finished cell: the curve, then the row, each whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{cell.name}.json"
+        write_atomically(path.with_suffix(".csv"), files.curve.encode())
+        if files.diagnostics:
+            lines = self.folder / f"{cell.name}{DIAGNOSTICS_SUFFIX}"
+            write_atomically(lines, files.diagnostics.encode())
+        row = {"format": FORMAT, "cell": cell.name, "key": cell.key, **files.row}
+        text = json.dumps(row, indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomically(path, (text + "\n").encode())
+        return Result(cell, row, path)
+
+
+def curve_text(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
+    """Evaluations as CSV; None is empty, and every number reads back as it was to six digits."""
+    columns = list(columns)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_number(row[name]) for name in columns])
+    return text.getvalue()
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def _read_row(path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged; delete it, and the cell is run again") from None
+    if not isinstance(row, dict) or row.get("format") != FORMAT or "score" not in row:
+        raise UserError(f"{path}: no result of format {FORMAT}")
+    return row
