@@ -148,7 +148,7 @@ def _block_cells(block: Mapping[str, Any], seeds: Any, earlier: Sequence[Cell]) 
         raise UserError("arms: must be a list of tables")
     for values in itertools.product(*axes.values()):
         for arm in arms:
-            given = dict(zip(axes, values, strict=True)) | dict(arm)
+            given = {**dict(zip(axes, values, strict=True)), **arm}
             words = [f"{name} = {given[name]}" for name in swept]
             label = given.pop("name", block.get("arm", ", ".join(words)))
             for seed in given.pop("seed", None) or _seeds(block.get("seeds", seeds)):
