@@ -11,6 +11,17 @@ from rich.text import Text
 from mast.commands.interruption import Interruption
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
 from mast.commands.output import Output
+from mast.commands.study_options import (
+    EXAMPLE,
+    FILTERS,
+    RESULTS,
+    STUDY,
+    WORK,
+    chosen,
+    results_of,
+    work_of,
+)
+from mast.commands.study_report import REPORT
 from mast.configuration.explain import choices
 from mast.errors import UserError
 from mast.studies.cell import Cell
@@ -26,8 +37,6 @@ from mast.studies.study import Study
 
 INTERRUPTED = 130
 SOME_FAILED = 1
-EXAMPLE = "table1-lite"
-SHORT_FILTERS = ("map", "algorithm", "method", "sparsity", "seed")
 
 
 def run_list(values: Values) -> int:
@@ -39,7 +48,7 @@ def run_list(values: Values) -> int:
     listed = []
     for name in built_in():
         study = find_study(name)
-        done = len(_results(values, study).find_all(study.cells))
+        done = len(results_of(values, study).find_all(study.cells))
         table.add_row(Text(name, style="cyan"), str(done), str(len(study.cells)), study.title)
         listed.append(_about(study) | {"done": done, "total": len(study.cells)})
     output.show(table)
@@ -51,8 +60,8 @@ def run_list(values: Values) -> int:
 def run_show(values: Values) -> int:
     """Shows a study: its cells, what is done, and how long the rest will take here."""
     output = Output(values)
-    study, cells = _chosen(values)
-    found = {result.cell.key: result for result in _results(values, study).find_all(cells)}
+    study, cells = chosen(values)
+    found = {result.cell.key: result for result in results_of(values, study).find_all(cells)}
     estimator = Estimator(found.values())
     left = [cell for cell in cells if cell.key not in found]
     jobs = whole_number(values, "jobs", max(1, len(cores())), at_least=1)
@@ -100,8 +109,8 @@ def run_show(values: Values) -> int:
 def run_run(values: Values) -> int:
     """Computes what is missing of a study."""
     output = Output(values)
-    study, cells = _chosen(values)
-    results, work = _results(values, study), _work(values, study)
+    study, cells = chosen(values)
+    results, work = results_of(values, study), work_of(values, study)
     budget = _seconds(values.get("budget"))
     execution = _one_of(values, "execution", choices("execution"), "auto")
     keep = _one_of(values, "keep", KEEP, KEEP[0])
@@ -172,7 +181,7 @@ def run_adopt(values: Values) -> int:
     runs = [Path(run) for run in values.get("run", ())]
     if not runs:
         raise UserError(f"RUN: missing; for example mast study adopt {study.name} runs/my-run")
-    results = _results(values, study)
+    results = results_of(values, study)
     adopted = []
     for run in runs:
         cell = cell_of_run(run, study)
@@ -211,29 +220,6 @@ def _likeness(cell: Cell, settings: Mapping[str, Any]) -> list[int]:
     own = cell.config.model_dump()
     alike = [int(own[name] == settings[name]) for name in ("environment", "algorithm", "method")]
     return [*alike, sum(own[name] == settings[name] for name in own)]
-
-
-def _chosen(values: Values) -> tuple[Study, tuple[Cell, ...]]:
-    """The study that was named, and the cells of it that were asked for."""
-    study = find_study(required(values, "study", "STUDY", EXAMPLE))
-    only: dict[str, list[str]] = {}
-    for text in values.get("only", ()):
-        name, equals, value = text.partition("=")
-        if not equals or not value:
-            raise UserError(f"--only {text}: must look like map=3m or method=mast,rigl")
-        only.setdefault(name.replace("-", "_"), []).extend(value.split(","))
-    for name in SHORT_FILTERS:
-        if name in values:
-            only.setdefault(name, []).extend(str(values[name]).split(","))
-    return study, study.chosen(only)
-
-
-def _results(values: Values, study: Study) -> ResultFolder:
-    return ResultFolder(Path(values.get("results", "results")) / study.name)
-
-
-def _work(values: Values, study: Study) -> Path:
-    return Path(values.get("work", "runs/studies")) / study.name
 
 
 def _seconds(text: str | None) -> float | None:
@@ -279,28 +265,6 @@ def _named(cell: Cell) -> dict[str, Any]:
     }
 
 
-STUDY = Option(
-    "study",
-    "a study's name, or a file of your own",
-    "STUDY",
-    "see: mast study list",
-    positional=True,
-)
-RESULTS = Option(
-    "results", "where rows and curves lie, in a folder per study", "DIR", "default results"
-)
-WORK = Option("work", "where the run folders lie", "DIR", "default runs/studies")
-ONLY = Option(
-    "only",
-    "cells with this setting; may be given again",
-    "NAME=VALUE",
-    "map=3m, method=mast,rigl",
-    many=True,
-)
-FILTERS = (
-    ONLY,
-    *(Option(name, f"short for --only {name}=…", "VALUE") for name in SHORT_FILTERS),
-)
 JOBS = Option("jobs", "cells at the same time, one core each", "N", "default one per core")
 
 STUDY_COMMANDS = (
@@ -360,4 +324,5 @@ STUDY_COMMANDS = (
         ),
         run_adopt,
     ),
+    REPORT,
 )

@@ -45,9 +45,8 @@ class Estimator:
     def __init__(self, done: Iterable[Result]) -> None:
         self._rates: dict[tuple[str, ...], list[float]] = {}
         for result in done:
-            seconds = float(result.row.get("wall_seconds") or result.row["seconds"])
             for kind in _kinds(result.cell.config):
-                self._rates.setdefault(kind, []).append(seconds / result.cell.config.steps)
+                self._rates.setdefault(kind, []).append(result.seconds / result.cell.config.steps)
 
     def seconds(self, cell: Cell) -> float:
         """Seconds of wall time on one core: the median of cells that are most alike, else a scaled guess."""

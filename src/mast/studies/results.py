@@ -25,6 +25,8 @@ from mast.files import write_atomically
 from mast.studies.cell import Cell
 
 FORMAT = 1
+SCORE_WINDOW = 20
+"""Evaluations that a score is the mean of (MAST §5.1)."""
 DIAGNOSTICS_SUFFIX = ".diagnostics.jsonl"
 
 
@@ -56,6 +58,23 @@ class Result:
         """Mean greedy win rate of the last 20 evaluations; None where nothing can be won."""
         score: float | None = self.row["score"]
         return score
+
+    @property
+    def measure(self) -> str:
+        """What its number is: "win_rate", or "return" where nothing can be won."""
+        return "return" if self.score is None else "win_rate"
+
+    @cached_property
+    def number(self) -> float:
+        """The score, or the mean return of the last 20 evaluations where nothing can be won."""
+        if self.score is not None:
+            return self.score
+        return float(np.mean(self.curve["return"][-SCORE_WINDOW:]))
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that it took."""
+        return float(self.row.get("wall_seconds") or self.row["seconds"])
 
     @cached_property
     def curve(self) -> dict[str, np.ndarray]:

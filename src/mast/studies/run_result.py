@@ -13,7 +13,7 @@ from mast.errors import UserError
 from mast.sparsity.run_account import account_of
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
-from mast.studies.results import CellFiles, curve_text
+from mast.studies.results import SCORE_WINDOW, CellFiles, curve_text
 from mast.training.checkpoint import FOLDER_NAME, CheckpointStore
 from mast.training.logging import read_metrics
 from mast.training.statistics import score
@@ -41,8 +41,6 @@ COSTS = (
     "flops_inference_ratio",
 )
 """What a row says of a team's size and FLOPs, ratios to dense."""
-SCORE_WINDOW = 20
-"""Evaluations that a score is the mean of (MAST §5.1)."""
 
 
 class TeamSizes(NamedTuple):

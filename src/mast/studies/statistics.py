@@ -172,7 +172,7 @@ def agreement(ours: Sequence[int | float], theirs: Sequence[int | float]) -> tup
 
 
 def smoothed(values: Float[np.ndarray, " n"], window: int) -> Float[np.ndarray, " n"]:
-    """The running mean over the last `window` values, fewer at the beginning; for curves, never for numbers."""
+    """The running mean over the last `window` values, fewer at the start; for curves, never for numbers."""
     sums = np.cumsum(np.insert(np.asarray(values, float), 0, 0.0))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - window)
