@@ -165,7 +165,7 @@ def test_figures_that_have_no_data_are_left_out() -> None:
 def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str]) -> None:
     lite()
     line = ["study", "report", "table1-lite", "--html", "out/r.html", "--figures", "figures"]
-    assert main([*line, "--smooth", "3"]) == 0
+    assert main([*line, "--smooth"]) == 0
     text = Path("out/r.html").read_text()
     body = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
     assert not re.search(r'(src|href)="(?!#)', body.replace('xlink:href="#', 'x="#'))
@@ -179,7 +179,7 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
         "14 of 15 pairs come in the same order",
         "&lt;EPYC&gt;",
         "Over all maps",
-        "Running mean of 3 evaluations",
+        "the paper's filter (Savitzky-Golay",
     ):
         assert words in text, words
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.S)
@@ -213,3 +213,68 @@ def test_an_environment_without_wins_shows_returns() -> None:
     assert isinstance(line.group, Group)
     assert line.of_dense is None
     assert "−" not in page(study, results).split("<svg")[0]
+
+
+def table_numbers(name: str) -> dict[str, float]:
+    """The paper's numbers that a study's arms find, by algorithm and arm."""
+    study = find_study(name)
+    found = {}
+    for group in groups_of(study, []):
+        number = paper_number(study.table, group)
+        if number is not None:
+            found[f"{group.config.algorithm}, {group.arm}"] = number.of_dense
+    return found
+
+
+def test_the_papers_numbers_of_the_ablations() -> None:
+    table2 = table_numbers("table2")
+    assert table2["qmix, td_lambda = 0.0"] == 91.5
+    assert table2["owqmix, td_lambda = 0.6"] == 98.0
+    assert table2["owqmix, burn_in_fraction = 1.0"] == 70.3
+    assert len(table2) == 2 * (6 + 3)  # the default is one arm of both knobs
+    table3 = table_numbers("table3")
+    assert table3["qmix, α 5, ω 5"] == 100.0
+    assert table3["owqmix, online_share = 1.0"] == 70.3
+    assert len(table3) == 2 * (4 + 4)
+    table8 = table_numbers("table8")
+    assert table8["owqmix, evolve_interval = 1000"] == 68.1
+    assert len(table8) == 10
+
+
+def test_every_paper_number_of_table1_that_smax_has_is_found() -> None:
+    study = find_study("table1")
+    found = [paper_number("table1", group) for group in groups_of(study, [])]
+    assert len(found) == 9 * 7
+    assert all(number is not None for number in found)
+
+
+def test_unit_types_are_read_from_smacs_names() -> None:
+    from mast.studies.report.masks import unit_types
+
+    assert unit_types("3s5z", 8) == ["stalker"] * 3 + ["zealot"] * 5
+    assert unit_types("27m_vs_30m", 27) == ["marine"] * 27
+    assert unit_types("smacv2_5_units", 5) == [""] * 5
+
+
+def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
+    from mast.diagnosis.snapshots import save_snapshot
+
+    cells = [{"masks": True, "method": "mast", "sparsity": 0.9, "diagnostics": True}]
+    study = small_study(cells=cells, seeds=1)
+    run = Path("run")
+    run.mkdir()
+    masks = np.random.default_rng(0).random((8, 6)) < 0.5
+    for steps in (0, 1000):
+        save_snapshot(run, steps, {"agent.fc1.weight": masks, "agent.fc2.weight": masks})
+    line = '{"env_steps": 1000, "greedy": {"q_tot": 1.5, "discounted_return": 2.0}, '
+    line += '"density_per_agent": [0.1, 0.2, 0.1]}\n'
+    attached = {f".{path.name}": path.read_bytes() for path in (run / "snapshots").iterdir()}
+    attached[".diagnostics.jsonl"] = (2 * line).encode()
+    curve = "env_steps,win_rate,return\n1000,0.5,3\n2000,0.5,3\n"
+    result = ResultFolder(Path("kept")).write(study.cells[0], CellFiles(row(), curve, attached))
+    text = page(study, [result])
+    assert "Masks of agent.fc1, mast 90 %, seed 0" in text
+    assert "Connections of agent.fc1" in text
+    assert "Density per agent, mast 90 %" in text
+    assert "discounted return that followed" in text
+    assert text.count("data:image/png;base64") == 3

@@ -31,7 +31,8 @@ def play(
     cells: tuple[Cell, ...], folder: Path, launch: Launches, slots: int = 2, **more: float
 ) -> tuple[Outcome, Log]:
     log = Log()
-    runner = Runner(cells, ResultFolder(folder), launch, slots, log, poll=0.001, **more)  # type: ignore[arg-type]
+    results = ResultFolder(folder / "study")
+    runner = Runner(cells, results, launch, slots, log, poll=0.001, **more)  # type: ignore[arg-type]
     return runner.run(), log
 
 
@@ -116,7 +117,9 @@ def test_processes_are_ended_whatever_happens(tmp_path: Path) -> None:
             raise RuntimeError("the screen is gone")
 
     launch = Launches({"dense": ["running"], "mast90": ["running"]})
-    runner = Runner(small_study().cells, ResultFolder(tmp_path), launch, 2, Broken(), poll=0.001)
+    runner = Runner(
+        small_study().cells, ResultFolder(tmp_path / "study"), launch, 2, Broken(), poll=0.001
+    )
     with pytest.raises(RuntimeError, match="the screen"):
         runner.run()
     assert all(job.calls == ["kill", "close"] for job in launch.jobs)
@@ -138,3 +141,30 @@ def test_makespan_by_hand() -> None:
     assert makespan([3, 3, 2, 2, 2], 2) == 7
     assert makespan([3, 3, 2, 2, 2], 1) == 12
     assert makespan([], 4) == 0
+
+
+def test_a_result_of_another_study_is_taken_over(tmp_path: Path) -> None:
+    cells = small_study().cells
+    play(cells[:3], tmp_path, Launches())
+    launch = Launches()
+    (tmp_path / "study").rename(tmp_path / "other")
+    outcome, _ = play(cells, tmp_path, launch)
+    assert [job.cell.key for job in launch.jobs] == [cells[3].key]
+    assert len(list((tmp_path / "study").glob("*.json"))) == len(outcome.done) == 4
+
+
+def test_a_result_without_what_is_wanted_is_not_taken_over(tmp_path: Path) -> None:
+    play(small_study().cells, tmp_path, Launches())
+    wanting = small_study(cells=[{"sparsity": 0.9, "diagnostics": True}])
+    assert ResultFolder(tmp_path / "small").take_over(wanting.cells[0]) is None
+    masks = small_study(cells=[{"sparsity": 0.9, "masks": True}])
+    assert ResultFolder(tmp_path / "small").take_over(masks.cells[0]) is None
+    attached = {".diagnostics.jsonl": b'{"env_steps": 1}\n', ".masks-000000000.safetensors": b"x"}
+    full = files()
+    ResultFolder(tmp_path / "third").write(
+        wanting.cells[0], type(full)(full.row, full.curve, attached)
+    )
+    taken = ResultFolder(tmp_path / "small").take_over(wanting.cells[0])
+    assert taken is not None
+    assert taken.diagnostics == [{"env_steps": 1}]
+    assert len(taken.snapshots) == 1

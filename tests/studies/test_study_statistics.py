@@ -114,9 +114,13 @@ def test_agreement_of_two_orders() -> None:
     assert agreement([2, 2, 1], [20, 30, 10]) == (2, 2)
 
 
-def test_smoothing_by_hand() -> None:
-    np.testing.assert_allclose(smoothed(array(1, 3, 5, 7), 2), [1, 2, 4, 6])
-    np.testing.assert_allclose(smoothed(array(1, 3, 5), 1), [1, 3, 5])
+def test_the_papers_filter_leaves_parabolas_and_the_mean_of_noise() -> None:
+    parabola = (np.arange(40.0) - 15) ** 2
+    np.testing.assert_allclose(smoothed(parabola), parabola, atol=1e-9)
+    np.testing.assert_allclose(smoothed(parabola[:5]), parabola[:5], atol=1e-9)
+    np.testing.assert_allclose(smoothed(array(1, 5, 2)), [1, 5, 2])
+    noise = np.random.default_rng(0).normal(size=200)
+    assert smoothed(noise).std() < noise.std() / 2
 
 
 def test_a_task_without_a_score_is_refused() -> None:

@@ -25,12 +25,14 @@ class Cell:
         arm: what this cell is called beside others of the same method ("λ = 0.8"); "" where the method says
             it all.
         source: the cell whose mask or weights it begins with.
+        keeps_masks: whether its mask snapshots are results too.
     """
 
     config: Config
     given: Mapping[str, Any]
     arm: str = ""
     source: Cell | None = field(default=None, repr=False)
+    keeps_masks: bool = False
 
     @cached_property
     def key(self) -> str:

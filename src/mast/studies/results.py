@@ -13,7 +13,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ class CellFiles:
     Attributes:
         row: settings, score, costs, versions, machine (see `run_result`).
         curve: the evaluations as CSV.
-        diagnostics: the lines of diagnostics.jsonl; "" where nothing was recorded.
+        attachments: other files by the end of their name: DIAGNOSTICS_SUFFIX, or a mask snapshot's name.
     """
 
     row: Mapping[str, Any]
     curve: str
-    diagnostics: str = ""
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ class Result:
             return []
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
+    @property
+    def snapshots(self) -> list[Path]:
+        """Its mask snapshots, earliest first."""
+        return sorted(self.path.parent.glob(f"{self.path.stem}.masks-*.safetensors"))
+
 
 class ResultFolder:
     """The folder of one study's results.
@@ -121,19 +126,43 @@ class ResultFolder:
             return Result(cell, row, path)
         return None
 
+    def take_over(self, cell: Cell) -> Result | None:
+        """Copies the result of the same settings from another study beside this one; None without one.
+
+        A result that is damaged or lacks what the cell wants recorded (diagnostics, masks) is none.
+        """
+        for other in sorted(self.folder.parent.glob(f"*/*-{cell.key}.json")):
+            try:
+                row = _read_row(other)
+                curve = other.with_suffix(".csv").read_text(encoding="utf-8")
+            except (UserError, OSError):
+                continue
+            found = Result(cell, row, other)
+            lacks_diagnostics = cell.config.diagnostics and not found.diagnostics
+            if lacks_diagnostics or (cell.keeps_masks and not found.snapshots):
+                continue
+            named = ("format", "cell", "key", "arm")
+            own = {name: row[name] for name in row if name not in named}
+            attached = {
+                path.name.removeprefix(other.stem): path.read_bytes()
+                for path in other.parent.glob(f"{other.stem}.*")
+                if path.suffix in (".jsonl", ".safetensors")
+            }
+            return self.write(cell, CellFiles({**own, "arm": cell.arm}, curve, attached))
+        return None
+
     def find_all(self, cells: Iterable[Cell]) -> list[Result]:
         """The results of those cells that have one, in the cells' order."""
         found = (self.find(cell) for cell in cells)
         return [result for result in found if result is not None]
 
     def write(self, cell: Cell, files: CellFiles) -> Result:
-        """Keeps a finished cell: the curve, then the row, each whole or not at all."""
+        """Keeps a finished cell: the curve and what else there is, then the row, each atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{cell.name}.json"
         write_atomically(path.with_suffix(".csv"), files.curve.encode())
-        if files.diagnostics:
-            lines = self.folder / f"{cell.name}{DIAGNOSTICS_SUFFIX}"
-            write_atomically(lines, files.diagnostics.encode())
+        for suffix, content in files.attachments.items():
+            write_atomically(self.folder / f"{cell.name}{suffix}", content)
         row = {"format": FORMAT, "cell": cell.name, "key": cell.key, **files.row}
         text = json.dumps(row, indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(path, (text + "\n").encode())

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from mast.config import Config, load_run_config, load_run_record
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
+from mast.diagnosis.snapshots import snapshot_paths
 from mast.envs.names import ENTRIES, mpe_identity, smax_identity
 from mast.errors import UserError
 from mast.sparsity.run_account import account_of
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
-from mast.studies.results import SCORE_WINDOW, CellFiles, curve_text
+from mast.studies.results import DIAGNOSTICS_SUFFIX, SCORE_WINDOW, CellFiles, curve_text
 from mast.training.checkpoint import FOLDER_NAME, CheckpointStore
 from mast.training.logging import read_metrics
 from mast.training.statistics import score
@@ -140,9 +141,17 @@ def files_of_run(run: Path, cell: Cell, seconds: float | None = None) -> CellFil
     }
     if seconds is not None:
         row["wall_seconds"] = round(seconds, 1)
-    recorded = run / DIAGNOSTICS
-    diagnostics = recorded.read_text(encoding="utf-8") if recorded.is_file() else ""
-    return CellFiles(row, curve_text(rows, CURVE), diagnostics)
+    return CellFiles(row, curve_text(rows, CURVE), _attachments(run, cell))
+
+
+def _attachments(run: Path, cell: Cell) -> dict[str, bytes]:
+    """What a run has recorded beside its metrics, as far as the study wants it."""
+    found = {}
+    if (run / DIAGNOSTICS).is_file():
+        found[DIAGNOSTICS_SUFFIX] = (run / DIAGNOSTICS).read_bytes()
+    if cell.keeps_masks:
+        found |= {f".{path.name}": path.read_bytes() for path in snapshot_paths(run)}
+    return found
 
 
 def team_sizes(config: Config) -> TeamSizes | None:

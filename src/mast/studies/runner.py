@@ -106,6 +106,7 @@ class Runner:
         have = {result.cell.key for result in self._outcome.done}
         self._waiting = [cell for cell in cells if cell.key not in have]
         self._estimator = Estimator(self._outcome.done)
+        self._sources = {cell.source.key for cell in cells if cell.source is not None}
         self._busy: set[str] = set()
         self._aside: list[Cell] = []
 
@@ -162,6 +163,8 @@ class Runner:
                 continue
             # Another process of this machine may have finished it since we looked.
             found = self._results.find(cell)
+            if found is None and cell.key not in self._sources:
+                found = self._results.take_over(cell)
             if found is not None:
                 self._waiting.remove(cell)
                 self._done(found)

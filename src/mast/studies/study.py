@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mast.config import Config, resolve
@@ -18,7 +18,7 @@ from mast.studies.cell import SOURCE_PREFIX, Cell
 
 HEAD = ("title", "paper", "about", "table", "seeds", "settings", "cells")
 """What a study's file may hold."""
-BLOCK = ("seeds", "arms", "arm", "from")
+BLOCK = ("seeds", "arms", "arm", "from", "masks")
 """What a `[[cells]]` block may hold beside settings."""
 TABLES = ("table1", "table2", "table3", "table8")
 """The paper's tables whose numbers can stand beside a study's."""
@@ -152,7 +152,8 @@ def _block_cells(block: Mapping[str, Any], seeds: Any, earlier: Sequence[Cell]) 
             words = [f"{name} = {given[name]}" for name in swept]
             label = given.pop("name", block.get("arm", ", ".join(words)))
             for seed in given.pop("seed", None) or _seeds(block.get("seeds", seeds)):
-                yield _cell({**given, "seed": seed}, str(label), block.get("from"), earlier)
+                cell = _cell({**given, "seed": seed}, str(label), block.get("from"), earlier)
+                yield replace(cell, keeps_masks=bool(block.get("masks", False)))
 
 
 def _seeds(value: Any) -> Sequence[int]:

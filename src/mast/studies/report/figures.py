@@ -33,12 +33,12 @@ RESAMPLES = 1_000
 _WIDTH = 8.0
 
 
-def learning_curves(panel: Panel, window: int = 1) -> Figure:
+def learning_curves(panel: Panel, smooth: bool = False) -> Figure:
     """The measure over env steps: means over seeds with 95 % bootstrap bands.
 
     Args:
         panel: whose groups are lines.
-        window: evaluations of the running mean that is drawn; 1 draws what was measured.
+        smooth: whether each curve goes through the paper's filter first.
     """
     figure, axes = _figure(4.4)
     colours = colours_of(panel.groups)
@@ -46,7 +46,8 @@ def learning_curves(panel: Panel, window: int = 1) -> Figure:
         steps, values = group_curve(group, panel.measure.replace(" ", "_"))
         if not len(steps):
             continue
-        values = np.array([smoothed(each, window) for each in values])
+        if smooth:
+            values = np.array([smoothed(each) for each in values])
         mean, low, high = _band(values)
         colour = colours[group.label]
         axes.fill_between(steps / 1e6, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -54,7 +55,7 @@ def learning_curves(panel: Panel, window: int = 1) -> Figure:
         axes.plot(steps / 1e6, mean, style, color=colour, linewidth=1.6, label=group.label)
     axes.set_xlabel("environment steps (millions)")
     what = f"greedy {panel.measure}"
-    axes.set_ylabel(what if window == 1 else f"{what}, mean of {window} evaluations")
+    axes.set_ylabel(f"{what}, filtered" if smooth else what)
     if panel.measure == "win rate":
         axes.set_ylim(0, 1)
     axes.set_xlim(left=0)

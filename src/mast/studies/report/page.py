@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mast.studies.groups import Panel, groups_of, panels_of
 from mast.studies.paper_numbers import TITLES
 from mast.studies.progress import duration
 from mast.studies.report import figures
+from mast.studies.report.masks import density_pictures, mask_pictures
 from mast.studies.report.panel_text import all_maps_text, panel_text
 from mast.studies.report.tables import lines_of
 from mast.studies.results import Result
@@ -32,7 +34,8 @@ th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #eee
 td { vertical-align: top; }
 th { color: #555; font-weight: 600; vertical-align: bottom; border-bottom: 1px solid #bbb; }
 th:first-child, td:first-child { text-align: left; } small { color: #777; }
-.fewer { color: #b04a00; } figure { margin: .8rem 0; } figure svg { max-width: 100%; height: auto; }
+.fewer { color: #b04a00; } figure { margin: .8rem 0; }
+figure svg, figure img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: 13px; max-width: 56rem; } code { background: #f4f4f4; padding: 0 .2rem; }
 @media print { body { margin: 0; max-width: none; } figure, table { break-inside: avoid; } }
 """
@@ -47,21 +50,23 @@ class Picture:
     caption: str
 
 
-def pictures_of(study: Study, panels: Sequence[Panel], window: int) -> Iterator[Picture]:
+def pictures_of(study: Study, panels: Sequence[Panel], smooth: bool) -> Iterator[Picture]:
     """The figures that the study's results allow, panel by panel.
 
     Args:
         study: whose report it is.
         panels: with results.
-        window: evaluations of the running mean in the curves; 1 draws what was measured.
+        smooth: whether curves go through the paper's filter.
     """
     paper = TITLES.get(study.table, "")
     for panel in panels:
-        name = _file_name(panel)
-        smoothing = "" if window == 1 else f" Running mean of {window} evaluations."
+        name = file_name(panel)
+        smoothing = (
+            " Each run through the paper's filter (Savitzky-Golay, 21, 2)." if smooth else ""
+        )
         yield Picture(
             f"{name}-curves",
-            figures.learning_curves(panel, window),
+            figures.learning_curves(panel, smooth),
             f"Greedy {panel.measure} at each evaluation: mean over seeds and 95 % bootstrap band.{smoothing}",
         )
         lines = lines_of(panel, study.table)
@@ -87,23 +92,26 @@ def pictures_of(study: Study, panels: Sequence[Panel], window: int) -> Iterator[
         yield Picture("profiles", found, "Performance profiles over all maps, 95 % bands.")
 
 
-def page(study: Study, results: Sequence[Result], window: int = 1) -> str:
+def page(study: Study, results: Sequence[Result], smooth: bool = False) -> str:
     """The whole html.
 
     Args:
         study: whose report it is.
         results: of those of its cells that are done; at least one.
-        window: as in `pictures_of`.
+        smooth: as in `pictures_of`.
     """
     panels = panels_of(study, results)
     parts = [_head(study, results, panels)]
     drawn: dict[str, list[str]] = {}
-    for picture in pictures_of(study, panels, window):
-        panel = next((p for p in panels if picture.name.startswith(_file_name(p) + "-")), None)
+    for picture in pictures_of(study, panels, smooth):
+        panel = next((p for p in panels if picture.name.startswith(file_name(p) + "-")), None)
         key = "" if panel is None else panel.title
         drawn.setdefault(key, []).append(_figure(picture))
     for panel in panels:
-        parts.append(panel_text(panel, study, drawn.get(panel.title, [])))
+        shown = drawn.get(panel.title, [])
+        for _, png, caption in (*density_pictures(panel), *mask_pictures(panel)):
+            shown.append(_png_figure(png, caption))
+        parts.append(panel_text(panel, study, shown))
     parts.append(all_maps_text(panels, drawn.get("", [])))
     parts.append(_how(study, results))
     body = "\n".join(parts)
@@ -134,6 +142,13 @@ def _figure(picture: Picture) -> str:
         "<svg ", f'<svg role="img" aria-label="{caption}" ', 1
     )
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def _png_figure(png: bytes, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    text = escape(caption)
+    image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 
 
 def _head(study: Study, results: Sequence[Result], panels: Sequence[Panel]) -> str:
@@ -206,6 +221,7 @@ def _versions(versions: Mapping[str, str]) -> str:
     return " ".join(f"{name} {versions.get(name, '?')}" for name in names)
 
 
-def _file_name(panel: Panel) -> str:
+def file_name(panel: Panel) -> str:
+    """A panel as part of a file's name."""
     environment = panel.environment.replace("/", "-").replace(":", "-").replace(".", "-")
     return f"{environment}-{panel.algorithm}"

@@ -107,7 +107,8 @@ def _ordering(ordering: Ordering, lines: Sequence[Line], paper: str) -> str:
         parts.append(
             f"<p>MAST within {100 * TOLERANCE:g} % of dense, as Table 1 chose its sparsities: "
             f"<b>{'yes' if within else 'no'}</b> ({100 * mast.of_dense.mean:.1f} %, "
-            f"{low:.1f} to {high:.1f}). The baselines run at the sparsity that was chosen for MAST, which favours it.</p>"
+            f"{low:.1f} to {high:.1f}). The baselines run at the sparsity that was chosen for MAST, "
+            "which favours it.</p>"
         )
     return "\n".join(parts)
 
