@@ -179,7 +179,7 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
         "14 of 15 pairs come in the same order",
         "&lt;EPYC&gt;",
         "Over all maps",
-        "the paper's filter (Savitzky-Golay",
+        "s filter (Savitzky-Golay, 21, 2)",
     ):
         assert words in text, words
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.S)

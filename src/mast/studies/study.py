@@ -175,7 +175,7 @@ def _source(given: Mapping[str, Any], wanted: Any, earlier: Sequence[Cell]) -> C
     """The cell of the same environment, algorithm, sparsity and seed that has the wanted settings."""
     if not isinstance(wanted, Mapping) or "method" not in wanted:
         raise UserError('from: must be a table such as {method = "mast"}')
-    like = resolve({**given, "method": "ss"} | wanted)  # a ticket cannot be resolved without a run
+    like = resolve({**given, "method": "ss", **wanted})  # a ticket cannot be resolved without a run
     names = {"environment", "algorithm", "sparsity", "seed", *wanted}
     found = [
         cell
