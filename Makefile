@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test sanitize bench bench-ship lint format figures
+.PHONY: install train test sanitize bench bench-ship regress lint format figures
 
 install: .venv/installed
 
@@ -32,6 +32,12 @@ sanitize:
 # A full update: dense and masked in XLA against compact; rewrites results/kernels_update.csv.
 bench: install
 	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --widths 64 256 --sparsities 0.9 0.95
+
+# Before a release: 3m with four methods and fixed seeds, trained afresh and held to the rows of results/regress.
+regress: install
+	rm -rf build/regress
+	$(BIN)/mast study run regress --seed 0,1 --results build/regress --work build/regress/runs
+	$(BIN)/mast study check regress --seed 0,1 --fresh build/regress
 
 lint: install
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from mast.commands.info import INFO
 from mast.commands.inspect import INSPECT
 from mast.commands.listing import ENVS, METHODS_COMMAND
 from mast.commands.options import Command, parse
+from mast.commands.search_sparsity import SEARCH_SPARSITY
 from mast.commands.study import STUDY_COMMANDS
 from mast.commands.train import INTERRUPTED, RESUME, TRAIN
 from mast.configuration.explain import did_you_mean
@@ -26,6 +27,7 @@ COMMANDS: tuple[Command, ...] = (
     ENVS,
     METHODS_COMMAND,
     *STUDY_COMMANDS,
+    SEARCH_SPARSITY,
 )
 USER_ERROR = 2
 SELF_CHECK_ERROR = 3

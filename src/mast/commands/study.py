@@ -1,7 +1,8 @@
 """`mast study …`: the paper's tables and figures, and one's own, listed, shown and run."""
 
-import re
-from collections.abc import Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,32 @@ from rich.text import Text
 from mast.commands.interruption import Interruption
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
 from mast.commands.output import Output
+from mast.commands.study_check import CHECK
 from mast.commands.study_options import (
     EXAMPLE,
     FILTERS,
+    JOBS,
     RESULTS,
     STUDY,
     WORK,
+    check_writable,
     chosen,
+    execution_of,
+    jobs_and_cores,
+    one_of,
     results_of,
+    time_of,
     work_of,
 )
 from mast.commands.study_report import REPORT
-from mast.configuration.explain import choices
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.estimate import Estimator, makespan
-from mast.studies.job import Job
+from mast.studies.job import Job, Launcher
 from mast.studies.library import built_in, find_study
 from mast.studies.processes import KEEP, ProcessJob, cores, prune
 from mast.studies.progress import StudyProgress, duration
+from mast.studies.ray_cluster import RayCluster
 from mast.studies.results import ResultFolder
 from mast.studies.run_result import files_of_run
 from mast.studies.runner import Outcome, Runner
@@ -107,33 +115,39 @@ def run_show(values: Values) -> int:
 
 
 def run_run(values: Values) -> int:
-    """Computes what is missing of a study."""
+    """Computes what is missing of a study, here or on a cluster."""
     output = Output(values)
     study, cells = chosen(values)
     results, work = results_of(values, study), work_of(values, study)
-    budget = _seconds(values.get("budget"))
-    execution = _one_of(values, "execution", choices("execution"), "auto")
-    keep = _one_of(values, "keep", KEEP, KEEP[0])
-    usable = cores()
-    jobs = whole_number(values, "jobs", max(1, len(usable)), at_least=1)
-    pinned = jobs <= len(usable)
-    _check_writable(results.folder)
-    _check_writable(work)
+    budget, execution = time_of(values, "budget"), execution_of(values)
+    keep = one_of(values, "keep", KEEP, KEEP[0])
+    jobs, core_of = jobs_and_cores(values)
+    check_writable(results.folder)
+    check_writable(work)
 
     def launch(cell: Cell, slot: int) -> Job:
-        return ProcessJob(cell, work, usable[slot] if pinned else None, execution)
+        return ProcessJob(cell, work, core_of(slot), execution)
 
     sources = {cell.source.key for cell in study.cells if cell.source is not None}
 
     def settled(cell: Cell) -> None:
-        if keep == "policy" and cell.key not in sources:
+        if keep == "policy" and cell.key not in sources and (work / cell.name).exists():
             prune(work / cell.name)
 
-    with StudyProgress(output) as progress, Interruption(lambda: None) as interruption:
+    launcher: Launcher = launch
+    with contextlib.ExitStack() as stack:
+        if "ray" in values:
+            with output.only_ours():
+                cluster = RayCluster(str(values["ray"]))
+            stack.callback(cluster.close)
+            jobs = jobs if "jobs" in values else cluster.cpus
+            launcher = functools.partial(_on_cluster, cluster, work, execution)
+        progress = stack.enter_context(StudyProgress(output))
+        interruption = stack.enter_context(Interruption(lambda: None))
         runner = Runner(
             cells,
             results,
-            launch,
+            launcher,
             jobs,
             progress,
             budget=budget,
@@ -143,6 +157,10 @@ def run_run(values: Values) -> int:
         outcome = runner.run()
     outcome_of = _about(study) | {"go_on": f"mast study run {values['study']}"}
     return _report(outcome, outcome_of, len(cells), results, output)
+
+
+def _on_cluster(cluster: RayCluster, work: Path, execution: str, cell: Cell, slot: int) -> Job:
+    return cluster.launch(cell, work, execution)
 
 
 def _report(
@@ -186,7 +204,7 @@ def run_adopt(values: Values) -> int:
     for run in runs:
         cell = cell_of_run(run, study)
         adopted.append((cell, files_of_run(run, cell)))
-    _check_writable(results.folder)
+    check_writable(results.folder)
     for cell, files in adopted:
         result = results.write(cell, files)
         score = "-" if result.score is None else f"{result.score:.3f}"
@@ -222,31 +240,6 @@ def _likeness(cell: Cell, settings: Mapping[str, Any]) -> list[int]:
     return [*alike, sum(own[name] == settings[name] for name in own)]
 
 
-def _seconds(text: str | None) -> float | None:
-    """A time as 90, 90s, 25m or 2h."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", text.strip())
-    if match is None or float(match[1]) <= 0:
-        raise UserError(f"budget = {text}: must be a time such as 90s, 25m or 2h")
-    return float(match[1]) * {"s": 1, None: 1, "m": 60, "min": 60, "h": 3600}[match[2]]
-
-
-def _one_of(values: Values, name: str, allowed: Sequence[str], default: str) -> str:
-    value = str(values.get(name, default))
-    if value not in allowed:
-        raise UserError(f"{name} = {value}: must be one of {', '.join(allowed)}")
-    return value
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be made, before anything is computed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
-
-
 def _about(study: Study) -> dict[str, Any]:
     return {"study": study.name, "title": study.title, "paper": study.paper}
 
@@ -264,8 +257,6 @@ def _named(cell: Cell) -> dict[str, Any]:
         "steps": config.steps,
     }
 
-
-JOBS = Option("jobs", "cells at the same time, one core each", "N", "default one per core")
 
 STUDY_COMMANDS = (
     Command(
@@ -297,6 +288,12 @@ STUDY_COMMANDS = (
                 "TIME",
                 "90s, 25m, 2h; default none",
             ),
+            Option(
+                "ray",
+                "send cells to this Ray cluster",
+                "ADDRESS",
+                "auto, HOST:PORT or ray://HOST:PORT",
+            ),
             Option("execution", "as in mast train: auto, masked, compact", "NAME", "default auto"),
             Option(
                 "keep",
@@ -325,4 +322,5 @@ STUDY_COMMANDS = (
         run_adopt,
     ),
     REPORT,
+    CHECK,
 )

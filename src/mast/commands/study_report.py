@@ -1,11 +1,20 @@
 """`mast study report`: tables, curves and the paper's numbers in one html file."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required
 from mast.commands.output import Output
-from mast.commands.study_options import EXAMPLE, FILTERS, RESULTS, STUDY, chosen, results_of
+from mast.commands.study_options import (
+    EXAMPLE,
+    FILTERS,
+    RESULTS,
+    STUDY,
+    check_writable,
+    chosen,
+    results_of,
+)
 from mast.errors import UserError
 from mast.files import write_atomically
 from mast.studies.results import Result
@@ -25,11 +34,9 @@ def run_report(values: Values) -> int:
     if not results:
         folder = results_of(values, study).folder
         raise UserError(f"{folder} has no result yet; first: mast study run {values['study']}")
-    for folder in (html.parent, *([Path(values["figures"])] if "figures" in values else [])):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+    folders = [html.parent, Path(str(values.get("figures", "."))), _parent(values, "marl_eval")]
+    for folder in folders:
+        check_writable(folder)
     from mast.studies.report.page import page
 
     try:
@@ -39,6 +46,8 @@ def run_report(values: Values) -> int:
     written = [str(html)]
     if "figures" in values:
         written += _write_figures(study, results, smooth, Path(values["figures"]))
+    if "marl_eval" in values:
+        written.append(_write_marl_eval(study, results, Path(values["marl_eval"])))
     output.say(f"{html}: {len(results)} of {len(cells)} cells")
     output.result(
         {"study": study.name, "done": len(results), "total": len(cells), "files": written}
@@ -69,6 +78,20 @@ def _write_figures(
     return written
 
 
+def _write_marl_eval(study: Study, results: Sequence[Result], path: Path) -> str:
+    from mast.studies.groups import panels_of
+    from mast.studies.marl_eval import marl_eval_data
+
+    data = marl_eval_data(panels_of(study, results))
+    write_atomically(path, (json.dumps(data, allow_nan=False) + "\n").encode())
+    return str(path)
+
+
+def _parent(values: Values, name: str) -> Path:
+    """The folder of a file that was named; this one where none was."""
+    return Path(str(values.get(name, "."))).parent
+
+
 REPORT = Command(
     "study report",
     "tables beside the paper's, curves and costs, in one html file",
@@ -78,6 +101,7 @@ REPORT = Command(
         *FILTERS,
         Option("html", "the file to write", "FILE", "default STUDY.html"),
         Option("figures", "also write each figure as PNG and SVG into this folder", "DIR"),
+        Option("marl_eval", "also write the evaluations in marl-eval's JSON format", "FILE"),
         Option("smooth", "draw curves through the paper's filter; numbers stay as measured"),
         RESULTS,
         QUIET,

@@ -44,12 +44,18 @@ class Estimator:
 
     def __init__(self, done: Iterable[Result]) -> None:
         self._rates: dict[tuple[str, ...], list[float]] = {}
+        self._known: dict[str, float] = {}
         for result in done:
             for kind in _kinds(result.cell.config):
                 self._rates.setdefault(kind, []).append(result.seconds / result.cell.config.steps)
 
     def seconds(self, cell: Cell) -> float:
         """Seconds of wall time on one core: the median of cells that are most alike, else a scaled guess."""
+        if cell.key not in self._known:
+            self._known[cell.key] = self._estimate(cell)
+        return self._known[cell.key]
+
+    def _estimate(self, cell: Cell) -> float:
         for kind in _kinds(cell.config):
             if kind in self._rates:
                 return median(self._rates[kind]) * cell.config.steps

@@ -116,6 +116,18 @@ class Panel:
         rows = (result.row for group in self.groups for result in group.results)
         return list(dict.fromkeys(str(row.get("environment", "unknown")) for row in rows))
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Label → name that is the same on every map: without the sparsity where the method has one only."""
+        names = {}
+        for group in self.groups:
+            alike = [
+                each for each in self.groups if (each.method, each.arm) == (group.method, group.arm)
+            ]
+            short = f"{group.method}, {group.arm}" if group.arm else group.method
+            names[group.label] = short if len(alike) == 1 else group.label
+        return names
+
     def rival(self, group: Group, method: str) -> Group | None:
         """The plain group of another method to hold a group against, at the same sparsity if it has one."""
         for other in self.groups:
@@ -154,7 +166,8 @@ def by_method(panels: Sequence[Panel]) -> Mapping[str, list[np.ndarray]]:
     """Scores over dense's mean per panel, for every plain method that has all panels.
 
     Returns:
-        method → one array of normalised scores per panel; empty where a panel has no dense.
+        method → one array of normalised scores per panel, at the sparsity that it has there; empty where a
+        panel has no dense.
     """
     if any(panel.dense is None for panel in panels):
         return {}
@@ -164,5 +177,6 @@ def by_method(panels: Sequence[Panel]) -> Mapping[str, list[np.ndarray]]:
         reference = panel.dense.numbers.mean()
         for group in panel.groups:
             if not group.arm and reference > 0:
-                tasks.setdefault(group.label, []).append(group.numbers / reference)
+                name = panel.names[group.label]
+                tasks.setdefault(name, []).append(group.numbers / reference)
     return {name: scores for name, scores in tasks.items() if len(scores) == len(panels)}

@@ -68,10 +68,19 @@ class ProcessJob:
         work: folder of the study's run folders.
         core: to pin it to; None leaves it to the system.
         execution: as `mast train --execution`.
+        program: that trains; `mast` of this Python by default.
     """
 
-    def __init__(self, cell: Cell, work: Path, core: int | None, execution: str) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        work: Path,
+        core: int | None,
+        execution: str,
+        program: Sequence[str] | None = None,
+    ) -> None:
         self.cell, self.run = cell, work / cell.name
+        self._program = PROGRAM if program is None else program
         self._log_path = work / f"{cell.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._trouble = ""
@@ -99,7 +108,7 @@ class ProcessJob:
         assert self._lock is not None
         with self._log_path.open("wb") as log:
             self._process = _start(
-                [*PROGRAM, *run_arguments(self.cell, self.run, source, options)],
+                [*self._program, *run_arguments(self.cell, self.run, source, options)],
                 log,
                 core,
                 self._lock.fileno(),

@@ -14,6 +14,8 @@ from mast.studies.job import Job, Launcher
 from mast.studies.results import Result, ResultFolder
 
 POLL_SECONDS = 0.5
+LOOK_SECONDS = 5.0
+"""Between two looks at how far running cells are, which read their metrics."""
 SAVING_SECONDS = 120.0
 """How long cells may take to save once asked to; a round, an evaluation or a compilation is in between."""
 
@@ -108,6 +110,7 @@ class Runner:
         self._estimator = Estimator(self._outcome.done)
         self._sources = {cell.source.key for cell in cells if cell.source is not None}
         self._busy: set[str] = set()
+        self._look_at = 0.0
         self._aside: list[Cell] = []
 
     def run(self) -> Outcome:
@@ -117,7 +120,9 @@ class Runner:
                 self._start_waiting()
                 if not self._running:
                     break  # what is left waits for another process, or for a cell that failed
-                self._watcher.update(self.standing())
+                if time.monotonic() >= self._look_at:
+                    self._watcher.update(self.standing())
+                    self._look_at = time.monotonic() + LOOK_SECONDS
                 why = self._reason_to_stop()
                 if why:
                     self._outcome.stopped = why
@@ -156,6 +161,8 @@ class Runner:
         return "budget" if spent else ""
 
     def _start_waiting(self) -> None:
+        if not self._free:
+            return
         for cell in longest_first(self._waiting, self._estimator):
             if not self._free:
                 return
@@ -215,6 +222,7 @@ class Runner:
     def _done(self, result: Result) -> None:
         self._outcome.done.append(result)
         self._estimator = Estimator(self._outcome.done)
+        self._look_at = 0.0
         self._watcher.finished(result)
 
     def _fail(self, cell: Cell, complaint: str) -> None:
