@@ -1,5 +1,6 @@
 """Studies as files: products, arms, sources, refusals; and every built-in cell can be run."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,3 +157,16 @@ def test_files_of_ones_own(tmp_path: Any) -> None:
         UserError, match=r"unknown study 'table1-lit' \(did you mean table1-lite\?\)"
     ):
         find_study("table1-lit")
+
+
+def test_the_example_of_the_page_is_a_study(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    path = tmp_path / "growth.toml"
+    path.write_text(page.split("```toml\n")[1].split("```")[0])
+    study = find_study(str(path))
+    arms = {(cell.config.method, cell.arm) for cell in study.cells}
+    assert ("rigl", "drop_fraction = 0.1") in arms
+    assert ("rigl", "by sensitivity, often") in arms
+    assert len(study.cells) == 4 * (2 + 2 + 2 + 1)
+    for name in built_in():
+        assert f"`{name.removesuffix('-lite')}`" in page or f"`{name}`" in page

@@ -1,12 +1,15 @@
 """Groups, the paper's numbers, tables by hand, and the html page of played results."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from study_cells import row, small_study
 
 from mast.cli import main
@@ -278,3 +281,20 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     assert "Density per agent, mast 90 %" in text
     assert "discounted return that followed" in text
     assert text.count("data:image/png;base64") == 3
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to look with")
+def test_chromium_shows_it(tmp_path: Path) -> None:
+    study, results = lite()
+    Path("r.html").write_text(page(study, results))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += ["--window-size=1200,3000", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    command += [f"--user-data-dir={tmp_path / 'chromium'}", f"--screenshot={tmp_path / 'r.png'}"]
+    subprocess.run([*command, f"file://{tmp_path / 'r.html'}"], check=True, capture_output=True)
+    pixels = imread(tmp_path / "r.png")
+    assert pixels.shape[:2] == (3000, 1200)
+    # The page has no part as high as a screen in which nothing is drawn, down to its last picture.
+    inked = (pixels[..., :3] < 0.9).any(axis=(1, 2))
+    assert all(inked[start : start + 600].any() for start in range(0, 3000, 600))
+    # Nothing is wider than the window: the right edge is empty.
+    assert (pixels[:, -10:, :3] > 0.99).all()

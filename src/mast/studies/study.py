@@ -172,15 +172,17 @@ def _cell(given: dict[str, Any], arm: str, wanted: Any, earlier: Sequence[Cell])
 
 
 def _source(given: Mapping[str, Any], wanted: Any, earlier: Sequence[Cell]) -> Cell:
-    """The cell of the same environment, algorithm, sparsity and seed that has the wanted settings."""
+    """The cell of the same environment, algorithm, sparsity and seed with the wanted settings and arm."""
     if not isinstance(wanted, Mapping) or "method" not in wanted:
         raise UserError('from: must be a table such as {method = "mast"}')
-    like = resolve({**given, "method": "ss", **wanted})  # a ticket cannot be resolved without a run
-    names = {"environment", "algorithm", "sparsity", "seed", *wanted}
+    settings = {name: value for name, value in wanted.items() if name != "arm"}
+    like = resolve({**given, "method": "ss", **settings})  # a ticket is nothing without a run
+    names = {"environment", "algorithm", "sparsity", "seed", *settings}
     found = [
         cell
         for cell in earlier
         if all(getattr(cell.config, name) == getattr(like, name) for name in names)
+        and cell.arm == wanted.get("arm", "")
     ]
     if len(found) != 1:
         described = ", ".join(f"{name} = {value}" for name, value in wanted.items())
