@@ -29,13 +29,13 @@ import os, pathlib, signal, sys, time
 line = sys.argv[1:]
 out, seed = pathlib.Path(line[line.index("--out") + 1]), int(line[line.index("--seed") + 1])
 log = pathlib.Path(LOG)
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
 with open(log / f"starts-{seed}", "a") as starts:
     starts.write(f"{os.getppid()}\\n")
 if seed == 2:
     sys.exit("mast: error: loss is nan")
 if seed == 0 and len((log / "starts-0").read_text().split()) == 1:
-    stop = []
-    signal.signal(signal.SIGINT, lambda *_: stop.append(1))
     while not stop:
         time.sleep(0.05)
     (log / "saved-0").touch()
@@ -54,7 +54,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     store = {"object_store_memory": 80 * 2**20}
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **store})
+    head = {"num_cpus": 0, "include_dashboard": False, **store}
+    started = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         started.add_node(num_cpus=1, **store)
     started.wait_for_nodes()

@@ -22,7 +22,7 @@ out.mkdir(parents=True, exist_ok=True)
 with open(out / "log", "a") as log:
     log.write(" ".join(line) + "\\n")
 stop = []
-signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
 (out / "ready").touch()
 if MODE == "fails":
     sys.exit("one\\n" * 20 + "mast: error: loss is nan")

@@ -125,7 +125,7 @@ class ProcessJob:
         code = self._process.poll()
         if code is None:
             return "running"
-        # A child that Ctrl-C reaches before it can save dies of the signal.
+        # A child that is asked before it can save dies of the signal.
         stopped = code in (130, -signal.SIGINT, -signal.SIGTERM)
         return "finished" if code == 0 else "interrupted" if stopped else "failed"
 
@@ -147,8 +147,11 @@ class ProcessJob:
         return last_lines(self._log_path.read_text(encoding="utf-8", errors="replace"))
 
     def stop(self) -> None:
-        """Ctrl-C: it saves after the round it is in."""
-        self._signal(signal.SIGINT)
+        """Asks it to save after the round it is in.
+
+        Not by SIGINT, which a child of a background job ignores until it sets its own handler.
+        """
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Ends it; its last checkpoint stands."""
@@ -201,11 +204,11 @@ def _start(
 
 
 def _end_with_parent() -> Callable[[], object] | None:
-    """What a child does first so that the system interrupts it when its parent dies; Linux only."""
+    """What a child does first so that the system ends it (it saves) when its parent dies; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
     library = ctypes.CDLL(None)  # loaded before the fork: nothing is imported after it
-    return lambda: library.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGINT))
+    return lambda: library.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
 
 
 def cores() -> list[int]:

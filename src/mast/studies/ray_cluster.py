@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from mast.studies.results import CellFiles
 RETRIES = 5
 """How often Ray starts a cell again whose worker has died."""
 POLL_SECONDS = 0.5
+CONNECT_SECONDS = 5.0
 HANDOVER_SECONDS = 120.0
 """How long a cell waits for the process of a worker that has died, which saves and ends by itself."""
 
@@ -80,6 +82,17 @@ def _end(job: ProcessJob) -> None:
     job.close()
 
 
+def _check_reachable(address: str) -> None:
+    """Refuses an address where nobody listens; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # auto, or a name that Ray knows
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--ray {address}: no cluster: {error}") from None
+
+
 class RayCluster:
     """A connection to a cluster.
 
@@ -98,6 +111,7 @@ class RayCluster:
             import ray
         except ImportError:
             raise UserError("--ray: Ray is not installed; pip install 'mast-marl[ray]'") from None
+        _check_reachable(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises many kinds, builtin ones among them
@@ -106,7 +120,7 @@ class RayCluster:
                 f"--ray {address}: no cluster: {reason[0] if reason else error!r}"
             ) from None
         self._ray = ray
-        self._task = ray.remote(num_cpus=1, max_retries=RETRIES)(compute_cell)
+        self._task: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(compute_cell)
 
     @property
     def cpus(self) -> int:
