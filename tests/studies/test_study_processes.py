@@ -11,8 +11,9 @@ from study_cells import small_study, wait_until
 from test_study_results import finished_run
 
 from mast.config import resolve, write_run_record
-from mast.studies import processes
+from mast.studies import processes, vmapped
 from mast.studies.processes import ProcessJob, prune, run_arguments
+from mast.studies.vmapped import VmappedJob, together
 
 CHILD = """
 import pathlib, signal, sys, time
@@ -135,7 +136,7 @@ def test_two_runners_never_have_the_same_cell(
 HOLDER = """
 import sys, time
 sys.path[:0] = {path!r}
-from mast.studies import processes
+from mast.studies import processes, vmapped
 from study_cells import small_study, wait_until
 from pathlib import Path
 processes.PROGRAM = (sys.executable, {script!r})
@@ -177,3 +178,46 @@ def test_pruning_leaves_what_is_small(tmp_path: Path) -> None:
     prune(run)
     left = {path.name for path in run.iterdir()}
     assert left == {"config.json", "metrics.csv", "policy.safetensors", "snapshots"}
+
+
+VMAPPED = """
+import sys
+sys.path[:0] = PATH
+from pathlib import Path
+from test_study_results import finished_run
+line = sys.argv[1:]
+get = lambda name: line[line.index(name) + 1]
+assert get("--placement") == "vmap" and "--threads" not in line
+for seed in range(int(get("--seed")), int(get("--seed")) + int(get("--seeds"))):
+    finished_run(Path(get("--out")) / f"seed-{seed}", [seed / 4], seed=seed)
+"""
+
+
+def test_seeds_of_a_gpu_are_one_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(f"PATH = {[str(Path(__file__).parent)]!r}\n" + VMAPPED)
+    program = (sys.executable, str(script))
+    cells, work = small_study(seeds=3).cells, Path("work")
+    seeds = together(cells[1], cells, work)
+    assert [cell.config.seed for cell in seeds] == [0, 1, 2]
+    job = VmappedJob(cells[1], seeds, work, program)
+    assert ProcessJob(cells[0], work, None, "auto").poll() == "busy"
+    assert wait_until(lambda: job.poll() != "running", 60.0)
+    assert job.poll() == "finished"
+    assert job.files().row["score"] == 0.25
+    job.close()
+    other = ProcessJob(cells[2], work, None, "auto")  # found finished: nothing is started
+    assert other.poll() == "finished"
+    assert other.files().row["score"] == 0.5
+    other.close()
+
+
+def test_only_consecutive_seeds_that_have_not_begun_are_together(tmp_path: Path) -> None:
+    cells, work = small_study(seeds=[0, 1, 2, 4]).cells, Path("work")
+    dense = [cell for cell in cells if cell.config.method == "dense"]
+    assert [c.config.seed for c in together(dense[0], cells, work)] == [0, 1, 2]
+    assert together(dense[3], cells, work) == [dense[3]]
+    finished_run(work / dense[1].name, [0.5], seed=1)
+    assert together(dense[0], cells, work) == [dense[0]]
+    assert together(dense[1], cells, work) == [dense[1]]
+    assert vmapped.has_gpu() in (True, False)

@@ -30,6 +30,7 @@ from mast.commands.study_options import (
     work_of,
 )
 from mast.commands.study_report import REPORT
+from mast.configuration.explain import choices
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.estimate import Estimator, makespan
@@ -42,6 +43,7 @@ from mast.studies.results import ResultFolder
 from mast.studies.run_result import files_of_run
 from mast.studies.runner import Outcome, Runner
 from mast.studies.study import Study
+from mast.studies.vmapped import VmappedJob, has_gpu, together
 
 INTERRUPTED = 130
 SOME_FAILED = 1
@@ -125,8 +127,17 @@ def run_run(values: Values) -> int:
     check_writable(results.folder)
     check_writable(work)
 
+    placement = one_of(values, "placement", choices("placement"), "auto")
+    vmapped = placement == "vmap" or (placement == "auto" and has_gpu())
+    jobs = 1 if vmapped and "jobs" not in values else jobs
+    missing = [cell for cell in cells if results.find(cell) is None]
+
     def launch(cell: Cell, slot: int) -> Job:
-        return ProcessJob(cell, work, core_of(slot), execution)
+        if vmapped:
+            seeds = together(cell, missing, work)
+            if len(seeds) > 1:
+                return VmappedJob(cell, seeds, work)
+        return ProcessJob(cell, work, None if vmapped else core_of(slot), execution)
 
     sources = {cell.source.key for cell in study.cells if cell.source is not None}
 
@@ -293,6 +304,12 @@ STUDY_COMMANDS = (
                 "send cells to this Ray cluster",
                 "ADDRESS",
                 "auto, HOST:PORT or ray://HOST:PORT",
+            ),
+            Option(
+                "placement",
+                "seeds of a cell: a process each, or one vmapped program",
+                "NAME",
+                "auto: vmap on a GPU; process, vmap",
             ),
             Option("execution", "as in mast train: auto, masked, compact", "NAME", "default auto"),
             Option(

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from mast.config import load_run_config
 from mast.errors import UserError
 from mast.studies.cell import Cell
-from mast.studies.job import Progress, last_lines
+from mast.studies.job import Progress
 from mast.studies.results import CellFiles
 from mast.studies.run_result import check_is_cell, files_of_run, is_finished
+from mast.studies.training_process import PROGRAM, TrainingProcess, locked, progress_of
 from mast.training.checkpoint import FOLDER_NAME as CHECKPOINTS
-from mast.training.logging import read_metrics
 
-PROGRAM = (sys.executable, "-m", "mast")
 CHECKPOINT_SECONDS = 60.0
 KEEP = ("everything", "policy")
 """What stays of a finished cell's run folder: everything, or all but checkpoints and TensorBoard's events."""
 _PRUNED = (CHECKPOINTS, "tensorboard")
-_SET_PARENT_DEATH_SIGNAL = 1
-"""Linux: prctl's PR_SET_PDEATHSIG."""
 
 
 def run_arguments(
@@ -81,11 +72,10 @@ class ProcessJob:
     ) -> None:
         self.cell, self.run = cell, work / cell.name
         self._program = PROGRAM if program is None else program
-        self._log_path = work / f"{cell.name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: TrainingProcess | None = None
         self._trouble = ""
         work.mkdir(parents=True, exist_ok=True)
-        self._lock: IO[bytes] | None = _locked(work / f"{cell.name}.lock")
+        self._lock = locked(work / f"{cell.name}.lock")
         self._was_finished = False
         if self._lock is not None:
             try:
@@ -105,14 +95,10 @@ class ProcessJob:
                 f"{source} is missing: {self.cell.name} begins with it (run it with --keep everything)"
             )
         options = {"threads": "1", "execution": execution}
+        arguments = run_arguments(self.cell, self.run, source, options)
         assert self._lock is not None
-        with self._log_path.open("wb") as log:
-            self._process = _start(
-                [*self._program, *run_arguments(self.cell, self.run, source, options)],
-                log,
-                core,
-                self._lock.fileno(),
-            )
+        log = work / f"{self.cell.name}.log"
+        self._process = TrainingProcess([*self._program, *arguments], log, core, [self._lock])
 
     def poll(self) -> str:
         """As `Job` says."""
@@ -120,21 +106,11 @@ class ProcessJob:
             return "failed"
         if self._was_finished:
             return "finished"
-        if self._process is None:
-            return "busy"
-        code = self._process.poll()
-        if code is None:
-            return "running"
-        # A child that is asked before it can save dies of the signal.
-        stopped = code in (130, -signal.SIGINT, -signal.SIGTERM)
-        return "finished" if code == 0 else "interrupted" if stopped else "failed"
+        return "busy" if self._process is None else self._process.poll()
 
     def progress(self) -> Progress:
         """From its metrics.csv."""
-        rows = read_metrics(self.run) if self.run.exists() else []
-        if not rows:
-            return Progress()
-        return Progress(int(rows[-1]["env_steps"] or 0), rows[-1]["win_rate"])
+        return progress_of(self.run)
 
     def files(self) -> CellFiles:
         """What to keep of it."""
@@ -142,73 +118,23 @@ class ProcessJob:
 
     def complaint(self) -> str:
         """What it wrote last."""
-        if self._trouble:
-            return self._trouble
-        return last_lines(self._log_path.read_text(encoding="utf-8", errors="replace"))
+        return self._trouble or ("" if self._process is None else self._process.complaint())
 
     def stop(self) -> None:
-        """Asks it to save after the round it is in.
-
-        Not by SIGINT, which a child of a background job ignores until it sets its own handler.
-        """
-        self._signal(signal.SIGTERM)
+        """Asks it to save after the round it is in."""
+        if self._process is not None:
+            self._process.stop()
 
     def kill(self) -> None:
         """Ends it; its last checkpoint stands."""
-        self._signal(signal.SIGKILL)
         if self._process is not None:
-            self._process.wait()
+            self._process.kill()
 
     def close(self) -> None:
         """Lets go of the cell."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
-
-
-def _locked(path: Path) -> IO[bytes] | None:
-    """The file, locked for this process and the children that inherit it; None where another has it."""
-    file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
-
-
-def _start(
-    command: Sequence[str], log: IO[bytes], core: int | None, lock: int
-) -> subprocess.Popen[bytes]:
-    """A child on its core that is told to save and end should this process be killed."""
-    before = os.sched_getaffinity(0) if core is not None else set()
-    try:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-        return subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # the terminal's Ctrl-C reaches it once, through us
-            pass_fds=(lock,),
-            preexec_fn=_end_with_parent(),
-        )
-    finally:
-        if core is not None:
-            os.sched_setaffinity(0, before)
-
-
-def _end_with_parent() -> Callable[[], object] | None:
-    """What a child does first so that the system ends it (it saves) when its parent dies; Linux only."""
-    if not sys.platform.startswith("linux"):
-        return None
-    library = ctypes.CDLL(None)  # loaded before the fork: nothing is imported after it
-    return lambda: library.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
 
 
 def cores() -> list[int]:

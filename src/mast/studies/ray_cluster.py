@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.job import Progress
-from mast.studies.processes import PROGRAM, ProcessJob
+from mast.studies.processes import ProcessJob
 from mast.studies.results import CellFiles
+from mast.studies.training_process import PROGRAM
 
 RETRIES = 5
 """How often Ray starts a cell again whose worker has died."""
