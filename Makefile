@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test sanitize bench bench-ship lint format figures
+.PHONY: install train test sanitize bench bench-ship regress lint format figures
 
 install: .venv/installed
 
@@ -41,6 +41,12 @@ bench: install
 	$(BIN)/python benchmarks/growth.py
 	taskset -c 0 $(BIN)/python benchmarks/roofline.py
 	$(BIN)/python results/plot_kernels.py
+
+# Before a release: 3m with four methods and fixed seeds, trained afresh and held to the rows of results/regress.
+regress: install
+	rm -rf build/regress
+	$(BIN)/mast study run regress --seed 0,1 --results build/regress --work build/regress/runs
+	$(BIN)/mast study check regress --seed 0,1 --fresh build/regress
 
 lint: install
 	$(BIN)/ruff check .

@@ -10,12 +10,25 @@ from mast.commands.help import print_help, print_overview
 from mast.commands.info import INFO
 from mast.commands.inspect import INSPECT
 from mast.commands.listing import ENVS, METHODS_COMMAND
-from mast.commands.options import parse
+from mast.commands.options import Command, parse
+from mast.commands.search_sparsity import SEARCH_SPARSITY
+from mast.commands.study import STUDY_COMMANDS
 from mast.commands.train import INTERRUPTED, RESUME, TRAIN
 from mast.configuration.explain import did_you_mean
 from mast.errors import SelfCheckError, UserError
 
-COMMANDS = (TRAIN, RESUME, EVALUATE, EXPORT, INFO, INSPECT, ENVS, METHODS_COMMAND)
+COMMANDS: tuple[Command, ...] = (
+    TRAIN,
+    RESUME,
+    EVALUATE,
+    EXPORT,
+    INFO,
+    INSPECT,
+    ENVS,
+    METHODS_COMMAND,
+    *STUDY_COMMANDS,
+    SEARCH_SPARSITY,
+)
 USER_ERROR = 2
 SELF_CHECK_ERROR = 3
 _HELP = ("-h", "--help")
@@ -55,15 +68,37 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
         print(f"mast {importlib.metadata.version('mast-marl')}")
         return 0
-    name, rest = arguments[0], arguments[1:]
+    name, rest = _name_and_rest(arguments)
+    if rest is None:
+        print_overview([command for command in COMMANDS if command.name.startswith(name + " ")])
+        return 0
     commands = {command.name: command for command in COMMANDS}
-    if name not in commands:
-        hint = did_you_mean(name, list(commands)) or f": one of {', '.join(commands)}"
-        raise UserError(f"unknown command {name!r}{hint}")
     if any(word in _HELP for word in rest):
         print_help(commands[name])
         return 0
     return commands[name].run(parse(commands[name], rest))
+
+
+def _name_and_rest(arguments: Sequence[str]) -> tuple[str, Sequence[str] | None]:
+    """The command, of one word or two, and what follows; None for the first word of several commands alone.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    first, names = arguments[0], [command.name for command in COMMANDS]
+    if first in names:
+        return first, arguments[1:]
+    seconds = [name.partition(" ")[2] for name in names if name.startswith(first + " ")]
+    if not seconds:
+        known = list(dict.fromkeys(name.partition(" ")[0] for name in names))
+        hint = did_you_mean(first, known) or f": one of {', '.join(known)}"
+        raise UserError(f"unknown command {first!r}{hint}")
+    if len(arguments) == 1 or arguments[1] in _HELP:
+        return first, None
+    if arguments[1] not in seconds:
+        hint = did_you_mean(arguments[1], seconds) or f": one of {', '.join(seconds)}"
+        raise UserError(f"unknown command '{first} {arguments[1]}'{hint}")
+    return f"{first} {arguments[1]}", arguments[2:]
 
 
 def _refuse(error: Exception, code: int) -> int:

@@ -24,7 +24,8 @@ _SKIPPED_SETTINGS = ("environment",)  # it has a place of its own, before the op
 class Option:
     """One option or argument of a command.
 
-    `value` names what follows it in the help ("" for a flag), `note` its default and source.
+    `value` names what follows it in the help ("" for a flag), `note` its default and source. One of
+    which there may be `many` has a tuple as its value: words in a row, or an option typed again.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Option:
     note: str = ""
     group: str = "options"
     positional: bool = False
+    many: bool = False
 
     @property
     def flag(self) -> str:
@@ -119,7 +121,7 @@ def parse(command: Command, arguments: Sequence[str]) -> Values:
     if unknown:
         raise UserError(_unknown(command, unknown))
     typed = {option.name: getattr(parsed, option.name) for option in command.options}
-    return {name: value for name, value in typed.items() if value not in (_ABSENT, False)}
+    return {name: value for name, value in typed.items() if value not in (_ABSENT, False, ())}
 
 
 def _dataclass_of(command: Command) -> type[Any]:
@@ -133,8 +135,12 @@ def _dataclass_of(command: Command) -> type[Any]:
         elif option.name in _TYPED_NAMES:
             kind = Annotated[str, tyro.conf.arg(name=_TYPED_NAMES[option.name])]
         default: Any = False if kind is bool else _ABSENT
+        if option.many:
+            marker: Any = tyro.conf.Positional if option.positional else tyro.conf.UseAppendAction
+            kind, default = marker[tuple[str, ...]], ()
         fields.append((option.name, kind, dataclasses.field(default=default)))
-    return dataclasses.make_dataclass(command.name.title(), fields, frozen=True)
+    name = command.name.title().replace(" ", "")
+    return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
 def _in_one_line(box: str) -> str:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.envs.jaxmarl_silent import ParticleState, SimpleSpreadMPE, version
+from mast.envs.names import mpe_identity
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 
 DEFAULT_EPISODE_LIMIT = 26
@@ -49,10 +50,7 @@ class SimpleSpread:
             agent_names=tuple(self._game.agents),
             unit_types=("",) * agents,
             reward_scale=reward_scale,
-            identity=(
-                f"MPE simple_spread (jaxmarl {version}), limit {episode_limit}, "
-                f"reward x{reward_scale:g}"
-            ),
+            identity=mpe_identity(version, episode_limit, reward_scale),
             max_return=0.0,
         )
 

@@ -66,6 +66,18 @@ ENTRIES: tuple[EnvironmentEntry, ...] = (
 
 IDS: tuple[str, ...] = tuple(entry.id for entry in ENTRIES)
 
+
+def smax_identity(version: str, limit: int, reward_scale: float, state_last_action: bool) -> str:
+    """What stands beside every number of SMAX: which version of what, and what we set in it."""
+    text = f"SMAX (jaxmarl {version}), limit {limit}, reward x{reward_scale:g}"
+    return text + (", last actions in the state" if state_last_action else "")
+
+
+def mpe_identity(version: str, limit: int, reward_scale: float) -> str:
+    """What stands beside every number of MPE's simple_spread."""
+    return f"MPE simple_spread (jaxmarl {version}), limit {limit}, reward x{reward_scale:g}"
+
+
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO, BattleState, HeuristicEnemySMAX, version
+from mast.envs.names import smax_identity
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 
 DEFAULT_EPISODE_LIMIT = 101
@@ -79,10 +80,7 @@ class Smax:
                 else tuple(names[int(kind)] for kind in units.unit_types[:agents])
             ),
             reward_scale=reward_scale,
-            identity=(
-                f"SMAX (jaxmarl {version}), limit {episode_limit}, reward x{reward_scale:g}"
-                + (", last actions in the state" if state_last_action else "")
-            ),
+            identity=smax_identity(version, episode_limit, reward_scale, state_last_action),
             max_return=UNSCALED_MAX_RETURN * reward_scale,
         )
 

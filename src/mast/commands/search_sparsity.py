@@ -1,0 +1,210 @@
+"""`mast search-sparsity`: how sparse a team can be before it loses to a dense one."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from mast.commands.interruption import Interruption
+from mast.commands.options import (
+    JSON,
+    QUIET,
+    Command,
+    Option,
+    Values,
+    given_settings,
+    required,
+    setting_options,
+    whole_number,
+)
+from mast.commands.output import Output
+from mast.commands.study_options import RESULTS, WORK, execution_of, jobs_and_cores, time_of
+from mast.config import Config, resolve
+from mast.errors import UserError
+from mast.studies.groups import Group, groups_of
+from mast.studies.processes import ProcessJob
+from mast.studies.progress import StudyProgress, duration
+from mast.studies.results import Result, ResultFolder
+from mast.studies.runner import Runner
+from mast.studies.sparsity_search import Probe, Search, grid, judge, search
+from mast.studies.study import Study, read_study
+
+INTERRUPTED = 130
+_OWN = ("environment", "seeds", "seed", "sparsity", "threads", "placement", "execution", "from_run")
+"""Settings that the search decides, or that have an option of its own."""
+_LOW, _HIGH, _RESOLUTION, _TOLERANCE = 0.5, 0.99, 0.01, 0.03
+
+
+def run_search_sparsity(values: Values) -> int:
+    """Bisects sparsities; each is a small study of its own whose rows are kept."""
+    output = Output(values)
+    environment = required(values, "environment", "ENV", "smax/3m")
+    typed = {name: value for name, value in given_settings(values).items() if name not in _OWN}
+    settings = {**typed, "environment": environment}
+    config = resolve({**settings, "sparsity": _LOW})
+    if config.stays_dense and config.widths == "full":
+        raise UserError(f"method = {config.method}: has no sparsity to search")
+    tolerance = _share(values, "tolerance", _TOLERANCE)
+    low, high = _share(values, "low", _LOW), _share(values, "high", _HIGH)
+    resolution = _share(values, "resolution", _RESOLUTION)
+    if low >= high:
+        raise UserError(f"low = {low}: must be below high = {high}")
+    seeds = whole_number(values, "seeds", 4, at_least=1)
+    name = f"search-{environment}-{config.algorithm}-{config.method}"
+    name = name.replace("/", "-").replace(":", "-")
+    _study(name, {**settings, "sparsity": low}, seeds)  # refused before anything is trained
+    compute = _computer(values, name, output)
+    output.say(
+        f"looking for the highest sparsity from {low:g} to {high:g} within {tolerance:.0%} of dense"
+    )
+    dense = compute(_study(name, {**settings, "method": "dense"}, seeds))
+    if dense is None:
+        return INTERRUPTED
+    if dense.numbers.mean() <= 0 or dense.results[0].score is None:
+        raise UserError(
+            f"dense scores 0 on {environment}: nothing can be within {tolerance:.0%} of it"
+        )
+    dense_seconds = sum(result.seconds for result in dense.results)
+
+    def probe(sparsity: float) -> Probe | None:
+        group = compute(_study(name, {**settings, "sparsity": sparsity}, seeds))
+        if group is None:
+            return None
+        found = judge(group, dense, tolerance)
+        output.say(_in_words(found))
+        return found
+
+    found = search(grid(low, high, resolution), probe)
+    _show(found, dense, dense_seconds, output)
+    return 0 if found.finished else INTERRUPTED
+
+
+def _computer(values: Values, name: str, output: Output) -> Callable[[Study], Group | None]:
+    """What computes the one group of a study: its runs that have no row yet; None where it was stopped."""
+    results = ResultFolder(Path(str(values.get("results", "results"))) / name)
+    work = Path(str(values.get("work", "runs/studies"))) / name
+    execution = execution_of(values)
+    jobs, core_of = jobs_and_cores(values)
+    budget = time_of(values, "budget")
+    deadline = None if budget is None else time.monotonic() + budget
+
+    def compute(study: Study) -> Group | None:
+        with StudyProgress(output) as progress, Interruption(lambda: None) as interruption:
+            outcome = Runner(
+                study.cells,
+                results,
+                lambda cell, slot: ProcessJob(cell, work, core_of(slot), execution),
+                jobs,
+                progress,
+                budget=None if deadline is None else deadline - time.monotonic(),
+                interrupted=lambda: interruption.requested,
+            ).run()
+        if outcome.failed:
+            raise UserError(f"{next(iter(outcome.failed))} failed: see the lines above")
+        return None if outcome.left else _group(study, outcome.done)
+
+    return compute
+
+
+def _group(study: Study, done: Sequence[Result]) -> Group:
+    [group] = groups_of(study, done)
+    return group
+
+
+def _study(name: str, settings: Mapping[str, Any], seeds: int) -> Study:
+    content = {"seeds": seeds, "cells": [dict(settings)]}
+    return read_study(name, content, "search-sparsity")
+
+
+def _share(values: Values, name: str, default: float) -> float:
+    text = str(values.get(name, default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 1:
+        raise UserError(f"{name} = {text}: must be a number above 0 and below 1")
+    return number
+
+
+def _in_words(probe: Probe) -> str:
+    low, high = 100 * probe.of_dense.low, 100 * probe.of_dense.high
+    verdict = ("holds" if probe.holds else "fails") + ("" if probe.is_sure else ", not surely")
+    share = f"{100 * probe.of_dense.mean:.1f} % of dense [{low:.1f}, {high:.1f}]"
+    return f"sparsity {probe.sparsity:g}: {share}: {verdict}"
+
+
+def _show(found: Search, dense: Group, dense_seconds: float, output: Output) -> None:
+    """The probes, the answer and what it cost."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("sparsity", "% of dense", "95 % interval", "", "one core"):
+        table.add_column(heading, justify="right")
+    for probe in sorted(found.probes, key=lambda each: each.sparsity):
+        low, high = 100 * probe.of_dense.low, 100 * probe.of_dense.high
+        verdict = ("holds" if probe.holds else "fails") + ("" if probe.is_sure else "?")
+        mean = f"{100 * probe.of_dense.mean:.1f}"
+        interval = f"{low:.1f} to {high:.1f}"
+        table.add_row(f"{probe.sparsity:g}", mean, interval, verdict, duration(probe.seconds))
+    output.show(table)
+    seconds = dense_seconds + sum(probe.seconds for probe in found.probes)
+    runs = len(dense.results) * (1 + len(found.probes))
+    best = "none of them" if found.best is None else f"{found.best:g}"
+    state = "" if found.finished else " so far; the same command goes on"
+    output.say(f"highest sparsity that holds: {best}{state}")
+    output.say(f"cost: {runs} runs, {duration(seconds)} of one core, dense included")
+    if any(not probe.is_sure for probe in found.probes):
+        output.say("? the interval reaches over the bound: more --seeds would make it sure")
+    output.result(
+        {
+            "best": found.best,
+            "finished": found.finished,
+            "dense": float(dense.numbers.mean()),
+            "probes": [
+                {
+                    "sparsity": probe.sparsity,
+                    "of_dense": probe.of_dense.mean,
+                    "low": probe.of_dense.low,
+                    "high": probe.of_dense.high,
+                    "holds": probe.holds,
+                    "sure": probe.is_sure,
+                    "seconds": probe.seconds,
+                }
+                for probe in found.probes
+            ],
+            "runs": runs,
+            "seconds": seconds,
+        }
+    )
+
+
+SEARCH_SPARSITY = Command(
+    "search-sparsity",
+    "the highest sparsity that stays near dense",
+    "Trains dense, then bisects sparsities for the highest whose mean score is within the tolerance of "
+    "dense's. It takes for granted that more sparsity is never better. Rows are kept, so the same "
+    "command goes on.",
+    (
+        Option("environment", "what to learn", "ENV", "see: mast envs", positional=True),
+        Option(
+            "tolerance",
+            "share of dense's score that may be missing",
+            "X",
+            "default 0.03, MAST Table 1",
+        ),
+        Option("seeds", "runs at each sparsity", "N", "default 4"),
+        Option("low", "smallest sparsity", "X", f"default {_LOW}"),
+        Option("high", "largest sparsity", "X", f"default {_HIGH}"),
+        Option("resolution", "distance between two sparsities", "X", f"default {_RESOLUTION}"),
+        Option("jobs", "runs at the same time, one core each", "N", "default one per core"),
+        Option("budget", "stop cleanly after this time, saving", "TIME", "default none"),
+        Option("execution", "as in mast train: auto, masked, compact", "NAME", "default auto"),
+        RESULTS,
+        WORK,
+        QUIET,
+        JSON,
+        *setting_options([name for name in Config.model_fields if name not in _OWN]),
+    ),
+    run_search_sparsity,
+)

@@ -1,0 +1,67 @@
+"""What makes two cells the same: a hash of every setting that a result's meaning depends on.
+
+Imports no JAX. A result file is named by this hash, so results of two machines can be put together by
+copying files, and a setting that means something else never finds the old result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from mast.config import Config
+
+VERSION = 1
+"""Raised when the code's results stop being comparable with earlier ones (**numbers** in the changelog)."""
+
+NEUTRAL = (
+    "seeds",
+    "placement",
+    "execution",
+    "threads",
+    "preset",
+    "checkpoint_interval",
+    "diagnostics",
+    "snapshots",
+)
+"""Settings that are not part of a cell: how it is computed, and what is recorded beside.
+
+Executions and placements take the same steps to rounding; a preset's numbers are settings themselves.
+"""
+
+KEY_LENGTH = 8
+
+
+@cache
+def reference_settings() -> dict[str, Any]:
+    """Each setting's value when this protocol version began.
+
+    Only what differs from it is hashed, so a setting that is added later (with a value that changes nothing)
+    leaves every earlier result where it is, and a default that changes moves every cell that has it.
+    """
+    text = resources.files("mast").joinpath("studies/protocol.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The settings that a result's meaning depends on, where they differ from the reference."""
+    reference = reference_settings()
+    settings = config.model_dump(mode="json")
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in NEUTRAL and (name not in reference or reference[name] != value)
+    }
+
+
+def key_of(config: Config) -> str:
+    """The hash of a run's settings: eight hexadecimal digits.
+
+    Args:
+        config: resolved settings of one seed.
+    """
+    text = json.dumps({"protocol": VERSION, **identity(config)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]

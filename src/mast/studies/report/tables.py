@@ -1,0 +1,164 @@
+"""A study's tables as data: a line per group, beside the paper's numbers. Imports no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mast.studies.groups import Group, Panel, by_method
+from mast.studies.paper_numbers import PaperNumber, paper_number
+from mast.studies.statistics import (
+    agreement,
+    interquartile_mean,
+    mean_over_tasks,
+    probability_of_improvement,
+    ratio_interval,
+    stratified_interval,
+)
+from mast.training.statistics import Interval
+
+TOLERANCE = 0.03
+"""Table 1's own: a sparsity is kept where MAST stays within 3 % of dense."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A group of a panel.
+
+    Attributes:
+        seeds: done and asked.
+        mean: of the scores, with its interval.
+        iqm: interquartile mean, with its interval.
+        of_dense: mean over dense's mean, with its interval; None without dense, or where dense scores 0.
+        over_dense, over_rigl: probability that a run is better than one of dense, or of RigL at the same
+            sparsity; None where there is none.
+        paper: the paper's numbers.
+        difference: ours minus theirs, in points of % of dense; None where one is missing.
+        seconds: median wall time of a run.
+    """
+
+    group: Group
+    seeds: tuple[int, int]
+    mean: Interval
+    iqm: Interval
+    of_dense: Interval | None
+    over_dense: Interval | None
+    over_rigl: Interval | None
+    paper: PaperNumber | None
+    difference: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Whether the methods come in the paper's order.
+
+    Attributes:
+        ours, paper: labels from best to worst.
+        agree, pairs: pairs in the same order, of those that are tied in neither.
+        best_is_the_papers: whether the best is the paper's best.
+    """
+
+    ours: list[str]
+    paper: list[str]
+    agree: int
+    pairs: int
+
+    @property
+    def best_is_the_papers(self) -> bool:
+        """Whether the best group is the paper's."""
+        return self.ours[0] == self.paper[0]
+
+
+def lines_of(panel: Panel, table: str) -> list[Line]:
+    """A line per group of a panel.
+
+    Args:
+        panel: with results.
+        table: the paper's table to look numbers up in; "" for none.
+    """
+    return [_line(panel, group, table) for group in panel.groups]
+
+
+def _line(panel: Panel, group: Group, table: str) -> Line:
+    dense = panel.dense
+    scores = group.numbers
+    of_dense = None
+    if dense is not None and panel.measure == "win rate" and dense.numbers.mean() > 0:
+        of_dense = Interval(1.0, 1.0, 1.0)
+        if group is not dense:
+            of_dense = ratio_interval(scores, dense.numbers)
+    paper = paper_number(table, group)
+    difference = None
+    if paper is not None and of_dense is not None:
+        difference = 100 * of_dense.mean - paper.of_dense
+    return Line(
+        group=group,
+        seeds=(len(group.results), len(group.cells)),
+        mean=stratified_interval([scores], mean_over_tasks),
+        iqm=stratified_interval([scores], interquartile_mean),
+        of_dense=of_dense,
+        over_dense=_improvement(group, panel.rival(group, "dense")),
+        over_rigl=_improvement(group, panel.rival(group, "rigl")),
+        paper=paper,
+        difference=difference,
+        seconds=group.seconds,
+    )
+
+
+def _improvement(group: Group, rival: Group | None) -> Interval | None:
+    if rival is None or group is rival:
+        return None
+    return probability_of_improvement([group.numbers], [rival.numbers])
+
+
+def ordering_of(lines: Sequence[Line]) -> Ordering | None:
+    """Our order of the groups that the paper has too, dense left out; None for fewer than three."""
+    known = [line for line in lines if line.paper is not None and not line.group.is_dense]
+    if len(known) < 3:
+        return None
+    ours = [line.mean.mean for line in known]
+    theirs = [line.paper.of_dense for line in known if line.paper is not None]
+    agree, pairs = agreement(ours, theirs)
+    labels = [line.group.label for line in known]
+    return Ordering(_sorted(labels, ours), _sorted(labels, theirs), agree, pairs)
+
+
+def _sorted(labels: Sequence[str], numbers: Sequence[float]) -> list[str]:
+    """Labels from the largest number to the smallest; equal ones stay in their order."""
+    order = sorted(range(len(labels)), key=lambda place: -numbers[place])
+    return [labels[place] for place in order]
+
+
+@dataclass(frozen=True)
+class Overall:
+    """A method over all maps, scores in shares of dense's mean; intervals are stratified by map.
+
+    Attributes:
+        mean, iqm: over all maps.
+        over_dense: probability that a run on a map drawn at random is better than one of dense.
+    """
+
+    method: str
+    mean: Interval
+    iqm: Interval
+    over_dense: Interval | None
+
+
+def over_all_maps(panels: Sequence[Panel]) -> list[Overall]:
+    """A row per method that every panel has; empty for a single panel, or where one has no dense."""
+    if len(panels) < 2:
+        return []
+    tasks = by_method(panels)
+    dense = tasks.get("dense")
+    return [
+        Overall(
+            method=name,
+            mean=stratified_interval(scores, mean_over_tasks),
+            iqm=stratified_interval(scores, interquartile_mean),
+            over_dense=None
+            if dense is None or name == "dense"
+            else probability_of_improvement(scores, dense),
+        )
+        for name, scores in tasks.items()
+    ]

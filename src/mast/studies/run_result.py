@@ -1,0 +1,187 @@
+"""From a finished run's folder to a cell's row and curve; refuses another run. Imports no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from mast.config import Config, load_run_config, load_run_record
+from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
+from mast.diagnosis.snapshots import snapshot_paths
+from mast.envs.names import ENTRIES, mpe_identity, smax_identity
+from mast.errors import UserError
+from mast.sparsity.run_account import account_of
+from mast.studies.cell import Cell
+from mast.studies.protocol import VERSION, identity, key_of
+from mast.studies.results import DIAGNOSTICS_SUFFIX, SCORE_WINDOW, CellFiles, curve_text
+from mast.training.checkpoint import FOLDER_NAME, CheckpointStore
+from mast.training.logging import read_metrics
+from mast.training.statistics import score
+
+CURVE = (
+    "env_steps",
+    "episodes",
+    "updates",
+    "seconds",
+    "win_rate",
+    "return",
+    "episode_length",
+    "train_win_rate",
+    "loss",
+    "q_tot",
+    "td_error",
+    "density",
+)
+"""The columns of metrics.csv that are kept."""
+COSTS = (
+    "parameters",
+    "parameters_dense",
+    "size_ratio",
+    "flops_train_ratio",
+    "flops_inference_ratio",
+)
+"""What a row says of a team's size and FLOPs, ratios to dense."""
+
+
+class TeamSizes(NamedTuple):
+    """What counting parameters and FLOPs needs of an environment."""
+
+    observation: int
+    state: int
+    actions: int
+    agents: int
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run has taken all its steps and been saved: nothing is left for `mast resume`.
+
+    A folder that was moved here without its checkpoints counts by its metrics.
+    """
+    config = load_run_config(run)
+    rows = read_metrics(run)
+    taken = rows[-1]["env_steps"] if rows else None
+    if taken is None or taken < config.steps:
+        return False
+    newest = CheckpointStore(run).peek()
+    if newest is None:
+        return not (run / FOLDER_NAME).exists()
+    return bool(newest[1]["run"]["env_steps"] >= config.steps)
+
+
+def check_is_cell(run: Path, cell: Cell) -> None:
+    """Makes sure that a run's settings are those of a cell.
+
+    Raises:
+        UserError: the first setting that differs, there and in the cell.
+    """
+    config = load_run_config(run)
+    if config.seeds > 1:
+        raise UserError(f"{run}: holds {config.seeds} runs, name one: seed-{config.seed}")
+    if cell.source is not None and config.from_run is not None:
+        source = load_run_config(Path(config.from_run))
+        if _key_of_run(source, cell.source) == cell.source.key:
+            config = config.model_copy(update={"from_run": cell.config.from_run})
+    if key_of(config) == cell.key:
+        return
+    here, there = identity(cell.config), identity(config)
+    for name in sorted({*here, *there}):
+        if here.get(name) != there.get(name):
+            wanted, has = getattr(cell.config, name), getattr(config, name)
+            raise UserError(f"{run} is not cell {cell.name}: its {name} is {has}, not {wanted}")
+
+
+def _key_of_run(config: Config, cell: Cell) -> str:
+    """The key of a run that may itself begin with another one."""
+    return key_of(config.model_copy(update={"from_run": cell.config.from_run}))
+
+
+def files_of_run(run: Path, cell: Cell, seconds: float | None = None) -> CellFiles:
+    """What is kept of a finished run.
+
+    Args:
+        run: its folder.
+        cell: that it must be.
+        seconds: of wall time, compilation and starting included; None takes the trainer's own count.
+
+    Returns:
+        a row with score, win_rate, return, env_steps, seconds, parameters, parameters_dense, size_ratio,
+        flops_train_ratio, flops_inference_ratio, environment (its identity), settings, versions, git_commit,
+        machine, cpu_count, command, protocol.
+
+    Raises:
+        UserError: it is not that cell, or not finished.
+    """
+    check_is_cell(run, cell)
+    if not is_finished(run):
+        raise UserError(f"{run} is not finished; go on with: mast resume {run}")
+    record, rows = load_run_record(run), read_metrics(run)
+    last = rows[-1]
+    wins = [row["win_rate"] for row in rows]
+    row = {
+        "score": score(wins, SCORE_WINDOW),
+        "win_rate": last["win_rate"],
+        "return": last["return"],
+        "env_steps": last["env_steps"],
+        "episodes": last["episodes"],
+        "updates": last["updates"],
+        "evaluations": len(rows),
+        "seconds": round(float(last["seconds"] or 0.0), 1),
+        **_costs(load_run_config(run)),
+        "environment": environment_identity(cell.config, record["versions"]),
+        "group": cell.group,
+        "arm": cell.arm,
+        "protocol": VERSION,
+        "settings": record["settings"] | {"from_run": cell.config.from_run},
+        "versions": record["versions"],
+        "git_commit": record["git_commit"],
+        "machine": record["machine"],
+        "cpu_count": record["cpu_count"],
+        "command": record["command"],
+    }
+    if seconds is not None:
+        row["wall_seconds"] = round(seconds, 1)
+    return CellFiles(row, curve_text(rows, CURVE), _attachments(run, cell))
+
+
+def _attachments(run: Path, cell: Cell) -> dict[str, bytes]:
+    """What a run has recorded beside its metrics, as far as the study wants it."""
+    found = {}
+    if (run / DIAGNOSTICS).is_file():
+        found[DIAGNOSTICS_SUFFIX] = (run / DIAGNOSTICS).read_bytes()
+    if cell.keeps_masks:
+        found |= {f".{path.name}": path.read_bytes() for path in snapshot_paths(run)}
+    return found
+
+
+def team_sizes(config: Config) -> TeamSizes | None:
+    """The sizes of an environment that comes with Mast, without making it; None for one's own."""
+    for entry in ENTRIES:
+        if entry.id == config.environment:
+            last_actions = entry.agents * entry.actions if config.state_last_action else 0
+            state = entry.state + last_actions
+            return TeamSizes(entry.observation, state, entry.actions, entry.agents)
+    return None
+
+
+def _costs(config: Config) -> dict[str, int | float | None]:
+    """Size and FLOPs; None for an environment whose sizes are only known once it is made."""
+    sizes = team_sizes(config)
+    if sizes is None:
+        return dict.fromkeys(COSTS)
+    account = account_of(config, sizes)
+    return {name: getattr(account, name) for name in COSTS}
+
+
+def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
+    """What stands beside every number: which environment, in which version, with which settings."""
+    kind = config.environment.partition("/")[0]
+    limits = {entry.id: entry.episode_limit for entry in ENTRIES}
+    limit = config.episode_limit or limits.get(config.environment, 0)
+    version = versions.get("jaxmarl", "?")
+    if kind == "smax":
+        scale = 10.0 if config.reward_scale is None else config.reward_scale
+        return smax_identity(version, limit, scale, config.state_last_action)
+    if kind == "mpe":
+        return mpe_identity(version, limit, config.reward_scale or 1.0)
+    return config.environment

@@ -1,0 +1,190 @@
+"""A study: a list of cells, read from a short file. Imports no JAX.
+
+The file is TOML. `[settings]` holds for every cell; each `[[cells]]` block is a product: a list in the place
+of a value makes a cell for each of its values. `arms` is a list of tables for settings that change together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mast.config import Config, resolve
+from mast.configuration.explain import did_you_mean
+from mast.errors import UserError
+from mast.studies.cell import SOURCE_PREFIX, Cell
+
+HEAD = ("title", "paper", "about", "table", "seeds", "settings", "cells")
+"""What a study's file may hold."""
+BLOCK = ("seeds", "arms", "arm", "from", "masks")
+"""What a `[[cells]]` block may hold beside settings."""
+TABLES = ("table1", "table2", "table3", "table8")
+"""The paper's tables whose numbers can stand beside a study's."""
+AXES = ("environment", "algorithm", "method", "sparsity", "seed", "steps")
+"""Settings that a cell's name says by itself; others that a block varies become its arm."""
+_NOT_IN_A_CELL = ("seeds", "placement", "threads", "execution", "from_run")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A list of cells and what they are for.
+
+    Attributes:
+        name: of the study and of its folder below `results/`.
+        title: one line.
+        paper: which table or figure of which paper; "" for one's own.
+        about: what the protocol is and why, in sentences.
+        table: the paper's table whose numbers stand beside ours; "" for none.
+        cells: each once, in the file's order.
+    """
+
+    name: str
+    title: str
+    cells: tuple[Cell, ...] = field(repr=False)
+    paper: str = ""
+    about: str = ""
+    table: str = ""
+
+    def chosen(self, only: Mapping[str, Sequence[str]]) -> tuple[Cell, ...]:
+        """The cells whose settings are among those named.
+
+        Args:
+            only: setting (or map, arm) → the values to keep, as text.
+
+        Raises:
+            UserError: no such setting, or no cell has any of the values.
+        """
+        cells = self.cells
+        for name, wanted in only.items():
+            known = ["map", "arm", *Config.model_fields]
+            if name not in known:
+                raise UserError(f"--only {name}: no such setting{did_you_mean(name, known)}")
+            have = list(dict.fromkeys(cell.value(name) for cell in self.cells))
+            for value in wanted:
+                if _same(value, have) is None:
+                    raise UserError(f"{name} = {value}: study {self.name} has {', '.join(have)}")
+            values = {_same(value, have) for value in wanted}
+            cells = tuple(cell for cell in cells if cell.value(name) in values)
+        if not cells:
+            raise UserError(f"no cell of study {self.name} is left by what was chosen")
+        return cells
+
+
+def _same(value: str, have: Sequence[str]) -> str | None:
+    """The one of these texts that means the same, as 500000 and 5e5 do."""
+    for each in have:
+        if value == each:
+            return each
+        try:
+            if float(value) == float(each):
+                return each
+        except ValueError:
+            continue
+    return None
+
+
+def read_study(name: str, content: Mapping[str, Any], where: str) -> Study:
+    """The study that a file describes.
+
+    Args:
+        name: of the study.
+        content: of the TOML file.
+        where: the file, for messages.
+
+    Raises:
+        UserError: the first thing that is wrong, in one line.
+    """
+    for key in content:
+        if key not in HEAD:
+            raise UserError(f"{where}: unknown entry {key!r}{did_you_mean(key, HEAD)}")
+    shared = content.get("settings", {})
+    blocks = content.get("cells")
+    if not isinstance(shared, Mapping):
+        raise UserError(f"{where}: settings: must be a table of settings")
+    if not isinstance(blocks, list) or not blocks:
+        raise UserError(f"{where}: cells: must be at least one [[cells]] block")
+    table = content.get("table", "")
+    if table not in ("", *TABLES):
+        raise UserError(f"{where}: table = {table}: must be one of {', '.join(TABLES)}")
+    seeds = content.get("seeds", 4)
+    cells: dict[str, Cell] = {}
+    # Blocks that begin with another cell come last: the other one may stand below them.
+    for number, block in sorted(enumerate(blocks, 1), key=lambda item: "from" in item[1]):
+        at = f"{where}: cells {number}"
+        if not isinstance(block, Mapping):
+            raise UserError(f"{at}: must be a table")
+        try:
+            for cell in _block_cells({**shared, **block}, seeds, list(cells.values())):
+                cells.setdefault(cell.key, cell)
+        except UserError as error:
+            raise UserError(f"{at}: {error}") from None
+    texts = {key: _text(content, key, where) for key in ("title", "paper", "about")}
+    texts["title"] = texts["title"] or name
+    return Study(name=name, cells=tuple(cells.values()), table=table, **texts)
+
+
+def _text(content: Mapping[str, Any], key: str, where: str) -> str:
+    value = content.get(key, "")
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {key}: must be a text")
+    return " ".join(value.split())
+
+
+def _block_cells(block: Mapping[str, Any], seeds: Any, earlier: Sequence[Cell]) -> Iterator[Cell]:
+    """The cells of one block, seeds innermost."""
+    settings = {key: value for key, value in block.items() if key not in BLOCK}
+    for name in settings:
+        if name not in Config.model_fields:
+            known = [*Config.model_fields, *BLOCK]
+            raise UserError(f"unknown setting {name!r}{did_you_mean(name, known)}")
+        if name in _NOT_IN_A_CELL:
+            raise UserError(f"{name}: belongs to how a study is run, not into its file")
+    axes = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
+    swept = [name for name, values in axes.items() if len(values) > 1 and name not in AXES]
+    arms = block.get("arms", [{}])
+    if not isinstance(arms, list) or not all(isinstance(arm, Mapping) for arm in arms) or not arms:
+        raise UserError("arms: must be a list of tables")
+    for values in itertools.product(*axes.values()):
+        for arm in arms:
+            given = {**dict(zip(axes, values, strict=True)), **arm}
+            words = [f"{name} = {given[name]}" for name in swept]
+            label = given.pop("name", block.get("arm", ", ".join(words)))
+            for seed in given.pop("seed", None) or _seeds(block.get("seeds", seeds)):
+                cell = _cell({**given, "seed": seed}, str(label), block.get("from"), earlier)
+                yield replace(cell, keeps_masks=bool(block.get("masks", False)))
+
+
+def _seeds(value: Any) -> Sequence[int]:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return range(value)
+    if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
+        return value
+    raise UserError(f"seeds = {value}: must be a number of seeds at least 1, or a list of them")
+
+
+def _cell(given: dict[str, Any], arm: str, wanted: Any, earlier: Sequence[Cell]) -> Cell:
+    if wanted is None:
+        return Cell(resolve(given), given, arm)
+    source = _source(given, wanted, earlier)
+    return Cell(resolve({**given, "from_run": SOURCE_PREFIX + source.key}), given, arm, source)
+
+
+def _source(given: Mapping[str, Any], wanted: Any, earlier: Sequence[Cell]) -> Cell:
+    """The cell of the same environment, algorithm, sparsity and seed with the wanted settings and arm."""
+    if not isinstance(wanted, Mapping) or "method" not in wanted:
+        raise UserError('from: must be a table such as {method = "mast"}')
+    settings = {name: value for name, value in wanted.items() if name != "arm"}
+    like = resolve({**given, "method": "ss", **settings})  # a ticket is nothing without a run
+    names = {"environment", "algorithm", "sparsity", "seed", *settings}
+    found = [
+        cell
+        for cell in earlier
+        if all(getattr(cell.config, name) == getattr(like, name) for name in names)
+        and cell.arm == wanted.get("arm", "")
+    ]
+    if len(found) != 1:
+        described = ", ".join(f"{name} = {value}" for name, value in wanted.items())
+        raise UserError(f"from: {len(found)} cells of the study have {described}, it must be one")
+    return found[0]

@@ -1,0 +1,114 @@
+"""A `mast train` or `mast resume` as a child: on its core, with locks, ending with its parent. No JAX."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from mast.studies.job import Progress, last_lines
+from mast.training.logging import read_metrics
+
+PROGRAM = (sys.executable, "-m", "mast")
+_SET_PARENT_DEATH_SIGNAL = 1
+"""Linux: prctl's PR_SET_PDEATHSIG."""
+
+
+class TrainingProcess:
+    """A child whose output goes into a file.
+
+    Args:
+        command: program and words.
+        log: file for what it prints.
+        core: to pin it to; None leaves it to the system.
+        locks: files whose locks it inherits, so that they are held as long as it lives.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, core: int | None, locks: Sequence[IO[bytes]]
+    ) -> None:
+        self._log = log
+        with log.open("wb") as file:
+            self._process = _start(command, file, core, [lock.fileno() for lock in locks])
+
+    def poll(self) -> str:
+        """running, finished, interrupted or failed."""
+        code = self._process.poll()
+        if code is None:
+            return "running"
+        # A child that is asked before it can save dies of the signal.
+        stopped = code in (130, -signal.SIGINT, -signal.SIGTERM)
+        return "finished" if code == 0 else "interrupted" if stopped else "failed"
+
+    def complaint(self) -> str:
+        """What it wrote last."""
+        return last_lines(self._log.read_text(encoding="utf-8", errors="replace"))
+
+    def stop(self) -> None:
+        """Asks it to save after the round it is in.
+
+        Not by SIGINT, which a child of a background job ignores until it sets its own handler.
+        """
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it; its last checkpoint stands."""
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+
+def progress_of(run: Path) -> Progress:
+    """How far a run is, by its metrics.csv."""
+    rows = read_metrics(run) if run.exists() else []
+    return Progress(int(rows[-1]["env_steps"] or 0), rows[-1]["win_rate"]) if rows else Progress()
+
+
+def locked(path: Path) -> IO[bytes] | None:
+    """The file, locked for this process and the children that inherit it; None where another has it."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _start(
+    command: Sequence[str], log: IO[bytes], core: int | None, locks: Sequence[int]
+) -> subprocess.Popen[bytes]:
+    """A child on its core that is told to save and end should this process be killed."""
+    before = os.sched_getaffinity(0) if core is not None else set()
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # the terminal's Ctrl-C reaches it once, through us
+            pass_fds=tuple(locks),
+            preexec_fn=_end_with_parent(),
+        )
+    finally:
+        if core is not None:
+            os.sched_setaffinity(0, before)
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    """What a child does first so that the system ends it (it saves) when its parent dies; Linux only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)  # loaded before the fork: nothing is imported after it
+    return lambda: library.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))

@@ -1,0 +1,300 @@
+"""Groups, the paper's numbers, tables by hand, and the html page of played results."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from study_cells import row, small_study
+
+from mast.cli import main
+from mast.studies.groups import Group, Panel, groups_of, panels_of
+from mast.studies.library import find_study
+from mast.studies.paper_numbers import paper_number
+from mast.studies.report import figures
+from mast.studies.report.page import page
+from mast.studies.report.tables import lines_of, ordering_of, over_all_maps
+from mast.studies.results import CellFiles, Result, ResultFolder
+from mast.studies.study import Study
+
+SCORES = {
+    "dense": (0.9, 0.8),
+    "tiny": (0.7, 0.7),
+    "ss": (0.5, 0.6),
+    "set": (0.6, 0.6),
+    "rigl": (0.6, 0.65),
+    "rlx2": (0.2, 0.1),
+    "mast": (0.85, 0.8),
+}
+
+
+def played(study: Study, scores: Mapping[str, tuple[float, ...]], folder: str) -> list[Result]:
+    """Results of a study's first seeds, by method."""
+    kept = ResultFolder(Path(folder))
+    results = []
+    for cell in study.cells:
+        known = scores.get(cell.config.method, ())
+        if cell.config.seed < len(known):
+            score = known[cell.config.seed]
+            lines = [f"{1000 * k},{score},{20 * score}" for k in range(1, 6)]
+            curve = "\n".join(["env_steps,win_rate,return", *lines]) + "\n"
+            ratio = 1.0 if cell.config.method == "dense" else 0.06
+            more: dict[str, Any] = {
+                "environment": "SMAX (jaxmarl 0.2.0), limit 101, reward x10",
+                "size_ratio": ratio,
+                "flops_train_ratio": ratio,
+                "versions": {"jax": "0.10.2"},
+                "settings": {"execution": "masked"},
+                "machine": "<EPYC>",
+            }
+            results.append(kept.write(cell, CellFiles(row(score, 60.0, **more), curve)))
+    return results
+
+
+def lite(scores: Mapping[str, tuple[float, ...]] = SCORES) -> tuple[Study, list[Result]]:
+    study = find_study("table1-lite")
+    return study, played(study, scores, "results/table1-lite")
+
+
+def test_groups_are_seeds() -> None:
+    study, results = lite()
+    groups = groups_of(study, results)
+    assert len(groups) == 14
+    assert groups[0].label == "dense"
+    assert groups[6].label == "mast 95 %"
+    np.testing.assert_array_equal(groups[6].numbers, SCORES["mast"])
+    assert not groups[0].is_complete
+    panels = panels_of(study, results)
+    assert [panel.title for panel in panels] == ["qmix on smax/3m", "qmix on smax/2s3z"]
+    assert panels[0].dense is panels[0].groups[0]
+    assert panels_of(study, []) == []
+
+
+def test_the_papers_numbers_of_table1() -> None:
+    study, results = lite()
+    groups = {(g.cells[0].map, g.method): g for g in groups_of(study, results)}
+    mast = paper_number("table1", groups["3m", "mast"])
+    assert mast is not None
+    assert (mast.of_dense, mast.raw, mast.raw_std) == (100.9, 98.9, 2.0)
+    rlx2 = paper_number("table1", groups["2s3z", "rlx2"])
+    assert rlx2 is not None
+    assert rlx2.of_dense == 45.8
+    dense = paper_number("table1", groups["2s3z", "dense"])
+    assert dense is not None
+    assert dense.raw == pytest.approx(96.5, abs=0.1)
+    other = small_study(cells=[{"sparsity": 0.9, "method": "mast"}])
+    assert paper_number("table1", groups_of(other, [])[0]) is None
+    assert paper_number("", groups["3m", "mast"]) is None
+
+
+def test_lines_by_hand() -> None:
+    study, results = lite()
+    lines = {line.group.method: line for line in lines_of(panels_of(study, results)[0], "table1")}
+    mast = lines["mast"]
+    assert mast.seeds == (2, 4)
+    assert mast.mean.mean == pytest.approx(0.825)
+    assert mast.of_dense is not None
+    assert mast.of_dense.mean == pytest.approx(0.825 / 0.85)
+    assert mast.difference == pytest.approx(100 * 0.825 / 0.85 - 100.9)
+    assert mast.over_dense is not None
+    assert mast.over_dense.mean == pytest.approx(0.375)  # wins one of four, ties one
+    assert mast.over_rigl is not None
+    assert mast.over_rigl.mean == 1.0
+    assert lines["dense"].over_dense is None
+    assert lines["rigl"].over_rigl is None
+
+
+def test_the_order_by_hand() -> None:
+    study, results = lite()
+    ordering = ordering_of(lines_of(panels_of(study, results)[0], "table1"))
+    assert ordering is not None
+    names = [label.split()[0] for label in ordering.ours]
+    assert names == ["mast", "tiny", "rigl", "set", "ss", "rlx2"]
+    assert [label.split()[0] for label in ordering.paper] == [
+        "mast",
+        "tiny",
+        "set",
+        "rigl",
+        "ss",
+        "rlx2",
+    ]
+    assert (ordering.agree, ordering.pairs) == (14, 15)
+    assert ordering.best_is_the_papers
+    few = {name: SCORES[name] for name in ("dense", "mast", "ss")}
+    study, results = lite(few)
+    assert ordering_of(lines_of(panels_of(study, results)[0], "table1")) is None
+
+
+def test_over_all_maps_a_method_must_be_on_all() -> None:
+    study, results = lite()
+    rows = {row.method: row for row in over_all_maps(panels_of(study, results))}
+    assert rows["mast"].mean.mean == pytest.approx(0.825 / 0.85)
+    assert rows["dense"].over_dense is None
+    results = [r for r in results if (r.cell.map, r.cell.config.method) != ("2s3z", "mast")]
+    assert "mast" not in {row.method for row in over_all_maps(panels_of(study, results))}
+    assert over_all_maps(panels_of(study, results)[:1]) == []
+
+
+def test_the_front_by_hand() -> None:
+    costs, scores = [1.0, 0.1, 0.5, 0.5], [0.9, 0.8, 0.7, 0.85]
+    assert figures.pareto_front(costs, scores) == [1, 3, 0]
+
+
+def test_colours_tell_all_groups_of_a_panel_apart() -> None:
+    study, results = lite()
+    groups = panels_of(study, results)[0].groups
+    colours = figures.colours_of(groups)
+    assert len(set(colours.values())) == len(groups)
+    sweep = small_study(seeds=1, cells=[{"method": "mast", "td_lambda": [0, 0.2, 0.4, 0.6]}])
+    assert len(set(figures.colours_of(groups_of(sweep, [])).values())) == 4
+
+
+def test_figures_that_have_no_data_are_left_out() -> None:
+    study, results = lite()
+    panel = panels_of(study, results)[0]
+    assert figures.score_by_sparsity(panel) is None
+    assert figures.estimates(panel) is None
+    assert figures.pareto(panel) is not None
+    sweep = small_study(cells=[{"sparsity": [0.8, 0.9]}])
+    found = panels_of(sweep, played(sweep, {"dense": (0.5,), "mast": (0.4,)}, "sweep"))
+    assert figures.score_by_sparsity(found[0]) is not None
+
+
+def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str]) -> None:
+    lite()
+    line = ["study", "report", "table1-lite", "--html", "out/r.html", "--figures", "figures"]
+    assert main([*line, "--smooth"]) == 0
+    text = Path("out/r.html").read_text()
+    body = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+    assert not re.search(r'(src|href)="(?!#)', body.replace('xlink:href="#', 'x="#'))
+    assert "http" not in re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    for words in (
+        "It is SMAX, not SMAC",
+        "SMAX (jaxmarl 0.2.0), limit 101, reward x10",
+        "28 of 56 cells done",
+        "2 of 4",
+        "100.9",
+        "14 of 15 pairs come in the same order",
+        "&lt;EPYC&gt;",
+        "Over all maps",
+        "s filter (Savitzky-Golay, 21, 2)",
+    ):
+        assert words in text, words
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.S)
+    names = {path.name for path in Path("figures").iterdir()}
+    assert "table1-lite-smax-3m-qmix-curves.png" in names
+    assert "table1-lite-profiles.svg" in names
+
+
+def test_the_same_results_are_the_same_page() -> None:
+    study, results = lite({"dense": (0.5,), "mast": (0.25,)})
+    assert page(study, results) == page(study, results)
+
+
+def test_nothing_done_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "report", "table1-lite"]) == 2
+    err = capsys.readouterr().err
+    assert "has no result yet; first: mast study run table1-lite" in err
+    assert not Path("table1-lite.html").exists()
+
+
+def test_an_environment_without_wins_shows_returns() -> None:
+    study = small_study(cells=[{"environment": "mpe/simple_spread", "sparsity": 0.9}])
+    folder = ResultFolder(Path("mpe"))
+    curve = "env_steps,win_rate,return\n1000,,-30\n2000,,-20\n"
+    results = [folder.write(cell, CellFiles(row(None), curve)) for cell in study.cells]
+    [panel] = panels_of(study, results)
+    assert isinstance(panel, Panel)
+    assert panel.measure == "return"
+    assert results[0].number == -25
+    line = lines_of(panel, "")[0]
+    assert isinstance(line.group, Group)
+    assert line.of_dense is None
+    assert "−" not in page(study, results).split("<svg")[0]
+
+
+def table_numbers(name: str) -> dict[str, float]:
+    """The paper's numbers that a study's arms find, by algorithm and arm."""
+    study = find_study(name)
+    found = {}
+    for group in groups_of(study, []):
+        number = paper_number(study.table, group)
+        if number is not None:
+            found[f"{group.config.algorithm}, {group.arm}"] = number.of_dense
+    return found
+
+
+def test_the_papers_numbers_of_the_ablations() -> None:
+    table2 = table_numbers("table2")
+    assert table2["qmix, td_lambda = 0.0"] == 91.5
+    assert table2["owqmix, td_lambda = 0.6"] == 98.0
+    assert table2["owqmix, burn_in_fraction = 1.0"] == 70.3
+    assert len(table2) == 2 * (6 + 3)  # the default is one arm of both knobs
+    table3 = table_numbers("table3")
+    assert table3["qmix, α 5, ω 5"] == 100.0
+    assert table3["owqmix, online_share = 1.0"] == 70.3
+    assert len(table3) == 2 * (4 + 4)
+    table8 = table_numbers("table8")
+    assert table8["owqmix, evolve_interval = 1000"] == 68.1
+    assert len(table8) == 10
+
+
+def test_every_paper_number_of_table1_that_smax_has_is_found() -> None:
+    study = find_study("table1")
+    found = [paper_number("table1", group) for group in groups_of(study, [])]
+    assert len(found) == 9 * 7
+    assert all(number is not None for number in found)
+
+
+def test_unit_types_are_read_from_smacs_names() -> None:
+    from mast.studies.report.masks import unit_types
+
+    assert unit_types("3s5z", 8) == ["stalker"] * 3 + ["zealot"] * 5
+    assert unit_types("27m_vs_30m", 27) == ["marine"] * 27
+    assert unit_types("smacv2_5_units", 5) == [""] * 5
+
+
+def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
+    from mast.diagnosis.snapshots import save_snapshot
+
+    cells = [{"masks": True, "method": "mast", "sparsity": 0.9, "diagnostics": True}]
+    study = small_study(cells=cells, seeds=1)
+    run = Path("run")
+    run.mkdir()
+    masks = np.random.default_rng(0).random((8, 6)) < 0.5
+    for steps in (0, 1000):
+        save_snapshot(run, steps, {"agent.fc1.weight": masks, "agent.fc2.weight": masks})
+    line = '{"env_steps": 1000, "greedy": {"q_tot": 1.5, "discounted_return": 2.0}, '
+    line += '"density_per_agent": [0.1, 0.2, 0.1]}\n'
+    attached = {f".{path.name}": path.read_bytes() for path in (run / "snapshots").iterdir()}
+    attached[".diagnostics.jsonl"] = (2 * line).encode()
+    curve = "env_steps,win_rate,return\n1000,0.5,3\n2000,0.5,3\n"
+    result = ResultFolder(Path("kept")).write(study.cells[0], CellFiles(row(), curve, attached))
+    text = page(study, [result])
+    assert "Masks of agent.fc1, mast 90 %, seed 0" in text
+    assert "Connections of agent.fc1" in text
+    assert "Density per agent, mast 90 %" in text
+    assert "discounted return that followed" in text
+    assert text.count("data:image/png;base64") == 3
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to look with")
+def test_chromium_shows_it(tmp_path: Path) -> None:
+    study, results = lite()
+    Path("r.html").write_text(page(study, results))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += ["--window-size=1200,3000", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    command += [f"--user-data-dir={tmp_path / 'chromium'}", f"--screenshot={tmp_path / 'r.png'}"]
+    subprocess.run([*command, f"file://{tmp_path / 'r.html'}"], check=True, capture_output=True)
+    pixels = imread(tmp_path / "r.png")
+    assert pixels.shape[:2] == (3000, 1200)
+    # The page has no part as high as a screen in which nothing is drawn, down to its last picture.
+    inked = (pixels[..., :3] < 0.9).any(axis=(1, 2))
+    assert all(inked[start : start + 600].any() for start in range(0, 3000, 600))
+    # Nothing is wider than the window: the right edge is empty.
+    assert (pixels[:, -10:, :3] > 0.99).all()

@@ -1,0 +1,149 @@
+"""Rows and curves: written whole, found by their hash, refused when damaged; and only of the right run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from study_cells import files, small_study
+
+from mast.config import resolve, write_run_record
+from mast.errors import UserError
+from mast.studies.results import CellFiles, ResultFolder, curve_text
+from mast.studies.run_result import check_is_cell, environment_identity, files_of_run, is_finished
+from mast.training.logging import COLUMNS
+
+
+def finished_run(run: Path, wins: list[float], **given: Any) -> Path:
+    """The folder of a run that has taken its 2,000 steps, without checkpoints."""
+    run.mkdir(parents=True)
+    settings = {"environment": "smax/3m", "steps": 2000, "method": "dense", **given}
+    write_run_record(run, resolve(settings), settings)
+    lines = [",".join(COLUMNS)]
+    for number, win in enumerate(wins, 1):
+        values = dict.fromkeys(COLUMNS, "0.5") | {"win_rate": str(win), "seconds": str(number)}
+        values |= {"env_steps": str(2000 * number // len(wins)), "episodes": "9", "updates": "8"}
+        lines.append(",".join(values[name] for name in COLUMNS))
+    (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+    return run
+
+
+def test_a_row_is_found_by_its_hash(tmp_path: Path) -> None:
+    folder, cells = ResultFolder(tmp_path / "small"), small_study().cells
+    assert folder.find(cells[0]) is None
+    written = folder.write(cells[0], files(0.25))
+    written.path.rename(written.path.with_name(f"renamed-{cells[0].key}.json"))
+    written.path.with_suffix(".csv").rename(written.path.with_name(f"renamed-{cells[0].key}.csv"))
+    found = folder.find(cells[0])
+    assert found is not None
+    assert found.score == 0.25
+    np.testing.assert_array_equal(found.curve["env_steps"], [1000.0])
+    assert found.diagnostics == []
+    assert [r.cell.key for r in folder.find_all(cells)] == [cells[0].key]
+    assert not list(folder.folder.glob("*.partial"))
+
+
+def test_a_row_appears_only_once_its_curve_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mast.studies import results
+
+    def write(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        path.write_bytes(content)
+
+    monkeypatch.setattr(results, "write_atomically", write)
+    folder, cell = ResultFolder(tmp_path), small_study().cells[0]
+    with pytest.raises(KeyboardInterrupt):
+        folder.write(cell, files())
+    assert folder.find(cell) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 9, "score": 1}', '{"format": 1}'])
+def test_a_damaged_row_is_named(tmp_path: Path, text: str) -> None:
+    folder, cell = ResultFolder(tmp_path), small_study().cells[0]
+    written = folder.write(cell, files())
+    written.path.write_text(text)
+    with pytest.raises(UserError, match=cell.key):
+        folder.find(cell)
+
+
+def test_a_row_without_its_curve_is_named(tmp_path: Path) -> None:
+    folder, cell = ResultFolder(tmp_path), small_study().cells[0]
+    folder.write(cell, files()).path.with_suffix(".csv").unlink()
+    with pytest.raises(UserError, match=r"its curve .* is missing"):
+        folder.find(cell)
+
+
+def test_the_row_of_a_run(tmp_path: Path) -> None:
+    study = small_study()
+    wins = [0.0] * 5 + [k / 32 for k in range(20)]
+    run = finished_run(tmp_path / "run", wins)
+    kept = files_of_run(run, study.cells[0])
+    assert kept.row["score"] == pytest.approx(sum(range(20)) / 32 / 20)
+    assert kept.row["evaluations"] == 25
+    assert kept.row["env_steps"] == 2000
+    assert kept.row["seconds"] == 25.0
+    assert kept.row["size_ratio"] == 1.0
+    assert kept.row["environment"] == "SMAX (jaxmarl 0.2.0), limit 101, reward x10"
+    assert kept.row["settings"]["method"] == "dense"
+    assert kept.curve.splitlines()[0].startswith("env_steps,episodes,updates,seconds,win_rate")
+    assert len(kept.curve.splitlines()) == 26
+    json.dumps(kept.row, allow_nan=False)
+
+
+def test_only_the_right_run_becomes_a_cell(tmp_path: Path) -> None:
+    cell = small_study().cells[0]
+    other = finished_run(tmp_path / "other", [0.5], seed=1)
+    with pytest.raises(UserError, match=r"is not cell 3m-qmix-dense-s0-\w+: its seed is 1, not 0"):
+        check_is_cell(other, cell)
+    settings = finished_run(tmp_path / "settings", [0.5], target_interval=200)
+    with pytest.raises(UserError, match="its target_interval is 200, not 50"):
+        files_of_run(settings, cell)
+    same = finished_run(
+        tmp_path / "same", [0.5], threads=1, checkpoint_interval=1, diagnostics=True
+    )
+    check_is_cell(same, cell)
+    several = finished_run(tmp_path / "several", [0.5], seeds=2)
+    with pytest.raises(UserError, match="holds 2 runs, name one: seed-0"):
+        check_is_cell(several, cell)
+
+
+def test_an_unfinished_run_is_none(tmp_path: Path) -> None:
+    cell = small_study().cells[0]
+    run = finished_run(tmp_path / "run", [0.5, 0.5])
+    lines = (run / "metrics.csv").read_text().splitlines(keepends=True)
+    (run / "metrics.csv").write_text("".join(lines[:-1]))
+    assert not is_finished(run)
+    with pytest.raises(UserError, match="is not finished; go on with: mast resume"):
+        files_of_run(run, cell)
+
+
+def test_a_run_whose_last_checkpoint_is_missing_must_be_resumed(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", [0.5, 0.5])
+    (run / "checkpoints").mkdir()
+    assert not is_finished(run)
+
+
+def test_the_environment_says_what_it_is() -> None:
+    versions = {"jaxmarl": "0.2.0"}
+    config = resolve({"environment": "smax/3m", "reward_scale": 1, "state_last_action": True})
+    text = "SMAX (jaxmarl 0.2.0), limit 101, reward x1, last actions in the state"
+    assert environment_identity(config, versions) == text
+    own = resolve({"environment": "my.module:Own"})
+    assert environment_identity(own, versions) == "my.module:Own"
+
+
+def test_curves_keep_what_is_not_defined() -> None:
+    text = curve_text([{"a": 1, "b": None}, {"a": 2, "b": 0.123456789}], ("a", "b"))
+    assert text == "a,b\n1,\n2,0.123457\n"
+
+
+def test_an_own_environment_has_no_costs(tmp_path: Path) -> None:
+    study = small_study(cells=[{"environment": "my.module:Own", "method": "dense"}])
+    run = finished_run(tmp_path / "run", [0.5], environment="my.module:Own")
+    row = files_of_run(run, study.cells[0]).row
+    assert row["flops_train_ratio"] is None
+    assert isinstance(files(), CellFiles)
