@@ -12,10 +12,11 @@ from mast.commands.inspect import INSPECT
 from mast.commands.listing import ENVS, METHODS_COMMAND
 from mast.commands.options import parse
 from mast.commands.train import INTERRUPTED, RESUME, TRAIN
+from mast.commands.watch import WATCH
 from mast.configuration.explain import did_you_mean
 from mast.errors import SelfCheckError, UserError
 
-COMMANDS = (TRAIN, RESUME, EVALUATE, EXPORT, INFO, INSPECT, ENVS, METHODS_COMMAND)
+COMMANDS = (TRAIN, RESUME, EVALUATE, WATCH, EXPORT, INFO, INSPECT, ENVS, METHODS_COMMAND)
 USER_ERROR = 2
 SELF_CHECK_ERROR = 3
 _HELP = ("-h", "--help")

@@ -1,6 +1,7 @@
 """A trained team outside its trainer: one file, loaded without executing anything."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,6 +121,23 @@ def _act(agent: Agent, observation: Any, available: Any, memory: Memory) -> Any:
     q, hidden = agent.step(observation, memory.last_action, memory.hidden)
     action = jnp.where(jnp.asarray(available, bool), q, -jnp.inf).argmax(-1)
     return action, Memory(hidden, action)
+
+
+def check_fit(path: Path, description: Mapping[str, Any], spec: EnvironmentSpec) -> None:
+    """Makes sure that a policy can play in an environment.
+
+    Args:
+        path: of its file, for the message.
+        description: of the policy.
+        spec: of the environment.
+
+    Raises:
+        UserError: other numbers of agents, features or actions.
+    """
+    there = tuple(description[name] for name in ("agents", "features", "actions"))
+    here = (spec.agents, spec.observation, spec.actions)
+    if there != here:
+        raise UserError(f"{path}: agents, features, actions are {there}, those of {spec.id} {here}")
 
 
 def save_policy(
