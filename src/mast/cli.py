@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from mast.commands.compact import COMPACT
 from mast.commands.evaluate import EVALUATE
 from mast.commands.export import EXPORT
 from mast.commands.help import print_help, print_overview
@@ -16,7 +17,7 @@ from mast.commands.watch import WATCH
 from mast.configuration.explain import did_you_mean
 from mast.errors import SelfCheckError, UserError
 
-COMMANDS = (TRAIN, RESUME, EVALUATE, WATCH, EXPORT, INFO, INSPECT, ENVS, METHODS_COMMAND)
+COMMANDS = (TRAIN, RESUME, EVALUATE, WATCH, EXPORT, COMPACT, INFO, INSPECT, ENVS, METHODS_COMMAND)
 USER_ERROR = 2
 SELF_CHECK_ERROR = 3
 _HELP = ("-h", "--help")

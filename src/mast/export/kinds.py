@@ -195,12 +195,14 @@ class PolicyArtefact:
 
     Args:
         policy: loaded.
+        units: [agents, hidden], as `Artefact.units`; those of the trained network where None.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, units: np.ndarray | None = None) -> None:
         self._agent = policy.agent
         agents = policy.description["agents"]
-        self.units = np.tile(np.arange(policy.agent.hidden_size), (agents, 1))
+        own = np.tile(np.arange(policy.agent.hidden_size), (agents, 1))
+        self.units = own if units is None else units
 
     def step(
         self,
