@@ -20,7 +20,7 @@ ABOUT: dict[str, Any] = {
     },
     "seed": 0,
     "discount": 0.99,
-    "agents": ["ally_0", "ally_1"],
+    "agents": ["ally_0", "ally_$1$^"],
     "kinds": ["marine", "zealot"],
     "actions": ["stop", "east", "attack_enemy_0"],
 }

@@ -13,7 +13,7 @@ from PIL import Image
 
 from export.teams import make_run, policy_of
 from mast.config import resolve
-from mast.envs.scene import ENEMY, LANDMARK
+from mast.envs.scene import ALLY, ENEMY, LANDMARK, Scene
 from mast.envs.smax import Smax
 from mast.errors import UserError
 from mast.export.recording import record_episodes
@@ -93,6 +93,40 @@ def test_smax_tells_where_the_units_are() -> None:
     assert scene.names[5] == "enemy_0"
     assert scene.target is not None
     np.testing.assert_array_equal(scene.target, [[-1, -1, 5, 9, -1], [-1, -1, -1, -1, 7]])
+
+
+class StagedPursuit(Pursuit):
+    """Two hunters on a plane, their prey left out."""
+
+    names = ("hunter_0", "hunter_1")
+    moments = 0
+
+    def scene(self, state: Any, action: Any) -> Scene:
+        places = np.asarray(state).reshape(len(state), 3, 2)[:, :2]
+        return Scene(
+            (0.0, 1.0), (0.0, 1.0), self.names, ("", ""), (ALLY, ALLY), (0.1, 0.1),
+            places[self.moments :], None, None,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("names", ("one",), "kinds has 2 entries, names 1; see docs"),
+        ("moments", 1, r"position has shape \(\d+, 2, 2\), must be \(\d+, 2, 2\); see"),
+        ("moments", "x", "scene"),
+    ],
+)
+def test_an_environments_own_scene(
+    tmp_path: Path, field: str, value: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, environment = policy_of(make_run(tmp_path / "run")).agent, StagedPursuit()
+    shown = play_to_watch(agent, None, environment, 1, 0, 0.9)[0]
+    assert shown.scene is not None
+    assert shown.scene.position.shape == (len(shown.reward) + 1, 2, 2)
+    monkeypatch.setattr(StagedPursuit, field, value)
+    with pytest.raises(UserError, match=message):
+        play_to_watch(agent, None, environment, 1, 0, 0.9)
 
 
 def test_particles_are_where_they_say() -> None:

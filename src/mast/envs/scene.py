@@ -6,6 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
+from mast.envs.protocol import EnvironmentSpec
+from mast.errors import UserError
+
 ALLY, ENEMY, LANDMARK = range(3)
 """Sides of `Scene.side`."""
 
@@ -44,3 +47,36 @@ class Staged(Protocol):
             action: of every step.
         """
         ...
+
+
+def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
+    """Make sure that a scene is one of an episode.
+
+    Args:
+        scene: of any environment.
+        spec: of that environment.
+        steps: of the episode.
+
+    Raises:
+        UserError: a part of it has another length or shape.
+    """
+    units = len(scene.names)
+    lengths = {name: len(getattr(scene, name)) for name in ("kinds", "side", "radius")}
+    wrong = [
+        f"{name} has {length} entries, names {units}"
+        for name, length in lengths.items()
+        if length != units
+    ]
+    if units < spec.agents:
+        wrong.append(f"names has {units} entries, must have at least those of {spec.agents} agents")
+    for name, shape in (
+        ("position", (steps + 1, units, 2)),
+        ("health", (steps + 1, units)),
+        ("target", (steps, spec.agents)),
+    ):
+        array: Any = getattr(scene, name)
+        found = None if array is None else np.shape(array)
+        if found != shape and not (found is None and name != "position"):
+            wrong.append(f"{name} has shape {found}, must be {shape}")
+    if wrong:
+        raise UserError(f"{spec.id}: scene: {wrong[0]}; see docs/environments.md")

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mast.diagnosis.values import actions_before
+from mast.envs.contract import user_error
 from mast.envs.protocol import Environment
-from mast.envs.scene import ALLY, Scene, Staged
+from mast.envs.scene import ALLY, Scene, Staged, check_scene
 from mast.errors import UserError
 from mast.learning.returns import discounted_returns
 from mast.networks.agent import Agent
@@ -78,9 +79,7 @@ def play_to_watch(
         length = len(episode.reward)
         if not np.isfinite(q[:length, place]).all():
             raise UserError("the policy's action values are NaN or infinite: nothing to watch")
-        scene = None
-        if isinstance(environment, Staged):
-            scene = environment.scene(episode.state, episode.action)
+        scene = _scene(environment, episode.state, episode.action)
         shown.append(
             Shown(
                 available=episode.available[:length],
@@ -94,6 +93,22 @@ def play_to_watch(
             )
         )
     return shown
+
+
+def _scene(environment: Environment, state: Any, action: Any) -> Scene | None:
+    """What an episode looked like, if the environment says so.
+
+    Raises:
+        UserError: its `scene` fails, or gives something else.
+    """
+    if not isinstance(environment, Staged):
+        return None
+    try:
+        scene = environment.scene(state, action)
+    except Exception as error:
+        raise user_error(environment.spec.id, "scene", error) from error
+    check_scene(scene, environment.spec, len(action))
+    return scene
 
 
 @jax.jit

@@ -42,6 +42,13 @@ def write_film(out: Path, about: Mapping[str, Any], shown: Sequence[Shown]) -> N
     Raises:
         UserError: it cannot be written, or there is no ffmpeg for an mp4.
     """
+    # What stands between dollars would be set as mathematics.
+    about = {
+        name: [str(each).replace("$", r"\$") for each in value]
+        if isinstance(value, list)
+        else value
+        for name, value in about.items()
+    }
     frames = (frame for index in range(len(shown)) for frame in _frames(about, shown, index))
     with made_whole(out) as partial:
         (_gif if out.suffix == ".gif" else _mp4)(partial, frames)
