@@ -45,7 +45,10 @@ format: install
 # The pictures of the README and of docs/experiments.md, from the rows under results/.
 figures: install
 	$(BIN)/python results/plot.py
+	$(BIN)/python results/plot_ship.py
 
-# Exported agents against onnxruntime and JAX, one step at a time; rewrites results/ship.csv.
+# Exported agents against onnxruntime, PyTorch (where it is installed) and JAX, one step at a time; rewrites
+# results/ship.csv and its picture.
 bench-ship: install
 	taskset -c 1 $(BIN)/python benchmarks/ship.py
+	$(BIN)/python results/plot_ship.py

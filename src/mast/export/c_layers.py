@@ -233,27 +233,42 @@ def _blocked(layer: Affine) -> Code:
 
 
 def _block_loop(layer: Affine, blocks: _Blocks, value_type: str, index: str) -> str:
-    """The function that adds the blocks up."""
+    """The function that adds the blocks up, four rows in a vector where the compiler has such."""
     name, lanes, in_words = layer.name, range(BLOCK), index == "uint32_t"
-    cast = "(float)" if layer.int8 else ""
-    scale = f"{name}_scale[at + @] * " if layer.int8 else ""
     places = [f"(uint8_t)(c[{k // 4}] >> {8 * (k % 4)})" if in_words else f"c[{k}]" for k in lanes]
-    adds = "".join(f"            s{k} += {cast}v[{k}] * x[{places[k]}];\n" for k in lanes)
-    stores = "".join(
-        f"        y[{name}_rows[at + {k}]] = {name}_bias[at + {k}] + "
-        f"{scale.replace('@', str(k))}s{k};\n"
-        for k in lanes
-    )
+    read = [f"x[{place}]" for place in places]
+    lines = f"        for (n = {name}_lengths[block]; n > 0; n--) {{\n"
+    on = f"            v += {BLOCK};\n            c += {BLOCK // 4 if in_words else BLOCK};\n        }}\n"
+    cast, scale = ("(float)", f"{name}_scale[at + @] * ") if layer.int8 else ("", "")
+    each = (
+        "        float " + ", ".join(f"s{k} = 0.0f" for k in lanes) + ";\n\n" + lines
+        + "".join(f"            s{k} += {cast}v[{k}] * {read[k]};\n" for k in lanes) + on
+        + "".join(
+            f"        y[{name}_rows[at + {k}]] = {name}_bias[at + {k}] + "
+            f"{scale.replace('@', str(k))}s{k};\n"
+            for k in lanes
+        )
+    )  # fmt: skip
+    halves = ((k, letter) for k, letter in zip(range(0, BLOCK, 4), "ab", strict=True))
+    four = "*(const @prefix@_four *)"
+    fours = (
+        "        @prefix@_four a = {0.0f, 0.0f, 0.0f, 0.0f}, b = a;\n\n" + lines
+        + "".join(
+            f"            const @prefix@_four x{k} = {{\n                "
+            + ",\n                ".join(read[k : k + 4]) + "\n            };\n"
+            for k in range(0, BLOCK, 4)
+        )
+        + "\n" + "".join(f"            {letter} += {four}(v + {k}) * x{k};\n" for k, letter in halves)
+        + on + f"        a += {four}({name}_bias + at);\n        b += {four}({name}_bias + at + 4);\n"
+        + "".join(f"        y[{name}_rows[at + {k}]] = {'ab'[k // 4]}[{k % 4}];\n" for k in lanes)
+    )  # fmt: skip
+    body = each if layer.int8 else f"#ifdef @PREFIX@_VECTORS\n{fours}#else\n{each}#endif\n"
     return (
         _head(name) + f"    const {value_type} *v = {name}_values;\n"
         f"    const {index} *c = {name}_columns;\n"
         "    int block, n;\n\n"
         f"    for (block = 0; block < {len(blocks.lengths)}; block++) {{\n"
-        f"        const int at = {BLOCK} * block;\n"
-        "        float " + ", ".join(f"s{k} = 0.0f" for k in lanes) + ";\n\n"
-        f"        for (n = {name}_lengths[block]; n > 0; n--) {{\n{adds}"
-        f"            v += {BLOCK};\n            c += {BLOCK // 4 if in_words else BLOCK};\n        }}\n"
-        f"{stores}    }}\n"
+        f"        const int at = {BLOCK} * block;\n{body}    }}\n"
         f"    for (n = {blocks.full}; n < {blocks.rows.size}; n++)\n"
         f"        y[{name}_rows[n]] = {name}_bias[n];\n}}\n\n"
     )

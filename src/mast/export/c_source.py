@@ -221,6 +221,16 @@ static void @name@_add(int column, float times, float *restrict y)
     int n = (int)(@name@_start[column + 1] - @name@_start[column]);
 
     for (; n > 0; n -= 4) {
+#ifdef @PREFIX@_VECTORS
+        const @prefix@_four t = {times, times, times, times};
+        @prefix@_four y4 = {y[r[0]], y[r[1]], y[r[2]], y[r[3]]};
+
+        y4 += t * *(const @prefix@_four *)v;
+        y[r[0]] = y4[0];
+        y[r[1]] = y4[1];
+        y[r[2]] = y4[2];
+        y[r[3]] = y4[3];
+#else
         const float y0 = y[r[0]] + times * v[0], y1 = y[r[1]] + times * v[1];
         const float y2 = y[r[2]] + times * v[2], y3 = y[r[3]] + times * v[3];
 
@@ -228,6 +238,7 @@ static void @name@_add(int column, float times, float *restrict y)
         y[r[1]] = y1;
         y[r[2]] = y2;
         y[r[3]] = y3;
+#endif
         r += 4;
         v += 4;
     }
