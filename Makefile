@@ -61,7 +61,10 @@ format: install
 figures: install
 	$(BIN)/python results/plot.py
 	$(BIN)/python results/plot_kernels.py
+	$(BIN)/python results/plot_ship.py
 
-# Exported agents against onnxruntime and JAX, one step at a time; rewrites results/ship.csv.
+# Exported agents against onnxruntime, PyTorch (where it is installed) and JAX, one step at a time; rewrites
+# results/ship.csv and its picture.
 bench-ship: install
 	taskset -c 1 $(BIN)/python benchmarks/ship.py
+	$(BIN)/python results/plot_ship.py

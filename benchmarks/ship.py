@@ -1,16 +1,21 @@
-"""How fast an exported agent acts, and how large it is: C sparse and dense, onnxruntime, JAX; batch 1.
+"""How fast an exported agent acts, and how large it is: C, onnxruntime, PyTorch and JAX at batch 1.
 
     taskset -c 1 python benchmarks/ship.py
 
 Random networks of SMAX 3m's sizes (86 features, 8 actions, no agent id) with Erdős–Rényi masks and random
-observations. All arms are measured in turn, round after round; a row holds the median and the fastest round.
+observations. All arms are measured in turn, round after round; a row holds the median and the fastest round,
+in CPU time of the process, all its threads together: what else the machine does hardly counts.
 "Dense" is the same network with every layer stored densely. `instructions` of a C step is callgrind's count,
-which no noise moves, of code without AVX-512 (valgrind has none). Rows go to results/ship.csv.
+which no noise moves, of code without AVX-512 (valgrind has none). Rows go to results/ship.csv, and
+`results/plot_ship.py` draws them. PyTorch is eager, without gradients, on one thread; its rows are left
+out where it is not installed (pip install 'mast-marl[bench]', not with our constraints: it wants an older
+mpmath).
 """
 
 import argparse
 import csv
 import ctypes
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -36,6 +41,8 @@ COLUMNS = (
     "bytes", "compile_seconds", "largest_difference",
 )  # fmt: skip
 FEATURES, ACTIONS = 86, 8
+STEPS = {(True, 64): 1000, (True, 256): 150, (False, 64): 50, (False, 256): 40}
+"""Of a round, by whether it is C, and width: a millisecond or two, so that few rounds are interrupted."""
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=fast", "-fPIC")
 DRIVER = """
 #include "mast_agent.c"
@@ -103,10 +110,10 @@ def c_arm(network: Network, form: str | None, folder: Path, observation: np.ndar
     for name, text in {**source.files, "driver.c": DRIVER, "main.c": DRIVER + MAIN}.items():
         (folder / name).write_text(text)
     library = folder / "agent.so"
-    begin = time.perf_counter()
+    begin = compiled_seconds()
     command = ["cc", *FLAGS, "-march=native", "-shared", str(folder / "driver.c"), "-o", library]
     subprocess.run(command, check=True)
-    seconds = time.perf_counter() - begin
+    seconds = compiled_seconds() - begin
     loaded = ctypes.CDLL(str(library))
     hidden = source.networks[0].hidden
     state = np.zeros(
@@ -132,6 +139,12 @@ def c_arm(network: Network, form: str | None, folder: Path, observation: np.ndar
         "weights": count_weights(source),
     }
     return arm
+
+
+def compiled_seconds() -> float:
+    """CPU time of all programs that were started so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def count_weights(source: CSource) -> int:
@@ -222,10 +235,48 @@ def jax_arm(network: Network, observation: np.ndarray) -> Arm:
     return arm
 
 
+def torch_arm(network: Network, observation: np.ndarray) -> Arm | None:
+    """The same layers as PyTorch's modules; None where it is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    width, hidden = FEATURES + ACTIONS, network.hidden
+    first, cell, last = (
+        torch.nn.Linear(width, hidden),
+        torch.nn.GRUCell(hidden, hidden),
+        torch.nn.Linear(hidden, ACTIONS),
+    )
+    for parameter, value in (
+        (first.weight, np.hstack([network.observation, network.codes])),
+        (first.bias, network.encoder_bias),
+        (cell.weight_ih, network.gru_input),
+        (cell.bias_ih, network.gru_input_bias),
+        (cell.weight_hh, network.gru_hidden),
+        (cell.bias_hh, network.gru_hidden_bias),
+        (last.weight, network.output),
+        (last.bias, network.output_bias),
+    ):
+        parameter.data = torch.from_numpy(np.ascontiguousarray(value))
+    seen = torch.from_numpy(np.concatenate([observation, np.zeros(ACTIONS, np.float32)])[None])
+    state, latest = torch.zeros(1, hidden), [torch.zeros(1, ACTIONS)]
+
+    def play(steps: int) -> None:
+        with torch.no_grad():
+            for _ in range(steps):
+                latest[0] = last(cell(torch.relu(first(seen)), state))
+                latest[0].argmax(-1)
+
+    arm = Arm()
+    arm.play, arm.q, arm.facts = play, lambda: latest[0][0].numpy(), {}
+    return arm
+
+
 def main() -> None:
     """Measure everything and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=101)
     options = parser.parse_args()
     rows = []
     for width in (64, 256):
@@ -253,6 +304,11 @@ def measure(width: int, density: float, rounds: int) -> list[dict[str, object]]:
             arms[name] = c_arm(network, form, folder, observation)
         arms["onnxruntime"] = onnx_arm(network, Path(place), observation)
         arms["jax"] = jax_arm(network, observation)
+        pytorch = torch_arm(network, observation)
+        if pytorch is None:
+            print("PyTorch is not installed: its rows are left out", flush=True)
+        else:
+            arms["pytorch"] = pytorch
         times: dict[str, list[float]] = {name: [] for name in arms}
         differences = {}
         for name, arm in arms.items():
@@ -260,11 +316,11 @@ def measure(width: int, density: float, rounds: int) -> list[dict[str, object]]:
             differences[name] = float(np.abs(arm.q() - expected).max())
         for _ in range(rounds):
             for name, arm in arms.items():
-                steps = 2000 if name.startswith("c") and width < 100 else 200
+                steps = STEPS[name.startswith("c"), width]
                 arm.play(steps // 10)
-                begin = time.perf_counter()
+                begin = time.process_time()
                 arm.play(steps)
-                times[name].append((time.perf_counter() - begin) / steps * 1e6)
+                times[name].append((time.process_time() - begin) / steps * 1e6)
         for name, arm in arms.items():
             row = {
                 "width": width,

@@ -16,7 +16,7 @@ from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
 from mast.networks.agent import RecurrentAgent, recurrent_agent
 from mast.networks.independent import independent_agents
-from mast.policy import FORMAT, LAYERS, Policy, save_policy
+from mast.policy import COMPACT_FORMAT, FORMAT, LAYERS, Policy, save_policy
 from mast.sparsity.masks import Masks, apply_masks
 
 FEATURES, ACTIONS, AGENTS, HIDDEN = 5, 4, 2, 6
@@ -233,10 +233,10 @@ def test_another_size_in_the_description_names_the_tensor_that_does_not_fit(path
 
 
 def test_a_newer_format_says_so(path: Path) -> None:
-    rewrite(path, lambda _, description: description.update(format=FORMAT + 1))
+    rewrite(path, lambda _, description: description.update(format=COMPACT_FORMAT + 1))
     message = refusal(path)
-    assert f"format {FORMAT + 1}" in message
-    assert f"reads {FORMAT}" in message
+    assert f"format {COMPACT_FORMAT + 1}" in message
+    assert f"reads {FORMAT} and {COMPACT_FORMAT}" in message
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from mast.commands.compact import COMPACT
 from mast.commands.evaluate import EVALUATE
 from mast.commands.export import EXPORT
 from mast.commands.help import print_help, print_overview
@@ -14,6 +15,7 @@ from mast.commands.options import Command, parse
 from mast.commands.search_sparsity import SEARCH_SPARSITY
 from mast.commands.study import STUDY_COMMANDS
 from mast.commands.train import INTERRUPTED, RESUME, TRAIN
+from mast.commands.watch import WATCH
 from mast.configuration.explain import did_you_mean
 from mast.errors import SelfCheckError, UserError
 
@@ -21,7 +23,9 @@ COMMANDS: tuple[Command, ...] = (
     TRAIN,
     RESUME,
     EVALUATE,
+    WATCH,
     EXPORT,
+    COMPACT,
     INFO,
     INSPECT,
     ENVS,

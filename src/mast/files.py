@@ -1,7 +1,12 @@
-"""Files that are there whole or not at all, even after a power cut."""
+"""Files that are there whole or not at all."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from mast.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -12,3 +17,42 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def check_writable(path: Path) -> None:
+    """Make sure that a file can be made, or replaced; leaves nothing behind.
+
+    Raises:
+        UserError: it is a folder, or its place cannot be written.
+    """
+    if path.is_dir():
+        raise UserError(f"cannot write to {path}: it is a folder")
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def made_whole(path: Path) -> Iterator[Path]:
+    """A file beside `path`, with its ending, that takes its name at the end, or goes.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    missing = [folder for folder in path.absolute().parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        os.replace(partial, path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write to {path}: {error.strerror or error}") from None
+        raise

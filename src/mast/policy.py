@@ -1,6 +1,7 @@
 """A trained team outside its trainer: one file, loaded without executing anything."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from mast.networks.linear import Linear
 from mast.sparsity.masks import Masks
 
 FORMAT = 1
+COMPACT_FORMAT = 2
+"""Of `mast compact`: the encoder has a width of its own and reads some of the inputs only."""
 LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")
 SIZES = ("features", "actions", "agents", "hidden_size")
 
@@ -58,13 +61,16 @@ class Policy:
             path = path / "policy.safetensors"
         description, tensors = _read(path)
         _check_tensors(path, tensors, _expected_tensors(description))
+        if description["format"] == COMPACT_FORMAT:
+            for part in ("weight", "mask"):
+                tensors[f"fc1.{part}"] = _all_inputs(tensors[f"fc1.{part}"], description)
         layers = {
             name: Linear(
                 jnp.asarray(tensors[f"{name}.weight"]), jnp.asarray(tensors[f"{name}.bias"])
             )
             for name in LAYERS
         }
-        kind = IndependentAgents if _is_independent(description) else RecurrentAgent
+        kind = IndependentAgents if is_independent(description) else RecurrentAgent
         agent = kind(**layers, features=description["features"], actions=description["actions"])
         masks = {name: tensors[f"{name}.mask"].astype(bool) for name in LAYERS}
         return cls(agent, masks, description)
@@ -122,6 +128,23 @@ def _act(agent: Agent, observation: Any, available: Any, memory: Memory) -> Any:
     return action, Memory(hidden, action)
 
 
+def check_fit(path: Path, description: Mapping[str, Any], spec: EnvironmentSpec) -> None:
+    """Makes sure that a policy can play in an environment.
+
+    Args:
+        path: of its file, for the message.
+        description: of the policy.
+        spec: of the environment.
+
+    Raises:
+        UserError: other numbers of agents, features or actions.
+    """
+    there = tuple(description[name] for name in ("agents", "features", "actions"))
+    here = (spec.agents, spec.observation, spec.actions)
+    if there != here:
+        raise UserError(f"{path}: agents, features, actions are {there}, those of {spec.id} {here}")
+
+
 def save_policy(
     path: Path, agent: Agent, masks: Masks, spec: EnvironmentSpec, about: dict[str, Any]
 ) -> None:
@@ -175,10 +198,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _check_description(path: Path, description: Any) -> None:
     if not isinstance(description, dict) or "format" not in description:
         raise ValueError("not a policy's description")
-    if description["format"] != FORMAT:
-        raise UserError(f"{path}: format {description['format']}, this version reads {FORMAT}")
+    if description["format"] not in (FORMAT, COMPACT_FORMAT):
+        known = f"{FORMAT} and {COMPACT_FORMAT}"
+        raise UserError(f"{path}: format {description['format']}, this version reads {known}")
     if not all(isinstance(description.get(size), int) for size in SIZES):
         raise ValueError("a size is missing")
+    if description["format"] == COMPACT_FORMAT:
+        inputs, width = description["inputs"], _input_width(description)
+        if not isinstance(description["encoded_size"], int):
+            raise ValueError("a size is missing")
+        if sorted({int(place) for place in inputs} & set(range(width))) != inputs:
+            raise ValueError("the inputs are no columns in order")
 
 
 def _check_tensors(path: Path, tensors: dict[str, np.ndarray], expected: dict[str, str]) -> None:
@@ -192,19 +222,38 @@ def _check_tensors(path: Path, tensors: dict[str, np.ndarray], expected: dict[st
             raise UserError(f"{path}: tensor {name} is {found}, expected {expected[name]}")
 
 
-def _is_independent(description: dict[str, Any]) -> bool:
-    """Whether each agent has a network of its own; files without the entry are older."""
+def is_independent(description: dict[str, Any]) -> bool:
+    """Whether each agent has a network of its own; the description of an older file does not say.
+
+    Args:
+        description: of a policy.
+    """
     return description.get("sharing", "shared") == "independent"
+
+
+def _input_width(description: dict[str, Any]) -> int:
+    """How many numbers the encoder is given: observation, last action and, where it is shared, agent id."""
+    features, actions, agents, _ = (description[size] for size in SIZES)
+    return features + actions + (0 if is_independent(description) else agents)
+
+
+def _all_inputs(columns: np.ndarray, description: dict[str, Any]) -> np.ndarray:
+    """A compact encoder's matrix with zeros for the inputs that it does not read."""
+    whole = np.zeros((*columns.shape[:-1], _input_width(description)), columns.dtype)
+    whole[..., description["inputs"]] = columns
+    return whole
 
 
 def _expected_tensors(description: dict[str, Any]) -> dict[str, str]:
     """Number type and shape of every tensor, as text."""
-    features, actions, agents, h = (description[size] for size in SIZES)
-    independent = _is_independent(description)
-    lead = (agents,) if independent else ()
+    _, actions, agents, h = (description[size] for size in SIZES)
+    lead = (agents,) if is_independent(description) else ()
+    compact = description["format"] == COMPACT_FORMAT
+    encoded = description["encoded_size"] if compact else h
+    inputs = len(description["inputs"]) if compact else _input_width(description)
     sizes = {
-        "fc1": (h, features + actions + (0 if independent else agents)),
-        "gru_input": (3 * h, h),
+        "fc1": (encoded, inputs),
+        "gru_input": (3 * h, encoded),
         "gru_hidden": (3 * h, h),
         "fc2": (actions, h),
     }

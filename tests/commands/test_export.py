@@ -5,12 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from played import last_json
+from safetensors import safe_open
+from safetensors.numpy import load_file, save
 
 from export.teams import make_run
 from mast.cli import main
+from mast.commands import evaluate
 from mast.export import kinds
+from mast.export.folder import export_run
 
 
 def test_it_says_what_the_c_costs_and_that_it_was_checked(
@@ -61,7 +66,14 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = broken / "policy.safetensors"
     policy.write_bytes(policy.read_bytes()[:500])
     foreign = make_run(tmp_path / "foreign")
-    (foreign / "policy.safetensors").write_bytes(b"a critic")
+    (foreign / "policy.safetensors").write_bytes(b"a foreign file")
+    critic, mixed = make_run(tmp_path / "critic"), make_run(tmp_path / "mixed")
+    critic_layers = {"v_hidden.weight": np.zeros((32, 6), "f4")}
+    (critic / "policy.safetensors").write_bytes(save(critic_layers))
+    with safe_open(mixed / "policy.safetensors", "numpy") as file:
+        about = file.metadata()
+    tensors = load_file(mixed / "policy.safetensors")
+    (mixed / "policy.safetensors").write_bytes(save(tensors | critic_layers, about))
     (tmp_path / "file").touch()
     (tmp_path / "there").mkdir()
     new = str(tmp_path / "new")
@@ -81,6 +93,8 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([str(several), "--to", "c", "--out", new], "seed-0, "),
         ([str(broken), "--to", "onnx", "--out", new], "is damaged or no policy file of Mast"),
         ([str(foreign), "--to", "c", "--out", new], "is damaged or no policy file of Mast"),
+        ([str(critic), "--to", "c", "--out", new], "is damaged or no policy file of Mast"),
+        ([str(mixed), "--to", "c", "--out", new], "v_hidden.weight does not belong in a policy"),
         ([str(run), "--to", "c", "--out", str(tmp_path / "there")], "already exists"),
         ([str(run), "--to", "c", "--out", str(tmp_path / "file")], "already exists"),
         ([str(run), "--to", "c", "--out", str(tmp_path / "file" / "x")], "cannot write to"),
@@ -103,6 +117,17 @@ def test_an_unwritable_place(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     locked.mkdir(mode=0o500)
     assert main(["export", str(run), "--to", "c", "--out", str(locked / "out")]) == 2
     assert "cannot write to" in capsys.readouterr().err
+
+
+def test_an_exported_team_has_as_many_threads_as_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = make_run(tmp_path / "run", threads=1), tmp_path / "out"
+    export_run(run, "safetensors", out, episodes=1)
+    limits: list[int | None] = []
+    monkeypatch.setattr(evaluate, "limit_threads", limits.append)
+    assert main(["evaluate", str(out), "--episodes", "2", "--quiet"]) == 0
+    assert limits == [1]
 
 
 def test_refusals_come_before_jax(tmp_path: Path) -> None:

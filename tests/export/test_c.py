@@ -49,7 +49,9 @@ def artefact(source: CSource, folder: Path, *flags: str, prefix: str = "mast") -
 
 
 @pytest.mark.parametrize("form", [*FORMS, None])
-@pytest.mark.parametrize("flags", [("-O1",), ("-O2", "-DMAST_USE_LIBM", "-lm")])
+@pytest.mark.parametrize(
+    "flags", [("-O1",), ("-O2", "-DMAST_NO_VECTORS"), ("-O2", "-DMAST_USE_LIBM", "-lm")]
+)
 def test_it_plays_like_the_policy(
     team: tuple[Path, list[Recorded]], tmp_path: Path, form: str | None, flags: tuple[str, ...]
 ) -> None:
@@ -219,10 +221,17 @@ int main(void)
 
 @pytest.mark.parametrize("sharing", ["shared", "independent"])
 @pytest.mark.parametrize(
-    "options", [*({"form": form} for form in FORMS), {"int8": True}, {}], ids=str
+    ("options", "define"),
+    [
+        *(({"form": form}, "-DMAST_VECTORS_IF_ANY") for form in FORMS),
+        ({"int8": True}, "-DMAST_VECTORS_IF_ANY"),
+        ({}, "-DMAST_VECTORS_IF_ANY"),
+        ({}, "-DMAST_NO_VECTORS"),
+    ],
+    ids=str,
 )
 def test_garbage_is_survived_under_the_sanitizers(
-    tmp_path: Path, sharing: str, options: dict[str, Any]
+    tmp_path: Path, sharing: str, options: dict[str, Any], define: str
 ) -> None:
     hidden = 16 if options else 96
     run = make_run(tmp_path / "run", sharing=sharing, hidden=hidden)
@@ -230,7 +239,12 @@ def test_garbage_is_survived_under_the_sanitizers(
     assert options or source.forms[0]["gru_input"] == "columns"
     (tmp_path / "driver.c").write_text(DRIVER)
     target = tmp_path / "driver"
-    flags = (*STRICT, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    flags = (*STRICT, "-g", define, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    probe = tmp_path / "probe.c"
+    probe.write_text("int main(void) { return 0; }\n")
+    asked = [CC, str(probe), *flags, "-o", str(tmp_path / "probe")]
+    if subprocess.run(asked, capture_output=True, check=False).returncode:
+        pytest.skip("this compiler has no sanitizers")
     sources = [str(tmp_path / name) for name in ("driver.c", "mast_agent.c")]
     subprocess.run([CC, *sources, *flags, "-o", str(target), "-lm"], check=True)
     done = subprocess.run([target], capture_output=True, text=True, check=False)
@@ -250,6 +264,29 @@ def test_nan_is_refused_under_fast_math_too(tmp_path: Path) -> None:
     assert action[2] >= 0
     np.testing.assert_array_equal(after[:2], hidden[:2])
     assert not np.array_equal(after[2], hidden[2])
+
+
+@pytest.mark.parametrize("hidden", [96, 300])
+def test_every_step_reads_and_writes_what_it_should_in_blocks(tmp_path: Path, hidden: int) -> None:
+    """Column numbers of a byte, four in a word, and of two bytes; empty rows, and lists filled up."""
+    run = make_run(tmp_path / "run", hidden=hidden, density=0.2 if hidden < 256 else 0.03)
+    source = written(run, tmp_path / "c")
+    assert source.forms[0]["gru_input"] == "columns"
+    text = (tmp_path / "c" / "mast_agent.c").read_text()
+    assert ("uint32_t mast_gru_columns" in text) == (hidden <= 256)
+    network, rng = source.networks[0], np.random.default_rng(0)
+    for flag, last, agent in (("-O1", -1, 0), ("-O3", 2, 1), ("-DMAST_NO_VECTORS", 4, 0)):
+        exported = artefact(source, tmp_path / "c", flag)
+        assert exported.warnings == ""
+        seen = rng.normal(size=(1, 6)).astype("f4")
+        state = rng.uniform(-1, 1, (1, network.hidden)).astype("f4")
+        state[:, network.units < 0] = 0
+        q, _, after = exported.step(
+            seen, np.array([last]), np.array([agent]), state, np.ones((1, 5))
+        )
+        expected_q, expected = network.step(seen[0], last, agent, state[0])
+        np.testing.assert_allclose(q[0], expected_q, atol=1e-4)
+        np.testing.assert_allclose(after[0], expected, atol=1e-5)
 
 
 def test_the_limit_is_no_obstacle(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mast.commands.output import Output
 from mast.commands.summary import mean_summary
 from mast.config import Config, limit_threads, load_run_config
 from mast.errors import UserError
+from mast.export.contract import exported_config, is_exported
 from mast.export.folder import CHECKPOINTS as POLICIES
 from mast.folders import seed_folders
 
@@ -22,7 +23,7 @@ def run_evaluate(values: Values) -> int:
     """Plays whole episodes with the policy of a run, or of each of several seeds."""
     output = Output(values)
     run = Path(required(values, "run", "DIR", "runs/my-run"))
-    if (run / "contract.json").is_file():
+    if is_exported(run):
         return _evaluate_exported(run, values, output)
     config = load_run_config(run)
     checkpoint = values.get("checkpoint", "last")
@@ -53,6 +54,7 @@ def _evaluate_exported(folder: Path, values: Values, output: Output) -> int:
         raise UserError("checkpoint: an exported folder holds one policy")
     episodes = whole_number(values, "episodes", 128, at_least=1)
     seed = whole_number(values, "seed", 0, at_least=0)
+    limit_threads(exported_config(folder).threads)
     with output.only_ours():
         from mast.envs.registry import environment_of
         from mast.export.load import load_exported

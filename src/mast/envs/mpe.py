@@ -4,11 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.envs.jaxmarl_silent import ParticleState, SimpleSpreadMPE, version
 from mast.envs.names import mpe_identity
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
+from mast.envs.scene import ALLY, LANDMARK, Scene
 
 DEFAULT_EPISODE_LIMIT = 26
 """Jaxmarl's max_steps is 25, compared before the step is counted: the cut comes at step 26."""
@@ -113,6 +115,32 @@ class SimpleSpread:
             won=never,
         )
         return game, self._time_step(observations), outcome
+
+    def scene(self, state: Float[Any, "moments state"], action: Int[Any, "steps agents"]) -> Scene:
+        """Particles and landmarks, as far as the farthest of them ever is.
+
+        Args:
+            state: all observations in a row, at the start and after every step.
+            action: of every step; nobody aims.
+        """
+        agents, landmarks = self._spec.agents, self._game.num_landmarks
+        seen = np.asarray(state, np.float32).reshape(len(state), agents, -1)
+        own = seen[..., 2:4]
+        # The first agent's view: where the landmarks are from it, after its velocity and place.
+        places = own[:, :1] + seen[:, 0, 4 : 4 + 2 * landmarks].reshape(-1, landmarks, 2)
+        position = np.concatenate([own, places], axis=1)
+        reach = float(max(1.0, np.abs(position).max())) * 1.1
+        return Scene(
+            x_range=(-reach, reach),
+            y_range=(-reach, reach),
+            names=(*self._game.agents, *(f"landmark_{index}" for index in range(landmarks))),
+            kinds=("",) * agents + ("landmark",) * landmarks,
+            side=(ALLY,) * agents + (LANDMARK,) * landmarks,
+            radius=tuple(float(radius) for radius in np.asarray(self._game.rad)),
+            position=position,
+            health=None,
+            target=None,
+        )
 
     def _time_step(self, observations: dict[str, Float[Array, " features"]]) -> TimeStep:
         """Jaxmarl's dictionary as arrays; every action is always available."""

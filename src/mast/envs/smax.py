@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO, BattleState, HeuristicEnemySMAX, version
 from mast.envs.names import smax_identity
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
+from mast.envs.scene import ALLY, ENEMY, Scene
 
 DEFAULT_EPISODE_LIMIT = 101
 """Jaxmarl's max_steps is 100, compared before the step is counted: the cut comes at step 101."""
@@ -227,6 +229,36 @@ class Smax:
                 battle.unit_teams.astype(jnp.float32),
                 types.astype(jnp.float32) / game.unit_type_bits,
             ]
+        )
+
+    def scene(self, state: Float[Any, "moments state"], action: Int[Any, "steps agents"]) -> Scene:
+        """The battle as the normalised state has it: whoever is dead stays where it fell.
+
+        Args:
+            state: at the start and after every step.
+            action: of every step.
+        """
+        game, agents = self._battle, self._spec.agents
+        units, bits = agents + game.num_enemies, game.unit_type_bits
+        features = np.asarray(state, np.float32)[:, : units * (4 + bits)]
+        features = features.reshape(len(features), units, 4 + bits)
+        health = features[..., 0]
+        # Of the dead the state has zeros; the last moment with health, or the start, has their place.
+        moments = np.arange(len(features))[:, None]
+        seen = np.maximum.accumulate(np.where(health > 0, moments, 0), axis=0)
+        position = np.take_along_axis(features[..., 1:3], seen[..., None], axis=0)
+        kinds = features[0, :, 4:].argmax(-1)
+        shot = np.asarray(action, int) - game.num_movement_actions
+        return Scene(
+            x_range=(0.0, float(game.map_width)),
+            y_range=(0.0, float(game.map_height)),
+            names=(*self._game.agents, *self._game.enemy_agents),
+            kinds=tuple(game.unit_type_names[kind] for kind in kinds),
+            side=(ALLY,) * agents + (ENEMY,) * game.num_enemies,
+            radius=tuple(float(game.unit_type_radiuses[kind]) for kind in kinds),
+            position=position * np.array([game.map_width, game.map_height], np.float32),
+            health=health,
+            target=np.where(shot >= 0, shot + agents, -1),
         )
 
     def _views(

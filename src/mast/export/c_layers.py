@@ -160,13 +160,34 @@ def _unrolled(layer: Affine) -> Code:
     return Code(text, 4 * (count + layer.bias.size), count)
 
 
-def _blocked(layer: Affine) -> Code:
-    """Rows of like length in blocks of `BLOCK`; the columns of a block lie interleaved."""
+@dataclass(frozen=True)
+class _Blocks:
+    """Rows of like length in blocks of `BLOCK`; the values and columns of a block lie interleaved."""
+
+    rows: np.ndarray
+    """Of all blocks, then those without a weight; one may be there twice."""
+    full: int
+    """How many of `rows` are in blocks."""
+    lengths: list[int]
+    columns: list[int]
+    values: list[Any]
+
+
+def _in_blocks(layer: Affine, weight: np.ndarray) -> _Blocks:
+    """The rows of a layer in blocks.
+
+    Args:
+        layer: any.
+        weight: the numbers to be stored.
+    """
     counts = np.count_nonzero(layer.weight, axis=1)
     order = np.argsort(-counts, kind="stable")
-    order = np.pad(order, (0, -len(order) % BLOCK), mode="edge")  # the last row may be done twice
-    weight, scale = quantize_rows(layer.weight) if layer.int8 else (layer.weight, None)
-    lengths, columns, values = [], [], []
+    order, empty = np.split(order, [np.count_nonzero(counts)])
+    fill = -len(order) % BLOCK
+    order = np.pad(order, (0, fill), mode="edge" if fill else "constant")
+    lengths: list[int] = []
+    columns: list[int] = []
+    values: list[Any] = []
     for rows in order.reshape(-1, BLOCK):
         length = int(counts[rows[0]])
         lengths.append(length)
@@ -175,42 +196,82 @@ def _blocked(layer: Affine) -> Code:
             places = np.flatnonzero(layer.weight[row])
             block[0, : len(places), lane] = places
             block[1, : len(places), lane] = weight[row, places]
-        columns += list(block[0].ravel())
+        columns += [int(column) for column in block[0].ravel()]
         values += list(block[1].ravel())
-    index = "uint8_t" if layer.weight.shape[1] <= 256 else "uint16_t"
+    return _Blocks(np.concatenate([order, empty]), len(order), lengths, columns, values)
+
+
+def _blocked(layer: Affine) -> Code:
+    """Arrays of indices; where a column's number is a byte, four lie in a word and are loaded at once."""
+    weight, scale = quantize_rows(layer.weight) if layer.int8 else (layer.weight, None)
+    blocks = _in_blocks(layer, weight)
+    values, rows, name = blocks.values, blocks.rows, layer.name
     value_type = "int8_t" if layer.int8 else "float"
-    shown = values if layer.int8 else [number(value) for value in values]
+    numbers = values if layer.int8 else [number(value) for value in values]
+    in_words = layer.weight.shape[1] <= 256
+    if in_words:
+        index, at_once = "uint32_t", blocks.columns
+        columns = [
+            f"0x{sum(column << 8 * k for k, column in enumerate(at_once[at : at + 4])):08x}UL"
+            for at in range(0, len(at_once), 4)
+        ]
+    else:
+        index, columns = "uint16_t", [str(column) for column in blocks.columns]
     # An array of length 0 is no C: a layer without weights has one that is never read.
-    text = array(f"{value_type} {layer.name}_values[{max(1, len(values))}]", shown or [0])
-    text += array(f"{index} {layer.name}_columns[{max(1, len(values))}]", columns or [0])
-    text += array(f"uint16_t {layer.name}_lengths[{len(lengths)}]", lengths)
-    text += array(f"uint16_t {layer.name}_rows[{order.size}]", order)
-    text += floats(f"{layer.name}_bias", layer.bias[order])
-    scaled = ""
+    text = array(f"{value_type} {name}_values[{max(1, len(values))}]", numbers or [0])
+    text += array(f"{index} {name}_columns[{max(1, len(columns))}]", columns or [0])
+    text += array(f"uint16_t {name}_lengths[{max(1, len(blocks.lengths))}]", blocks.lengths or [0])
+    text += array(f"uint16_t {name}_rows[{rows.size}]", rows)
+    text += floats(f"{name}_bias", layer.bias[rows])
     if scale is not None:
-        text += floats(f"{layer.name}_scale", scale[order])
-        scaled = f"{layer.name}_scale[at] * "
-    adds = "".join(f"            s{k} += v[{k}] * x[c[{k}]];\n" for k in range(BLOCK))
-    if layer.int8:
-        adds = adds.replace("v[", "(float)v[")
-    stores = "".join(
-        f"        y[{layer.name}_rows[at + {k}]] = {layer.name}_bias[at + {k}] + "
-        f"{scaled.replace('[at]', f'[at + {k}]')}s{k};\n"
-        for k in range(BLOCK)
-    )
-    text += (
-        _head(layer.name) + f"    const {value_type} *v = {layer.name}_values;\n"
-        f"    const {index} *c = {layer.name}_columns;\n"
-        "    int block, n;\n\n"
-        f"    for (block = 0; block < {len(lengths)}; block++) {{\n"
-        f"        const int at = {BLOCK} * block;\n"
-        "        float " + ", ".join(f"s{k} = 0.0f" for k in range(BLOCK)) + ";\n\n"
-        f"        for (n = {layer.name}_lengths[block]; n > 0; n--) {{\n{adds}"
-        f"            v += {BLOCK};\n            c += {BLOCK};\n        }}\n{stores}    }}\n}}\n\n"
-    )
-    width = (1 if layer.int8 else 4) + (1 if index == "uint8_t" else 2)
+        text += floats(f"{name}_scale", scale[rows])
+    text += _block_loop(layer, blocks, value_type, index)
+    width = (1 if layer.int8 else 4) + (1 if in_words else 2)
     per_row = 4 + 2 + (4 if layer.int8 else 0)
-    return Code(text, width * len(values) + per_row * order.size + 2 * len(lengths), len(values))
+    bytes_ = width * len(values) + per_row * rows.size + 2 * len(blocks.lengths)
+    return Code(text, bytes_, len(values))
+
+
+def _block_loop(layer: Affine, blocks: _Blocks, value_type: str, index: str) -> str:
+    """The function that adds the blocks up, four rows in a vector where the compiler has such."""
+    name, lanes, in_words = layer.name, range(BLOCK), index == "uint32_t"
+    places = [f"(uint8_t)(c[{k // 4}] >> {8 * (k % 4)})" if in_words else f"c[{k}]" for k in lanes]
+    read = [f"x[{place}]" for place in places]
+    lines = f"        for (n = {name}_lengths[block]; n > 0; n--) {{\n"
+    on = f"            v += {BLOCK};\n            c += {BLOCK // 4 if in_words else BLOCK};\n        }}\n"
+    cast, scale = ("(float)", f"{name}_scale[at + @] * ") if layer.int8 else ("", "")
+    each = (
+        "        float " + ", ".join(f"s{k} = 0.0f" for k in lanes) + ";\n\n" + lines
+        + "".join(f"            s{k} += {cast}v[{k}] * {read[k]};\n" for k in lanes) + on
+        + "".join(
+            f"        y[{name}_rows[at + {k}]] = {name}_bias[at + {k}] + "
+            f"{scale.replace('@', str(k))}s{k};\n"
+            for k in lanes
+        )
+    )  # fmt: skip
+    halves = ((k, letter) for k, letter in zip(range(0, BLOCK, 4), "ab", strict=True))
+    four = "*(const @prefix@_four *)"
+    fours = (
+        "        @prefix@_four a = {0.0f, 0.0f, 0.0f, 0.0f}, b = a;\n\n" + lines
+        + "".join(
+            f"            const @prefix@_four x{k} = {{\n                "
+            + ",\n                ".join(read[k : k + 4]) + "\n            };\n"
+            for k in range(0, BLOCK, 4)
+        )
+        + "\n" + "".join(f"            {letter} += {four}(v + {k}) * x{k};\n" for k, letter in halves)
+        + on + f"        a += {four}({name}_bias + at);\n        b += {four}({name}_bias + at + 4);\n"
+        + "".join(f"        y[{name}_rows[at + {k}]] = {'ab'[k // 4]}[{k % 4}];\n" for k in lanes)
+    )  # fmt: skip
+    body = each if layer.int8 else f"#ifdef @PREFIX@_VECTORS\n{fours}#else\n{each}#endif\n"
+    return (
+        _head(name) + f"    const {value_type} *v = {name}_values;\n"
+        f"    const {index} *c = {name}_columns;\n"
+        "    int block, n;\n\n"
+        f"    for (block = 0; block < {len(blocks.lengths)}; block++) {{\n"
+        f"        const int at = {BLOCK} * block;\n{body}    }}\n"
+        f"    for (n = {blocks.full}; n < {blocks.rows.size}; n++)\n"
+        f"        y[{name}_rows[n]] = {name}_bias[n];\n}}\n\n"
+    )
 
 
 def _dense(layer: Affine) -> Code:

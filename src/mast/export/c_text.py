@@ -52,12 +52,19 @@ int @prefix@_step(@prefix@_state *state, const float observation[@PREFIX@_FEATUR
 """
 
 SOURCE_HEAD = """/* @about@ Made by `mast export`. C99; calls nothing.
-   With -D@PREFIX@_USE_LIBM, tanhf of the C library in place of an approximation within 1e-6. */
+   With -D@PREFIX@_USE_LIBM, tanhf of the C library in place of an approximation within 1e-6.
+   With -D@PREFIX@_NO_VECTORS, nothing but C99 for GCC and Clang too. */
 #include "@prefix@_agent.h"
 
 #include <stdint.h>
 #ifdef @PREFIX@_USE_LIBM
 #include <math.h>
+#endif
+
+/* Four numbers at a time, as GCC and Clang can be told for any processor; C99 without it. */
+#if defined(__GNUC__) && !defined(@PREFIX@_NO_VECTORS)
+#define @PREFIX@_VECTORS
+typedef float @prefix@_four __attribute__((vector_size(16), may_alias, aligned(4)));
 #endif
 
 #ifdef @PREFIX@_USE_LIBM

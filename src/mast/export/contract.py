@@ -4,18 +4,22 @@ import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from mast.config import Config
-from mast.envs.protocol import Environment
 from mast.errors import UserError
+
+if TYPE_CHECKING:  # it imports JAX, which reading a contract is not to wait for
+    from mast.envs.protocol import Environment
 
 FILE_NAME = "contract.json"
 FORMAT = 1
 
 
 def contract(
-    environment: Environment,
+    environment: "Environment",
     config: Config,
     description: Mapping[str, Any],
     policy: Mapping[str, Any],
@@ -47,20 +51,25 @@ def contract(
         ],
         "observation": {
             "size": spec.observation,
-            "features": _names(environment, "feature_names", spec.observation),
+            "features": names_of(environment, "feature_names", spec.observation),
             "scaling": "none: features enter the network as the environment gives them",
         },
         "actions": {
             "size": spec.actions,
-            "names": _names(environment, "action_names", spec.actions),
+            "names": names_of(environment, "action_names", spec.actions),
         },
         "input": description["input"],
         "settings": config.model_dump(mode="json"),
     }
 
 
-def _names(environment: Environment, attribute: str, size: int) -> Sequence[str] | None:
+def names_of(environment: "Environment", attribute: str, size: int) -> Sequence[str] | None:
     """What an environment calls its features or actions; None where it does not say.
+
+    Args:
+        environment: any.
+        attribute: "feature_names" or "action_names".
+        size: how many there are.
 
     Raises:
         UserError: it names more or fewer than there are.
@@ -91,3 +100,20 @@ def read_contract(folder: Path) -> dict[str, Any]:
     if content["format"] != FORMAT:
         raise UserError(f"{path}: format {content['format']}, this version reads {FORMAT}")
     return content
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder is one that `mast export` made, and no run."""
+    return (folder / FILE_NAME).is_file()
+
+
+def exported_config(folder: Path) -> Config:
+    """The settings of the run that an exported folder comes from.
+
+    Raises:
+        UserError: as `read_contract`, or they are not those of this version.
+    """
+    try:
+        return Config.model_validate(read_contract(folder)["settings"])
+    except (KeyError, ValidationError):
+        raise UserError(f"{folder / FILE_NAME} is damaged or of another version") from None

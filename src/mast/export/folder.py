@@ -64,16 +64,28 @@ def export_run(
     from mast.export.kinds import Job, write_c, write_onnx, write_safetensors
 
     job = Job.load(policy, config, environment, episodes, checkpoint)
-    with _made_whole(out) as folder:
+    with folder_made_whole(out) as folder:
         if to == "c":
             kind = write_c(job, folder, prefix, storage, quantize == "int8")
         else:
             kind = {"onnx": write_onnx, "safetensors": write_safetensors}[to](job, folder)
-        content = job.contract() | {"kind": to} | kind
-        files = sorted(path for path in folder.iterdir())
-        content["files"] = {path.name: _sha256(path) for path in files}
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        (folder / "contract.json").write_text(text, encoding="utf-8")
+        return write_contract(folder, job.contract() | {"kind": to} | kind)
+
+
+def write_contract(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Write contract.json, the last file of an export.
+
+    Args:
+        folder: which has all the other files.
+        content: of the contract.
+
+    Returns:
+        the same and the sha256 of every file, as it was written.
+    """
+    digests = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    content = content | {"files": digests}
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / "contract.json").write_text(text, encoding="utf-8")
     return content
 
 
@@ -130,8 +142,12 @@ def policy_file(run: Path, config: Config, checkpoint: str) -> Path:
 
 
 @contextlib.contextmanager
-def _made_whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name at the end, or goes."""
+def folder_made_whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its name at the end, or goes.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     missing = [path for path in out.parents if not path.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

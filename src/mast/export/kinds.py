@@ -12,7 +12,6 @@ import numpy as np
 from mast.config import Config
 from mast.envs.protocol import Environment
 from mast.envs.registry import environment_of
-from mast.errors import UserError
 from mast.export.c_build import CArtefact, c_compiler, footprint
 from mast.export.c_layers import dequantized
 from mast.export.c_source import CSource, c_source
@@ -20,7 +19,7 @@ from mast.export.check import agreement, require
 from mast.export.contract import contract
 from mast.export.network import Network, networks_of, without_dead_neurons
 from mast.export.recording import Recorded, record_episodes, step, vectors
-from mast.policy import Policy
+from mast.policy import Policy, check_fit
 
 VECTORS = "vectors.bin"
 
@@ -54,13 +53,7 @@ class Job:
         policy = Policy.load(path)
         networks_of(policy)  # refuses NaN before anything is played
         environment = environment or environment_of(config)
-        spec = environment.spec
-        there = tuple(policy.description[name] for name in ("agents", "features", "actions"))
-        here = (spec.agents, spec.observation, spec.actions)
-        if there != here:
-            raise UserError(
-                f"{path}: agents, features, actions are {there}, those of {spec.id} {here}"
-            )
+        check_fit(path, policy.description, environment.spec)
         recorded = record_episodes(policy, environment, episodes)
         return cls(path, config, policy, environment, recorded, checkpoint)
 
@@ -202,12 +195,14 @@ class PolicyArtefact:
 
     Args:
         policy: loaded.
+        units: [agents, hidden], as `Artefact.units`; those of the trained network where None.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, units: np.ndarray | None = None) -> None:
         self._agent = policy.agent
         agents = policy.description["agents"]
-        self.units = np.tile(np.arange(policy.agent.hidden_size), (agents, 1))
+        own = np.tile(np.arange(policy.agent.hidden_size), (agents, 1))
+        self.units = own if units is None else units
 
     def step(
         self,

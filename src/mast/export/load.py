@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from pydantic import ValidationError
 
 from mast.config import Config
 from mast.errors import UserError
 from mast.export.c_build import CArtefact
 from mast.export.check import Artefact
-from mast.export.contract import read_contract
+from mast.export.contract import exported_config, read_contract
 from mast.networks.agent import Agent
 from mast.policy import Policy
 
@@ -87,9 +86,8 @@ def load_exported(folder: Path) -> tuple[Agent, Config]:
     """
     contract = read_contract(folder)
     _check_files(folder, contract.get("files"))
-    kind = contract["kind"]
+    kind, config = contract["kind"], exported_config(folder)
     try:
-        config = Config.model_validate(contract["settings"])
         if kind == "safetensors":
             return Policy.load(folder / "policy.safetensors").agent, config
         agents, actions = len(contract["agents"]), contract["actions"]["size"]
@@ -100,7 +98,7 @@ def load_exported(folder: Path) -> tuple[Agent, Config]:
         facts = contract["c"]
         units = np.asarray(facts["hidden_units"], int)
         prefix, sizes = facts["prefix"], (contract["observation"]["size"], actions, units.shape[1])
-    except (KeyError, TypeError, ValidationError, IndexError):
+    except (KeyError, TypeError, IndexError):
         raise UserError(f"{folder / 'contract.json'} is damaged or of another version") from None
     source = folder / f"{prefix}_agent.c"
     if source.name not in contract["files"] or source.parent != folder:

@@ -176,8 +176,18 @@ def padded(network: Network, hidden: int | None = None) -> Network:
     def up(width: int) -> int:
         return max(LANES, -(-width // LANES) * LANES)
 
-    h, extra = network.hidden, up(network.encoded) - network.encoded
-    more = (up(h) if hidden is None else hidden) - h
+    return widened(network, up(network.encoded), up(network.hidden) if hidden is None else hidden)
+
+
+def widened(network: Network, encoded: int, hidden: int) -> Network:
+    """The network with neurons of zeros at the end of both layers.
+
+    Args:
+        network: any.
+        encoded: the width of the encoder's output, at least what it is.
+        hidden: that of the hidden state, at least what it is.
+    """
+    h, more, extra = network.hidden, hidden - network.hidden, encoded - network.encoded
 
     def gates(array: np.ndarray, columns: int) -> np.ndarray:
         blocks = array.reshape(3, h, array.shape[1])

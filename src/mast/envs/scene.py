@@ -1,0 +1,82 @@
+"""Where the units of a game are, for those who watch it: an environment may say, none has to."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mast.envs.protocol import EnvironmentSpec
+from mast.errors import UserError
+
+ALLY, ENEMY, LANDMARK = range(3)
+"""Sides of `Scene.side`."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One episode on a plane; the first units are the agents, in their order."""
+
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    """What is shown; y grows upwards."""
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    """The type of each unit, for reports; "" where there are none."""
+    side: tuple[int, ...]
+    """`ALLY`, `ENEMY` or `LANDMARK`."""
+    radius: tuple[float, ...]
+    """In the units of the positions."""
+    position: Float[np.ndarray, "moments units 2"]
+    """x and y; of a unit that is gone, its last place."""
+    health: Float[np.ndarray, "moments units"] | None
+    """Shares of the full health, 0 for a unit that is gone; None where nobody has a health."""
+    target: Int[np.ndarray, "steps agents"] | None
+    """Which unit each agent's action is aimed at, -1 for none; None where nobody aims."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """An environment that can be watched on a plane."""
+
+    def scene(self, state: Float[Any, "moments state"], action: Int[Any, "steps agents"]) -> Scene:
+        """What one episode looked like.
+
+        Args:
+            state: the mixer's view (`TimeStep.state`) at the start and after every step.
+            action: of every step.
+        """
+        ...
+
+
+def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
+    """Make sure that a scene is one of an episode.
+
+    Args:
+        scene: of any environment.
+        spec: of that environment.
+        steps: of the episode.
+
+    Raises:
+        UserError: a part of it has another length or shape.
+    """
+    units = len(scene.names)
+    lengths = {name: len(getattr(scene, name)) for name in ("kinds", "side", "radius")}
+    wrong = [
+        f"{name} has {length} entries, names {units}"
+        for name, length in lengths.items()
+        if length != units
+    ]
+    if units < spec.agents:
+        wrong.append(f"names has {units} entries, must have at least those of {spec.agents} agents")
+    for name, shape in (
+        ("position", (steps + 1, units, 2)),
+        ("health", (steps + 1, units)),
+        ("target", (steps, spec.agents)),
+    ):
+        array: Any = getattr(scene, name)
+        found = None if array is None else np.shape(array)
+        if found != shape and not (found is None and name != "position"):
+            wrong.append(f"{name} has shape {found}, must be {shape}")
+    if wrong:
+        raise UserError(f"{spec.id}: scene: {wrong[0]}; see docs/environments.md")

@@ -1,0 +1,241 @@
+"""`mast compact` as a function: a policy without the neurons and inputs that change nothing."""
+
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from mast.config import load_run_config
+from mast.export.check import agreement, require
+from mast.export.contract import names_of
+from mast.export.folder import check_out, folder_made_whole, policy_file, write_contract
+from mast.export.kinds import Job, PolicyArtefact
+from mast.export.network import Network, networks_of, widened, without_dead_neurons
+from mast.files import write_atomically
+from mast.policy import COMPACT_FORMAT, LAYERS, Policy, is_independent
+from mast.sparsity.accounting import matrix_flops
+from mast.sparsity.allocation import LayerShape
+from mast.sparsity.team_networks import WeightMatrix
+
+if TYPE_CHECKING:
+    from mast.envs.protocol import Environment
+
+BIASES = dict(
+    zip(LAYERS, ("encoder_bias", "gru_input_bias", "gru_hidden_bias", "output_bias"), strict=True)
+)
+"""What `Network` calls the bias of each layer."""
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """One layer of the acting networks; of independent agents, of all of them together."""
+
+    shape: str
+    """Outputs × inputs; of independent agents, of the largest."""
+    weights: int
+    """That are not zero."""
+    parameters: int
+    """Weights and biases."""
+    bytes: int
+    """Of the matrices stored densely in float32, and the biases."""
+    flops: float
+    """Of one step of the whole team, by the formula of MAST's Appendix B.4."""
+
+
+def layer_sizes(
+    networks: Sequence[Network], agents: int, inputs: Sequence[int] | None = None
+) -> dict[str, LayerSize]:
+    """What each layer takes.
+
+    Args:
+        networks: the one of all agents, or those of each.
+        agents: how many there are.
+        inputs: which columns the encoder has; all where None.
+    """
+    matrices = [_matrices(network, inputs) for network in networks]
+    times = agents if len(networks) == 1 else 1  # a shared network runs once for each agent
+    sizes = {}
+    for layer in LAYERS:
+        mine = [each[layer] for each in matrices]
+        weights = [int(np.count_nonzero(matrix)) for matrix, _ in mine]
+        outputs = sum(len(matrix) for matrix, _ in mine)
+        flops = [
+            matrix_flops(WeightMatrix(LayerShape(layer, 1, 1), summands), count)
+            for (_, summands), count in zip(mine, weights, strict=True)
+            if count
+        ]
+        rows, columns = (max(matrix.shape[axis] for matrix, _ in mine) for axis in (0, 1))
+        sizes[layer] = LayerSize(
+            shape=f"{rows} × {columns}",
+            weights=sum(weights),
+            parameters=sum(weights) + outputs,
+            bytes=4 * (sum(matrix.size for matrix, _ in mine) + outputs),
+            flops=times * math.fsum(flops),
+        )
+    return sizes
+
+
+def _matrices(
+    network: Network, inputs: Sequence[int] | None = None
+) -> dict[str, tuple[np.ndarray, int]]:
+    """Every layer's matrix, and how many products one of its outputs adds up."""
+    encoder = np.hstack([network.observation, network.codes])
+    if inputs is not None:
+        encoder = encoder[:, list(inputs)]
+    of_gru = network.encoded + network.hidden
+    return {
+        "fc1": (encoder, encoder.shape[1]),
+        "gru_input": (network.gru_input, of_gru),
+        "gru_hidden": (network.gru_hidden, of_gru),
+        "fc2": (network.output, network.hidden),
+    }
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A policy whose networks have lost what changes nothing."""
+
+    networks: list[Network]
+    """Of equal widths; neurons of zeros where an agent of its own has fewer than another."""
+    inputs: list[int]
+    """Which columns of the encoder anything reads: observation, last action, agent id."""
+    tensors: dict[str, np.ndarray]
+    description: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write it as a policy file, which `Policy.load` reads."""
+        metadata = {"mast": json.dumps(self.description, sort_keys=True)}
+        write_atomically(path, save(self.tensors, metadata=metadata))
+
+
+def compacted(policy: Policy) -> Compacted:
+    """The same function of observations with fewer neurons and inputs.
+
+    Args:
+        policy: any.
+
+    Raises:
+        UserError: a weight is NaN or infinite.
+    """
+    small = [without_dead_neurons(network) for network in networks_of(policy)]
+    encoded = max(1, *(network.encoded for network in small))
+    hidden = max(1, *(network.hidden for network in small))
+    networks = [widened(network, encoded, hidden) for network in small]
+    matrices = [_matrices(network) for network in networks]
+    read = np.any([each["fc1"][0].any(0) for each in matrices], axis=0)
+    inputs = np.flatnonzero(read)
+    independent = is_independent(policy.description)
+    tensors: dict[str, np.ndarray] = {}
+    for layer in LAYERS:
+        weight = np.stack([each[layer][0] for each in matrices])
+        bias = np.stack([getattr(network, BIASES[layer]) for network in networks])
+        if layer == "fc1":
+            weight = weight[..., inputs]
+        weight, bias = (each if independent else each[0] for each in (weight, bias))
+        tensors[f"{layer}.weight"] = np.ascontiguousarray(weight, np.float32)
+        tensors[f"{layer}.bias"] = np.ascontiguousarray(bias, np.float32)
+        tensors[f"{layer}.mask"] = (tensors[f"{layer}.weight"] != 0).astype(np.uint8)
+    description = policy.description | {
+        "format": COMPACT_FORMAT,
+        "hidden_size": hidden,
+        "encoded_size": encoded,
+        "inputs": inputs.tolist(),
+        "hidden_units": [network.units.tolist() for network in networks],
+    }
+    return Compacted(networks, inputs.tolist(), tensors, description)
+
+
+def compact_run(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    checkpoint: str = "last",
+    episodes: int = 3,
+    environment: "Environment | None" = None,
+) -> dict[str, Any]:
+    """Find what a trained team does without, and write the rest.
+
+    Args:
+        run: its folder; finished, stopped or still training.
+        out: the folder to make, which `mast evaluate` and `mast watch` take; nothing is written where None.
+        checkpoint: the "last" policy or the "best" one.
+        episodes: how many whole episodes to check on, at least 1.
+        environment: made from the run's settings where None.
+
+    Returns:
+        `layers` (before and after, see `LayerSize`), `total`, `neurons`, `unread` (the inputs that nothing
+        reads) and `check`.
+
+    Raises:
+        UserError: nothing to compact, or `out` exists or cannot be written.
+        SelfCheckError: the compact policy does not do what the policy does.
+    """
+    run = Path(run)
+    if out is not None:
+        check_out(Path(out))
+    config = load_run_config(run)
+    path = policy_file(run, config, checkpoint)
+    job = Job.load(path, config, environment, episodes, checkpoint)
+    small = compacted(job.policy)
+    before, agents = networks_of(job.policy), job.policy.description["agents"]
+    after = [without_dead_neurons(network) for network in before]
+    sizes = {
+        "before": layer_sizes(before, agents),
+        "after": layer_sizes(after, agents, small.inputs),
+    }
+    report = {
+        "layers": {layer: {when: vars(sizes[when][layer]) for when in sizes} for layer in LAYERS},
+        "total": {when: _total(each) for when, each in sizes.items()},
+        "neurons": {
+            "encoder": [before[0].encoded, small.networks[0].encoded],
+            "hidden": [before[0].hidden, small.networks[0].hidden],
+        },
+        "inputs": [before[0].features + before[0].codes.shape[1], len(small.inputs)],
+        "unread": _unread(small, job),
+    }
+    if out is None:
+        with tempfile.TemporaryDirectory() as place:
+            return report | _written(small, job, Path(place))
+    with folder_made_whole(Path(out)) as folder:
+        checked = _written(small, job, folder)
+        parts = {"kind": "safetensors", "compact": report} | checked | job.write_vectors(folder)
+        write_contract(folder, job.contract() | parts)
+    return report | checked
+
+
+def _written(small: Compacted, job: Job, folder: Path) -> dict[str, Any]:
+    """Write the policy file, read it again and hold it to the recorded episodes."""
+    path = folder / "policy.safetensors"
+    small.write(path)
+    units = np.stack([network.units for network in small.networks])
+    agents = job.policy.description["agents"]
+    units = np.repeat(units, agents, axis=0) if len(units) == 1 else units
+    found = agreement(PolicyArtefact(Policy.load(path), units), job.recorded)
+    require(found, "the compact policy")
+    return {"check": found.as_json()}
+
+
+def _total(layers: Mapping[str, LayerSize]) -> dict[str, Any]:
+    names = ("weights", "parameters", "bytes", "flops")
+    return {name: sum(getattr(layer, name) for layer in layers.values()) for name in names}
+
+
+def _unread(small: Compacted, job: Job) -> list[str]:
+    """The inputs that nothing reads, by name."""
+    spec = job.environment.spec
+    features = names_of(job.environment, "feature_names", spec.observation)
+    actions = names_of(job.environment, "action_names", spec.actions)
+    names = [
+        *(features or [f"feature {index}" for index in range(spec.observation)]),
+        *(f"last action {name}" for name in actions or range(spec.actions)),
+        *(f"agent id {name}" for name in spec.agent_names),
+    ]
+    width = small.networks[0].features + small.networks[0].codes.shape[1]
+    read = set(small.inputs)
+    return [name for index, name in enumerate(names[:width]) if index not in read]

@@ -1,0 +1,1 @@
+"""Seeing a trained team play: one offline page, or a film."""

@@ -1,0 +1,145 @@
+"""Greedy episodes as they are watched: what every agent saw in its actions, and how it ended."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mast.diagnosis.values import actions_before
+from mast.envs.contract import user_error
+from mast.envs.protocol import Environment
+from mast.envs.scene import ALLY, Scene, Staged, check_scene
+from mast.errors import UserError
+from mast.learning.returns import discounted_returns
+from mast.networks.agent import Agent
+from mast.networks.mixers import Mixer
+from mast.runtime import prepare
+from mast.training.random_keys import PLAY, run_key
+from mast.training.rollout import Recording, Totals, episodes, play, players_for
+
+WON, LOST, DRAW, ENDED, CUT = "won", "lost", "draw", "ended", "cut"
+"""How an episode ends; "ended" where nothing can be won, "cut" by the time limit."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One greedy episode."""
+
+    available: Bool[np.ndarray, "steps agents actions"]
+    action: Int[np.ndarray, "steps agents"]
+    q: Float[np.ndarray, "steps agents actions"]
+    """Every action value, of actions that were not available too."""
+    q_tot: Float[np.ndarray, " steps"] | None
+    """Of the actions taken; None where the mixer is not known."""
+    to_come: Float[np.ndarray, " steps"]
+    """The discounted return from each step on."""
+    reward: Float[np.ndarray, " steps"]
+    outcome: str
+    scene: Scene | None
+    """None where the environment does not say what it looks like."""
+
+
+def play_to_watch(
+    agent: Agent,
+    mixer: Mixer | None,
+    environment: Environment,
+    count: int,
+    seed: int,
+    discount: float,
+) -> list[Shown]:
+    """Let a team play, greedily.
+
+    Args:
+        agent: the acting network.
+        mixer: of its learner; None where it is not known.
+        environment: where it plays.
+        count: how many whole episodes; they are the first of an evaluation with the same seed.
+        seed: of the episodes.
+        discount: γ, of the return to come.
+
+    Raises:
+        UserError: an action value is NaN or infinite.
+    """
+    prepare()
+    kept: list[tuple[Totals, Recording]] = []
+    keys = jax.random.split(run_key(seed, PLAY), count)
+    players = players_for(environment, jnp.float32)
+    with jax.default_matmul_precision("highest"):
+        play(players, agent, keys, jnp.float32(0.0), count, lambda *seen: kept.append(seen))
+        totals, recording = kept[0]
+        limit = len(recording.reward)
+        mask = np.arange(limit)[:, None] < totals.length
+        values = _values(agent, mixer, recording, jnp.asarray(mask), jnp.float32(discount))
+    q, q_tot, to_come = jax.tree.map(np.asarray, values)
+    shown = []
+    for place, episode in enumerate(episodes(totals, recording)):
+        length = len(episode.reward)
+        if not np.isfinite(q[:length, place]).all():
+            raise UserError("the policy's action values are NaN or infinite: nothing to watch")
+        scene = _scene(environment, episode.state, episode.action)
+        shown.append(
+            Shown(
+                available=episode.available[:length],
+                action=episode.action.astype(np.int32),
+                q=q[:length, place],
+                q_tot=None if q_tot is None else q_tot[:length, place],
+                to_come=to_come[:length, place],
+                reward=np.asarray(episode.reward),
+                outcome=_outcome(environment.spec.has_win, episode.terminated, episode.won, scene),
+                scene=scene,
+            )
+        )
+    return shown
+
+
+def _scene(environment: Environment, state: Any, action: Any) -> Scene | None:
+    """What an episode looked like, if the environment says so.
+
+    Raises:
+        UserError: its `scene` fails, or gives something else.
+    """
+    if not isinstance(environment, Staged):
+        return None
+    try:
+        scene = environment.scene(state, action)
+    except Exception as error:
+        raise user_error(environment.spec.id, "scene", error) from error
+    check_scene(scene, environment.spec, len(action))
+    return scene
+
+
+@jax.jit
+def _values(agent: Agent, mixer: Any, recording: Recording, mask: Any, discount: Any) -> Any:
+    """Action values, Q_tot of the actions taken, and the discounted return, of every step."""
+    action = jnp.asarray(recording.action, jnp.int32)
+    limit = len(action)
+    q = agent.sequence(
+        jnp.asarray(recording.observation[:limit], jnp.float32), actions_before(action)
+    )
+    q_tot = None
+    if mixer is not None:
+        chosen = (q * jax.nn.one_hot(action, q.shape[-1])).sum(-1)
+        # Independent learners have a value per agent; what stands for the team is their mean.
+        q_tot = mixer(chosen, jnp.asarray(recording.state[:limit], jnp.float32)).mean(-1)
+    return q, q_tot, discounted_returns(jnp.asarray(recording.reward), mask, discount)
+
+
+def _outcome(has_win: bool, terminated: bool, won: bool, scene: Scene | None) -> str:
+    """In a word; a draw is a battle that nobody survives."""
+    if not terminated:
+        return CUT
+    if not has_win:
+        return ENDED
+    if won:
+        return WON
+    if scene is not None and scene.health is not None:
+        alive = {
+            side for side, health in zip(scene.side, scene.health[-1], strict=True) if health > 0
+        }
+        enemies = set(scene.side) - {ALLY}
+        if not alive and enemies:
+            return DRAW
+    return LOST

@@ -1,0 +1,104 @@
+"""The page of `mast watch` in a real browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mast.watching.page import write_page
+from watching.battles import ABOUT, battle
+from watching.chromium import BROWSER, Chromium
+
+needs_browser = pytest.mark.skipif(not BROWSER, reason="no chromium on this machine")
+SECOND_CARD = "document.querySelectorAll('.agent')[1].textContent"
+UNIT = "document.querySelector('[data-unit=ally_0] circle').getAttribute('cx')"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    path = tmp_path_factory.mktemp("page") / "team.html"
+    write_page(path, ABOUT, [battle(4), battle(7, "lost", mixed=False, seed=1)])
+    browser = Chromium(path)
+    yield browser
+    browser.close()
+
+
+def slide(page: Chromium, step: int) -> None:
+    page.run(f"$('slider').value = {step}; $('slider').dispatchEvent(new Event('input'))")
+
+
+@needs_browser
+def test_it_loads_whole_without_a_complaint(page: Chromium) -> None:
+    assert page.run("document.title") == f"Mast: {ABOUT['environment']}"
+    assert page.run("$('title').textContent") == ABOUT["environment"]
+    assert "95 % sparse" in page.run("$('policy').textContent")
+    tabs = page.run("[...document.querySelectorAll('#episodes button')].map(b => b.textContent)")
+    assert tabs == ["1 won · 4 steps · return 4.00", "2 lost · 7 steps · return 7.00"]
+    assert page.run("document.querySelectorAll('#agents .agent').length") == 2
+    assert page.run("document.querySelectorAll('#map [data-unit]').length") == 3
+    assert page.screenshot()[:4] == b"\x89PNG"
+    assert page.complaints == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+
+
+@needs_browser
+def test_the_slider_moves_the_frame(page: Chromium) -> None:
+    shown = battle(4)
+    slide(page, 0)
+    first = page.run("$('map').innerHTML"), page.run(UNIT), page.run("$('cursor').innerHTML")
+    assert "–" in page.run("document.querySelector('.q.never').textContent")
+    slide(page, 2)
+    assert page.run("$('moment').textContent") == "step 2 of 4"
+    assert page.run("$('map').innerHTML") != first[0]
+    assert float(page.run(UNIT)) > float(first[1])
+    assert page.run("$('cursor').innerHTML") != first[2]
+    assert ABOUT["actions"][shown.action[2, 1]] in page.run(SECOND_CARD)
+    assert f"{shown.q[2, 1, 0]:.2f}" in page.run(SECOND_CARD)
+    assert "50 %" in page.run(SECOND_CARD)
+    assert "Q_tot 5.00" in page.run("$('legend').textContent")
+    slide(page, 4)
+    assert "won" in page.run("$('map').textContent")
+    assert "dead" in page.run(SECOND_CARD)
+    assert page.complaints == []
+
+
+@needs_browser
+def test_keys_choose_step_and_episode(page: Chromium) -> None:
+    page.run("choose(0)")
+    page.press("ArrowRight")
+    page.press("ArrowRight")
+    page.press("ArrowLeft")
+    assert page.run("$('moment').textContent") == "step 1 of 4"
+    page.press("ArrowDown")
+    assert page.run("$('moment').textContent") == "step 0 of 7"
+    assert "Q_tot is not known" in page.run("$('note').textContent")
+    page.press("End")
+    assert page.run("$('slider').value") == "7"
+    page.run("$('play').click()")
+    assert page.run("$('play').textContent") == "Pause"
+    page.run("$('play').click()")
+    assert page.run("$('play').textContent") == "Play"
+    assert page.complaints == []
+
+
+@needs_browser
+def test_without_a_scene_there_is_no_map(tmp_path: Path) -> None:
+    path = tmp_path / "team.html"
+    write_page(path, ABOUT, [battle(3, staged=False)])
+    browser = Chromium(path)
+    try:
+        assert browser.run("getComputedStyle($('map')).display") == "none"
+        assert browser.run("document.querySelectorAll('#agents .agent').length") == 2
+        assert browser.complaints == []
+    finally:
+        browser.close()
+
+
+def test_the_data_cannot_end_the_script(tmp_path: Path) -> None:
+    path = tmp_path / "team.html"
+    write_page(path, ABOUT, [battle(3)])
+    text = path.read_text()
+    assert text.count("</script>") == 2
+    assert "http://www.w3.org/2000/svg" in text  # a name, the only address
+    assert text.count("://") == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["team.html"]
