@@ -1,13 +1,15 @@
 """Which execution a run gets, and what is refused."""
 
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from mast import kernels
 from mast.config import resolve
 from mast.errors import UserError
-from mast.training.execution import choose_execution
+from mast.training import execution
+from mast.training.execution import choose_execution, compact_speedup
 
 HAS_KERNELS = kernels.available()
 
@@ -28,7 +30,6 @@ def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> Non
         {"method": "dense"},
         {"method": "tiny"},
         {"method": "magnitude"},
-        {"sparsity": 0.7},
         {"algorithm": "owqmix"},
         {"algorithm": "res"},
         {"sharing": "independent"},
@@ -40,6 +41,23 @@ def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> Non
 )
 def test_auto_is_masked_where_compact_is_not_faster_or_not_there(settings: dict[str, Any]) -> None:
     assert chosen(**settings) == "masked"
+
+
+def test_speedup_is_that_of_the_table_and_between_its_rows_interpolated() -> None:
+    table = {"any": {64: {0.05: 8.0, 0.2: 4.0, 0.8: 0.5}, 256: {0.05: 2.0}}}
+    with mock.patch.object(execution, "_measured_speedups", lambda: table):
+        assert [compact_speedup("any", 64, density) for density in (0.01, 0.05, 0.2, 1.0)] == [
+            *(8.0, 8.0, 4.0, 0.5)
+        ]
+        assert compact_speedup("any", 70, 0.1) == pytest.approx(6.0)  # halfway in the logarithm
+        assert compact_speedup("any", 1000, 0.1) == 2.0
+
+
+def test_the_table_in_the_package_covers_every_instruction_set() -> None:
+    for instruction_set in ("avx512", "avx2", "baseline"):
+        for width in (16, 64, 256, 1024):
+            for density in (0.005, 0.05, 0.1, 0.2):
+                assert compact_speedup(instruction_set, width, density) > 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import itertools
 import math
 from importlib import resources
 
@@ -63,7 +64,7 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
 
 
 def compact_is_faster(config: Config) -> bool:
-    """Whether compact was the faster one where this machine's kernels, the width and the density were measured."""
+    """Whether compact was measured to be the faster one with these kernels, at this width and density."""
     from mast.kernels import library
 
     instruction_set = library.active().instruction_set.name
@@ -84,7 +85,7 @@ def compact_speedup(instruction_set: str, width: int, density: float) -> float:
     points = sorted(measured[nearest].items())
     if density <= points[0][0]:
         return points[0][1]
-    for (low, at_low), (high, at_high) in zip(points, points[1:], strict=False):
+    for (low, at_low), (high, at_high) in itertools.pairwise(points):
         if density <= high:
             share = math.log(density / low) / math.log(high / low)
             return at_low + share * (at_high - at_low)

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mast.diagnosis.values import actions_before
 from mast.envs.contract import user_error
 from mast.envs.protocol import Environment
 from mast.envs.scene import ALLY, Scene, Staged, check_scene
 from mast.errors import UserError
 from mast.learning.returns import discounted_returns
-from mast.networks.agent import Agent
+from mast.networks.agent import Agent, last_actions
 from mast.networks.mixers import Mixer
 from mast.runtime import prepare
 from mast.training.random_keys import PLAY, run_key
@@ -117,7 +116,7 @@ def _values(agent: Agent, mixer: Any, recording: Recording, mask: Any, discount:
     action = jnp.asarray(recording.action, jnp.int32)
     limit = len(action)
     q = agent.sequence(
-        jnp.asarray(recording.observation[:limit], jnp.float32), actions_before(action)
+        jnp.asarray(recording.observation[:limit], jnp.float32), last_actions(action)[:-1]
     )
     q_tot = None
     if mixer is not None:
