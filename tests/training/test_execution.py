@@ -45,7 +45,7 @@ def test_auto_is_masked_where_compact_is_not_faster_or_not_there(settings: dict[
 
 def test_speedup_is_that_of_the_table_and_between_its_rows_interpolated() -> None:
     table = {"any": {64: {0.05: 8.0, 0.2: 4.0, 0.8: 0.5}, 256: {0.05: 2.0}}}
-    with mock.patch.object(execution, "_measured_speedups", lambda: table):
+    with mock.patch.object(execution, "_measured_speedups", return_value=table):
         assert [compact_speedup("any", 64, density) for density in (0.01, 0.05, 0.2, 1.0)] == [
             *(8.0, 8.0, 4.0, 0.5)
         ]
