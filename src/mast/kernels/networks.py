@@ -104,24 +104,31 @@ class SparseQMixer(SparseNetwork):
     )
 
 
-def sparse_linear(linear: Linear, mask: Bool[Any, "outputs inputs"]) -> SparseLinear:
-    """A dense layer's active entries."""
-    return SparseLinear(from_dense(linear.weight, mask), linear.bias)
+def sparse_linear(
+    linear: Linear, mask: Bool[Any, "outputs inputs"], active: int | None = None
+) -> SparseLinear:
+    """A dense layer's active entries; `active` as in `from_dense`."""
+    return SparseLinear(from_dense(linear.weight, mask, active), linear.bias)
 
 
-def sparse_agent(agent: RecurrentAgent, masks: dict[str, Array]) -> SparseAgent:
+def sparse_agent(
+    agent: RecurrentAgent, masks: Mapping[str, Array], active: Mapping[str, int] | None = None
+) -> SparseAgent:
     """A dense agent's active entries.
 
     Args:
       agent: the agent.
       masks: of each layer's weight, by the layer's name ("fc1", …).
+      active: how many entries of each mask are active; must be given under jit (`from_dense`).
     """
-    return SparseAgent.pack(_layers(agent, masks))
+    return SparseAgent.pack(_layers(agent, masks, active))
 
 
-def sparse_q_mixer(mixer: QMixer, masks: dict[str, Array]) -> SparseQMixer:
+def sparse_q_mixer(
+    mixer: QMixer, masks: Mapping[str, Array], active: Mapping[str, int] | None = None
+) -> SparseQMixer:
     """A dense mixer's active entries; arguments as in `sparse_agent`."""
-    return SparseQMixer.pack(_layers(mixer, masks))
+    return SparseQMixer.pack(_layers(mixer, masks, active))
 
 
 def to_dense(network: SparseNetwork, like: Any) -> Any:
@@ -133,5 +140,10 @@ def to_dense(network: SparseNetwork, like: Any) -> Any:
     return dataclasses.replace(like, **layers)
 
 
-def _layers(network: Any, masks: dict[str, Array]) -> dict[str, SparseLinear]:
-    return {name: sparse_linear(getattr(network, name), mask) for name, mask in masks.items()}
+def _layers(
+    network: Any, masks: Mapping[str, Array], active: Mapping[str, int] | None
+) -> dict[str, SparseLinear]:
+    return {
+        name: sparse_linear(getattr(network, name), mask, active[name] if active else None)
+        for name, mask in masks.items()
+    }

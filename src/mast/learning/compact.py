@@ -15,14 +15,14 @@ from jaxtyping import Array, Float, Int
 
 from mast.kernels import (
     SparseAgent,
-    SparseLinear,
     SparseQMixer,
     Targets,
     TeamBatch,
     TeamGradient,
     act,
-    from_dense,
     rmsprop_step,
+    sparse_agent,
+    sparse_q_mixer,
     team_gradient,
     to_dense,
 )
@@ -189,20 +189,19 @@ class CompactLearner:
     def _compact_team(self, team: Team, masks: Masks) -> CompactTeam:
         counts = final_counts(team, self.masked.config)
 
-        def layers(network: str, names: tuple[str, ...]) -> dict[str, SparseLinear]:
-            found = {}
-            for name in names:
-                dense = getattr(getattr(team, network), name)
-                path = f"{network}.{name}.weight"
-                # The count is given because it is a shape, which under jit a mask cannot tell.
-                weight = from_dense(dense.weight, masks[path], counts[path])
-                found[name] = SparseLinear(weight, dense.bias)
-            return found
+        def of(network: str, by_path: dict[str, Any]) -> dict[str, Any]:
+            """Of one network's layers, by their names."""
+            return {
+                path.split(".")[1]: found
+                for path, found in by_path.items()
+                if path.startswith(f"{network}.")
+            }
 
         mixer: Any = team.mixer
         if isinstance(mixer, QMixer):
-            mixer = SparseQMixer.pack(layers("mixer", SparseQMixer.NAMES))
-        return CompactTeam(SparseAgent.pack(layers("agent", SparseAgent.NAMES)), mixer)
+            mixer = sparse_q_mixer(mixer, of("mixer", masks), of("mixer", counts))
+        agent: Any = team.agent  # the one kind that has kernels: `training.execution` sees to it
+        return CompactTeam(sparse_agent(agent, of("agent", masks), of("agent", counts)), mixer)
 
     def _dense_team(self, team: CompactTeam) -> Team:
         like: Team = jax.eval_shape(self.masked.dense_params, jax.random.key(0))
