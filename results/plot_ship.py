@@ -16,6 +16,7 @@ ARMS = {
     "jax": ("JAX", "#d55e00"),
     "pytorch": ("PyTorch", "#cc79a7"),
 }
+TICKS = (0.5, 1, 2, 5, 10, 20, 50)
 
 
 def main() -> None:
@@ -37,6 +38,9 @@ def main() -> None:
             bars = axes.bar(places, values, 0.15, color=colour, label=label)
             axes.bar_label(bars, [f"{value:.2g}" for value in values], fontsize=6, padding=1)
         axes.set_yscale("log")
+        axes.set_yticks(TICKS, map(str, TICKS))
+        axes.set_yticks([], minor=True)
+        axes.set_ylim(0.8 * min(mine.values()), 1.4 * max(mine.values()))
         axes.set_xticks(range(len(densities)), [f"{density:.0%}" for density in densities])
         axes.set(title=f"width {width}", xlabel="weights that exist")
         axes.spines[["top", "right"]].set_visible(False)

@@ -13,8 +13,8 @@ BLOCK = 8
 """Rows that a blocked layer adds up side by side, so that no sum waits for the one before."""
 DENSE_ABOVE = 0.25
 """Density above which a vectorised dense product is faster than any sparse one (and, above 0.67, smaller)."""
-UNROLLED_BELOW = 4096
-"""Weights up to which code without indices fits the instruction cache and compiles in a moment."""
+UNROLLED_BELOW = 1500
+"""Weights up to which code without indices fits the instruction cache and is faster than vectors are."""
 CHAIN = 8
 """Terms that are added one after the other; longer sums are made of several such."""
 ROWS_PER_FUNCTION = 32

@@ -131,7 +131,12 @@ def _network(
     """The functions of one network, the form of each layer, bytes and worst-case multiply-adds."""
     layers = layers_of(network, name, int8)
     forms = {part: form or layer.form() for part, layer in layers.items()}
-    by_columns = forms["gru"] == "blocked" and form is None and not int8
+    by_columns = (
+        forms["gru"] == "blocked"
+        and form is None
+        and not int8
+        and np.count_nonzero(network.gru_input) > LONG_COLUMN * network.encoded
+    )
     if by_columns:
         network = _by_length_of_column(network)
         layers = layers_of(network, name)
@@ -211,6 +216,8 @@ def _column_list(columns: np.ndarray, name: str) -> tuple[str, int, np.ndarray]:
     return text + ADD_COLUMN.replace("@name@", name), bytes_, np.diff(starts)
 
 
+LONG_COLUMN = 24
+"""Weights of a mean column above which a step gains by reading only those of inputs that are not zero."""
 TOGETHER = 4
 """Entries of a column that are added in one go."""
 ADD_COLUMN = """
