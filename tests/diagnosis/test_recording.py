@@ -10,34 +10,13 @@ import numpy as np
 import pytest
 from examples.pursuit import Pursuit
 
-from mast.config import Config, resolve
+from diagnosis.recorded_runs import small
+from mast.config import Config
 from mast.diagnosis.log import read_diagnostics
 from mast.diagnosis.snapshots import load_snapshot, snapshot_paths
 from mast.envs.protocol import Outcome, TimeStep
 from mast.training.logging import read_metrics
 from mast.training.trainer import Trainer
-
-SMALL = {
-    "environment": "examples.pursuit:Pursuit",
-    "steps": 1500,
-    "sparsity": 0.8,
-    "batch_size": 8,
-    "online_share": 0.25,
-    "hidden_size": 16,
-    "evolve_interval": 7,
-    "eval_interval": 300,
-    "eval_episodes": 6,
-    "parallel_envs": 4,
-    "execution": "masked",
-    "checkpoint_interval": 1e6,
-    "diagnostics": True,
-    "snapshots": "0,0.3,1",
-}
-"""Six evaluation episodes, four at a time: the second part is played with repeated keys."""
-
-
-def small(**settings: Any) -> Config:
-    return resolve(SMALL | settings)
 
 
 def files(run: Path) -> dict[str, bytes]:
@@ -206,12 +185,6 @@ def test_nothing_is_recorded_where_it_is_not_wanted(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "diagnostics.jsonl").exists()
     assert snapshot_paths(tmp_path / "run") == []  # the first weights may lie in their folder
     Trainer(small(steps=320)).run()  # without a folder
-
-
-def test_diagnosis_does_not_change_the_training(tmp_path: Path, run: Path) -> None:
-    Trainer(small(diagnostics=False, snapshots="none"), tmp_path / "run").run()
-    name = "policy.safetensors"
-    assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
 
 
 def test_a_line_is_plain_json(run: Path) -> None:
