@@ -201,7 +201,7 @@ def _how(study: Study, results: Sequence[Result]) -> str:
         "machines": counted(
             [f"{row.get('machine')}, {row.get('cpu_count')} threads" for row in rows]
         ),
-        "executions": counted([str(row.get("settings", {}).get("execution")) for row in rows]),
+        "executions": counted([_execution(row.get("settings", {})) for row in rows]),
         "time in all": duration(total) + " of one core",
     }
     body = "".join(f"<tr><td>{name}</td><td>{text}</td></tr>" for name, text in entries.items())
@@ -214,6 +214,12 @@ def _how(study: Study, results: Sequence[Result]) -> str:
         f"<code>results/{escape(study.name)}</code>; <code>{escape(again)}</code> "
         "computes what is missing. In brackets: number of cells.</p>"
     )
+
+
+def _execution(settings: Mapping[str, object]) -> str:
+    """Masked or compact; and whether several seeds were one program, whose time is that of all."""
+    vmapped = ", several seeds in one program" if settings.get("placement") == "vmap" else ""
+    return f"{settings.get('execution')}{vmapped}"
 
 
 def _versions(versions: Mapping[str, str]) -> str:
