@@ -191,6 +191,26 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
     assert "table1-lite-profiles.svg" in names
 
 
+def test_time_is_processor_time_where_all_groups_have_it() -> None:
+    study = small_study(seeds=2)
+    kept, curve = ResultFolder(Path("cpu")), "env_steps,win_rate,return\n1000,0.5,3\n"
+    results = [
+        kept.write(cell, CellFiles(row(0.5, 100.0, cpu_seconds=20.0 + cell.config.seed), curve))
+        for cell in study.cells
+    ]
+    [panel] = panels_of(study, results)
+    assert panel.time_is_cpu
+    assert panel.seconds(panel.groups[0]) == 20.5
+    without = [
+        kept.write(cell, CellFiles(row(0.5, 100.0), curve))
+        for cell in study.cells
+        if cell.config.method == "dense"
+    ]
+    [panel] = panels_of(study, [*without, *results[2:]])
+    assert not panel.time_is_cpu
+    assert [panel.seconds(group) for group in panel.groups] == [100.0, 100.0]
+
+
 def test_the_same_results_are_the_same_page() -> None:
     study, results = lite({"dense": (0.5,), "mast": (0.25,)})
     assert page(study, results) == page(study, results)

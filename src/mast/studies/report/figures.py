@@ -159,11 +159,12 @@ def pareto(panel: Panel) -> Figure | None:
     figure = Figure(figsize=(9, 4), layout="constrained")
     first, second = figure.subplots(1, 2, sharey=True)
     colours = colours_of(panel.groups)
-    minutes = [group.seconds / 60 for group in known]
+    minutes = [panel.seconds(group) / 60 for group in known]
+    what_time = "processor" if panel.time_is_cpu else "wall"
     flops = [group.median("flops_train_ratio") or 0.0 for group in known]
     scores = [float(group.numbers.mean()) for group in known]
     for axes, costs, what in (
-        (first, minutes, "wall time of a run in minutes"),
+        (first, minutes, f"{what_time} time of a run in minutes"),
         (second, flops, "FLOPs of training, share of dense"),
     ):
         _tidy(axes)
