@@ -290,6 +290,7 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     for steps in (0, 1000):
         save_snapshot(run, steps, {"agent.fc1.weight": masks, "agent.fc2.weight": masks})
     line = '{"env_steps": 1000, "greedy": {"q_tot": 1.5, "discounted_return": 2.0}, '
+    line += '"overlap_initial": {"a": 0.5, "b": 1.0}, "overlap_previous": {}, '
     line += '"density_per_agent": [0.1, 0.2, 0.1]}\n'
     attached = {f".{path.name}": path.read_bytes() for path in (run / "snapshots").iterdir()}
     attached[".diagnostics.jsonl"] = (2 * line).encode()
@@ -301,6 +302,9 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     assert "Density per agent, mast 90 %" in text
     assert "discounted return that followed" in text
     assert text.count("data:image/png;base64") == 3
+    overlap = figures.overlaps(panels_of(study, [result])[0])
+    assert overlap is not None
+    np.testing.assert_array_equal(overlap.axes[0].lines[0].get_ydata(), [0.75, 0.75])
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to look with")

@@ -87,6 +87,10 @@ def pictures_of(study: Study, panels: Sequence[Panel], smooth: bool) -> Iterator
         if found is not None:
             caption = "The team's estimate and the discounted return that followed on the same greedy steps."
             yield Picture(f"{name}-estimates", found, caption)
+        found = figures.overlaps(panel)
+        if found is not None:
+            caption = "How much of a mask is left: mean over layers and seeds."
+            yield Picture(f"{name}-overlap", found, caption)
     found = figures.profiles(panels)
     if found is not None:
         yield Picture("profiles", found, "Performance profiles over all maps, 95 % bands.")
