@@ -11,7 +11,7 @@ from study_cells import PlayedJob
 from test_study_results import finished_run
 
 from mast.cli import main
-from mast.commands import study as commands
+from mast.commands import study_run as commands
 from mast.studies import runner
 
 SMALL = """
@@ -124,6 +124,7 @@ REFUSALS = [
     (["study", "run", "table1-lite", "--only", "map"], "--only map: must look like map=3m"),
     (["study", "run", "table1-lite", "--map", "8m"], "map = 8m: study table1-lite has 3m, 2s3z"),
     (["study", "run", "table1-lite", "--keep", "all"], "keep = all: must be one of everything"),
+    (["study", "run", "table1-lite", "--placement", "x"], "placement = x: must be one of auto"),
     (["study", "run", "table1-lite", "--execution", "x"], "execution = x: must be one of auto"),
     (["study", "run", "table1-lite", "--results", "file"], "cannot write to file/table1-lite"),
     (["study", "adopt", "table1-lite"], "RUN: missing; for example"),

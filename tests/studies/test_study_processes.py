@@ -12,7 +12,8 @@ from test_study_results import finished_run
 
 from mast.config import resolve, write_run_record
 from mast.studies import processes, vmapped
-from mast.studies.processes import ProcessJob, prune, run_arguments
+from mast.studies.processes import CpuTime, ProcessJob, prune, run_arguments
+from mast.studies.training_process import cpu_seconds_of
 from mast.studies.vmapped import VmappedJob, together
 
 CHILD = """
@@ -221,3 +222,26 @@ def test_only_consecutive_seeds_that_have_not_begun_are_together(tmp_path: Path)
     assert together(dense[0], cells, work) == [dense[0]]
     assert together(dense[1], cells, work) == [dense[1]]
     assert vmapped.has_gpu() in (True, False)
+
+
+def test_processor_time_is_added_up_over_sessions(tmp_path: Path) -> None:
+    path = tmp_path / "cell.cpu"
+    first = CpuTime(path, is_new=True)
+    first.session = 2.5
+    first.keep()
+    second = CpuTime(path, is_new=False)
+    second.session = 1.5
+    assert second.total == 4.0
+    unknown = CpuTime(tmp_path / "by-hand.cpu", is_new=False)
+    unknown.session = 3.0
+    unknown.keep()
+    assert unknown.total is None
+    assert not (tmp_path / "by-hand.cpu").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_processor_time_of_a_process() -> None:
+    mine = cpu_seconds_of(os.getpid())
+    assert mine is not None
+    assert mine == pytest.approx(sum(os.times()[:2]), abs=0.1)
+    assert cpu_seconds_of(2**22 + 1) is None

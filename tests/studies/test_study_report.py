@@ -191,6 +191,26 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
     assert "table1-lite-profiles.svg" in names
 
 
+def test_time_is_processor_time_where_all_groups_have_it() -> None:
+    study = small_study(seeds=2)
+    kept, curve = ResultFolder(Path("cpu")), "env_steps,win_rate,return\n1000,0.5,3\n"
+    results = [
+        kept.write(cell, CellFiles(row(0.5, 100.0, cpu_seconds=20.0 + cell.config.seed), curve))
+        for cell in study.cells
+    ]
+    [panel] = panels_of(study, results)
+    assert panel.time_is_cpu
+    assert panel.seconds(panel.groups[0]) == 20.5
+    without = [
+        kept.write(cell, CellFiles(row(0.5, 100.0), curve))
+        for cell in study.cells
+        if cell.config.method == "dense"
+    ]
+    [panel] = panels_of(study, [*without, *results[2:]])
+    assert not panel.time_is_cpu
+    assert [panel.seconds(group) for group in panel.groups] == [100.0, 100.0]
+
+
 def test_the_same_results_are_the_same_page() -> None:
     study, results = lite({"dense": (0.5,), "mast": (0.25,)})
     assert page(study, results) == page(study, results)
@@ -270,6 +290,7 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     for steps in (0, 1000):
         save_snapshot(run, steps, {"agent.fc1.weight": masks, "agent.fc2.weight": masks})
     line = '{"env_steps": 1000, "greedy": {"q_tot": 1.5, "discounted_return": 2.0}, '
+    line += '"overlap_initial": {"a": 0.5, "b": 1.0}, "overlap_previous": {}, '
     line += '"density_per_agent": [0.1, 0.2, 0.1]}\n'
     attached = {f".{path.name}": path.read_bytes() for path in (run / "snapshots").iterdir()}
     attached[".diagnostics.jsonl"] = (2 * line).encode()
@@ -281,6 +302,9 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     assert "Density per agent, mast 90 %" in text
     assert "discounted return that followed" in text
     assert text.count("data:image/png;base64") == 3
+    overlap = figures.overlaps(panels_of(study, [result])[0])
+    assert overlap is not None
+    np.testing.assert_array_equal(overlap.axes[0].lines[0].get_ydata(), [0.75, 0.75])
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to look with")

@@ -28,7 +28,7 @@ from mast.studies.processes import ProcessJob
 from mast.studies.progress import StudyProgress, duration
 from mast.studies.results import Result, ResultFolder
 from mast.studies.runner import Runner
-from mast.studies.sparsity_search import Probe, Search, grid, judge, search
+from mast.studies.sparsity_search import Probe, Search, core_seconds, grid, judge, search
 from mast.studies.study import Study, read_study
 
 INTERRUPTED = 130
@@ -66,7 +66,6 @@ def run_search_sparsity(values: Values) -> int:
         raise UserError(
             f"dense scores 0 on {environment}: nothing can be within {tolerance:.0%} of it"
         )
-    dense_seconds = sum(result.seconds for result in dense.results)
 
     def probe(sparsity: float) -> Probe | None:
         group = compute(_study(name, {**settings, "sparsity": sparsity}, seeds))
@@ -77,7 +76,7 @@ def run_search_sparsity(values: Values) -> int:
         return found
 
     found = search(grid(low, high, resolution), probe)
-    _show(found, dense, dense_seconds, output)
+    _show(found, dense, output)
     return 0 if found.finished else INTERRUPTED
 
 
@@ -136,7 +135,7 @@ def _in_words(probe: Probe) -> str:
     return f"sparsity {probe.sparsity:g}: {share}: {verdict}"
 
 
-def _show(found: Search, dense: Group, dense_seconds: float, output: Output) -> None:
+def _show(found: Search, dense: Group, output: Output) -> None:
     """The probes, the answer and what it cost."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("sparsity", "% of dense", "95 % interval", "", "one core"):
@@ -148,7 +147,7 @@ def _show(found: Search, dense: Group, dense_seconds: float, output: Output) -> 
         interval = f"{low:.1f} to {high:.1f}"
         table.add_row(f"{probe.sparsity:g}", mean, interval, verdict, duration(probe.seconds))
     output.show(table)
-    seconds = dense_seconds + sum(probe.seconds for probe in found.probes)
+    seconds = core_seconds(dense) + sum(probe.seconds for probe in found.probes)
     runs = len(dense.results) * (1 + len(found.probes))
     best = "none of them" if found.best is None else f"{found.best:g}"
     state = "" if found.finished else " so far; the same command goes on"

@@ -1,7 +1,5 @@
-"""`mast study …`: the paper's tables and figures, and one's own, listed, shown and run."""
+"""`mast study …`: the paper's tables and figures, and one's own, listed, shown and given results."""
 
-import contextlib
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from mast.commands.interruption import Interruption
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
 from mast.commands.output import Output
 from mast.commands.study_check import CHECK
@@ -19,34 +16,20 @@ from mast.commands.study_options import (
     JOBS,
     RESULTS,
     STUDY,
-    WORK,
     check_writable,
     chosen,
-    execution_of,
-    jobs_and_cores,
-    one_of,
     results_of,
-    time_of,
-    work_of,
 )
 from mast.commands.study_report import REPORT
-from mast.configuration.explain import choices
+from mast.commands.study_run import RUN
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.estimate import Estimator, makespan
-from mast.studies.job import Job, Launcher
 from mast.studies.library import built_in, find_study
-from mast.studies.processes import KEEP, ProcessJob, cores, prune
-from mast.studies.progress import StudyProgress, duration
-from mast.studies.ray_cluster import RayCluster
-from mast.studies.results import ResultFolder
+from mast.studies.processes import cores
+from mast.studies.progress import duration
 from mast.studies.run_result import files_of_run
-from mast.studies.runner import Outcome, Runner
 from mast.studies.study import Study
-from mast.studies.vmapped import VmappedJob, has_gpu, together
-
-INTERRUPTED = 130
-SOME_FAILED = 1
 
 
 def run_list(values: Values) -> int:
@@ -60,7 +43,7 @@ def run_list(values: Values) -> int:
         study = find_study(name)
         done = len(results_of(values, study).find_all(study.cells))
         table.add_row(Text(name, style="cyan"), str(done), str(len(study.cells)), study.title)
-        listed.append(_about(study) | {"done": done, "total": len(study.cells)})
+        listed.append(study.named() | {"done": done, "total": len(study.cells)})
     output.show(table)
     output.say("\nyour own: a file that ends with .toml (docs/studies.md)")
     output.result({"studies": listed})
@@ -112,95 +95,8 @@ def run_show(values: Values) -> int:
             }
         )
     counts = {"done": len(found), "total": len(cells), "seconds_left": seconds}
-    output.result(_about(study) | counts | {"cells": listed})
+    output.result(study.named() | counts | {"cells": listed})
     return 0
-
-
-def run_run(values: Values) -> int:
-    """Computes what is missing of a study, here or on a cluster."""
-    output = Output(values)
-    study, cells = chosen(values)
-    results, work = results_of(values, study), work_of(values, study)
-    budget, execution = time_of(values, "budget"), execution_of(values)
-    keep = one_of(values, "keep", KEEP, KEEP[0])
-    jobs, core_of = jobs_and_cores(values)
-    check_writable(results.folder)
-    check_writable(work)
-
-    placement = one_of(values, "placement", choices("placement"), "auto")
-    vmapped = placement == "vmap" or (placement == "auto" and has_gpu())
-    jobs = 1 if vmapped and "jobs" not in values else jobs
-    missing = [cell for cell in cells if results.find(cell) is None]
-
-    def launch(cell: Cell, slot: int) -> Job:
-        if vmapped:
-            seeds = together(cell, missing, work)
-            if len(seeds) > 1:
-                return VmappedJob(cell, seeds, work)
-        return ProcessJob(cell, work, None if vmapped else core_of(slot), execution)
-
-    sources = {cell.source.key for cell in study.cells if cell.source is not None}
-
-    def settled(cell: Cell) -> None:
-        if keep == "policy" and cell.key not in sources and (work / cell.name).exists():
-            prune(work / cell.name)
-
-    launcher: Launcher = launch
-    with contextlib.ExitStack() as stack:
-        if "ray" in values:
-            with output.only_ours():
-                cluster = RayCluster(str(values["ray"]))
-            stack.callback(cluster.close)
-            jobs = jobs if "jobs" in values else cluster.cpus
-            launcher = functools.partial(_on_cluster, cluster, work, execution)
-        progress = stack.enter_context(StudyProgress(output))
-        interruption = stack.enter_context(Interruption(lambda: None))
-        runner = Runner(
-            cells,
-            results,
-            launcher,
-            jobs,
-            progress,
-            budget=budget,
-            interrupted=lambda: interruption.requested,
-            settled=settled,
-        )
-        outcome = runner.run()
-    outcome_of = _about(study) | {"go_on": f"mast study run {values['study']}"}
-    return _report(outcome, outcome_of, len(cells), results, output)
-
-
-def _on_cluster(cluster: RayCluster, work: Path, execution: str, cell: Cell, slot: int) -> Job:
-    return cluster.launch(cell, work, execution)
-
-
-def _report(
-    outcome: Outcome, about: Mapping[str, Any], total: int, results: ResultFolder, output: Output
-) -> int:
-    """Says what is done and left; the exit code."""
-    output.say(f"{len(outcome.done)} of {total} cells done, rows in {results.folder}")
-    if outcome.failed:
-        output.say(f"failed, and tried again the next time: {', '.join(outcome.failed)}")
-    if outcome.left:
-        seconds = sum(Estimator(outcome.done).seconds(cell) for cell in outcome.left)
-        output.say(
-            f"{len(outcome.left)} left, {duration(seconds)} of one core at most; go on with: "
-            f"{about['go_on']}"
-        )
-    output.result(
-        {
-            **about,
-            "done": len(outcome.done),
-            "total": total,
-            "failed": [{"cell": name, "last_lines": text} for name, text in outcome.failed.items()],
-            "left": [cell.name for cell in outcome.left],
-            "stopped": outcome.stopped or None,
-            "results": str(results.folder),
-        }
-    )
-    if outcome.stopped == "interrupted":
-        return INTERRUPTED
-    return SOME_FAILED if outcome.failed else 0
 
 
 def run_adopt(values: Values) -> int:
@@ -251,10 +147,6 @@ def _likeness(cell: Cell, settings: Mapping[str, Any]) -> list[int]:
     return [*alike, sum(own[name] == settings[name] for name in own)]
 
 
-def _about(study: Study) -> dict[str, Any]:
-    return {"study": study.name, "title": study.title, "paper": study.paper}
-
-
 def _named(cell: Cell) -> dict[str, Any]:
     config = cell.config
     return {
@@ -284,47 +176,7 @@ STUDY_COMMANDS = (
         (STUDY, *FILTERS, JOBS, RESULTS, QUIET, JSON),
         run_show,
     ),
-    Command(
-        "study run",
-        "compute what is missing of a study",
-        "Trains every cell that has no row yet, longest first. Ctrl-C and the end of the budget save "
-        "the running cells; the same command goes on.",
-        (
-            STUDY,
-            *FILTERS,
-            JOBS,
-            Option(
-                "budget",
-                "stop cleanly after this time, saving",
-                "TIME",
-                "90s, 25m, 2h; default none",
-            ),
-            Option(
-                "ray",
-                "send cells to this Ray cluster",
-                "ADDRESS",
-                "auto, HOST:PORT or ray://HOST:PORT",
-            ),
-            Option(
-                "placement",
-                "seeds of a cell: a process each, or one vmapped program",
-                "NAME",
-                "auto: vmap on a GPU; process, vmap",
-            ),
-            Option("execution", "as in mast train: auto, masked, compact", "NAME", "default auto"),
-            Option(
-                "keep",
-                "of a finished cell's run folder: everything, or policy (no checkpoints)",
-                "NAME",
-                "default everything",
-            ),
-            RESULTS,
-            WORK,
-            QUIET,
-            JSON,
-        ),
-        run_run,
-    ),
+    RUN,
     Command(
         "study adopt",
         "make runs that you trained by hand cells of a study",

@@ -79,6 +79,11 @@ class Group:
         """The median wall time of a run."""
         return float(np.median([result.seconds for result in self.results]))
 
+    @property
+    def cpu_seconds(self) -> float | None:
+        """The median processor time of those runs of which it is known."""
+        return self.median("cpu_seconds")
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -109,6 +114,16 @@ class Panel:
     def measure(self) -> str:
         """What the numbers are: "win rate" or "return"."""
         return self.groups[0].results[0].measure.replace("_", " ")
+
+    @property
+    def time_is_cpu(self) -> bool:
+        """Whether every group's processor time is known; wall time says little where cores were shared."""
+        return all(group.cpu_seconds is not None for group in self.groups)
+
+    def seconds(self, group: Group) -> float:
+        """What a run of a group took: processor time where all groups have it, else wall time."""
+        cpu = group.cpu_seconds
+        return cpu if self.time_is_cpu and cpu is not None else group.seconds
 
     @property
     def identities(self) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mast.config import load_run_config
 from mast.errors import UserError
+from mast.files import write_atomically
 from mast.studies.cell import Cell
 from mast.studies.job import Progress
 from mast.studies.results import CellFiles
@@ -51,6 +52,37 @@ def _typed(value: object) -> str:
     return "none" if value is None else str(value)
 
 
+class CpuTime:
+    """The processor time of a run over all its sessions, in a small file beside its folder.
+
+    Wall time says little where a core is shared. It is known only of runs that a study has begun.
+
+    Args:
+        path: of the file.
+        is_new: whether the run begins now.
+    """
+
+    def __init__(self, path: Path, *, is_new: bool) -> None:
+        self._path = path
+        self.session = 0.0
+        self._before: float | None = 0.0
+        if not is_new:
+            try:
+                self._before = float(path.read_text())
+            except (OSError, ValueError):
+                self._before = None
+
+    @property
+    def total(self) -> float | None:
+        """Seconds; None where an earlier session is not known."""
+        return None if self._before is None else self._before + self.session
+
+    def keep(self) -> None:
+        """Writes the total, for a later session."""
+        if self.total is not None and self.session > 0:
+            write_atomically(self._path, f"{self.total:.2f}\n".encode())
+
+
 class ProcessJob:
     """A cell as a child process; it holds the cell's lock until both it and this object are gone.
 
@@ -73,6 +105,9 @@ class ProcessJob:
         self.cell, self.run = cell, work / cell.name
         self._program = PROGRAM if program is None else program
         self._process: TrainingProcess | None = None
+        self._cpu = CpuTime(
+            work / f"{cell.name}.cpu", is_new=not (self.run / "config.json").exists()
+        )
         self._trouble = ""
         work.mkdir(parents=True, exist_ok=True)
         self._lock = locked(work / f"{cell.name}.lock")
@@ -106,15 +141,20 @@ class ProcessJob:
             return "failed"
         if self._was_finished:
             return "finished"
-        return "busy" if self._process is None else self._process.poll()
+        if self._process is None:
+            return "busy"
+        state = self._process.poll()
+        self._cpu.session = self._process.cpu_seconds
+        return state
 
     def progress(self) -> Progress:
         """From its metrics.csv."""
+        self._cpu.keep()
         return progress_of(self.run)
 
     def files(self) -> CellFiles:
         """What to keep of it."""
-        return files_of_run(self.run, self.cell)
+        return files_of_run(self.run, self.cell, self._cpu.total)
 
     def complaint(self) -> str:
         """What it wrote last."""
@@ -133,6 +173,7 @@ class ProcessJob:
     def close(self) -> None:
         """Lets go of the cell."""
         if self._lock is not None:
+            self._cpu.keep()
             self._lock.close()
             self._lock = None
 

@@ -73,8 +73,14 @@ class Result:
 
     @property
     def seconds(self) -> float:
-        """Wall time that it took."""
-        return float(self.row.get("wall_seconds") or self.row["seconds"])
+        """Wall time that its training took."""
+        return float(self.row["seconds"])
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """Processor time that it took; None of runs that were not a study's from their beginning."""
+        seconds: float | None = self.row.get("cpu_seconds")
+        return seconds
 
     @cached_property
     def curve(self) -> dict[str, np.ndarray]:

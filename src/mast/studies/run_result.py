@@ -96,18 +96,18 @@ def _key_of_run(config: Config, cell: Cell) -> str:
     return key_of(config.model_copy(update={"from_run": cell.config.from_run}))
 
 
-def files_of_run(run: Path, cell: Cell, seconds: float | None = None) -> CellFiles:
+def files_of_run(run: Path, cell: Cell, cpu_seconds: float | None = None) -> CellFiles:
     """What is kept of a finished run.
 
     Args:
         run: its folder.
         cell: that it must be.
-        seconds: of wall time, compilation and starting included; None takes the trainer's own count.
+        cpu_seconds: processor time of all its sessions, starting and compiling included; None if unknown.
 
     Returns:
-        a row with score, win_rate, return, env_steps, seconds, parameters, parameters_dense, size_ratio,
-        flops_train_ratio, flops_inference_ratio, environment (its identity), settings, versions, git_commit,
-        machine, cpu_count, command, protocol.
+        a row with score, win_rate, return, env_steps, seconds (wall time), cpu_seconds, parameters,
+        parameters_dense, size_ratio, flops_train_ratio, flops_inference_ratio, environment (its identity),
+        settings, versions, git_commit, machine, cpu_count, command, protocol.
 
     Raises:
         UserError: it is not that cell, or not finished.
@@ -139,8 +139,8 @@ def files_of_run(run: Path, cell: Cell, seconds: float | None = None) -> CellFil
         "cpu_count": record["cpu_count"],
         "command": record["command"],
     }
-    if seconds is not None:
-        row["wall_seconds"] = round(seconds, 1)
+    if cpu_seconds:
+        row["cpu_seconds"] = round(cpu_seconds, 1)
     return CellFiles(row, curve_text(rows, CURVE), _attachments(run, cell))
 
 

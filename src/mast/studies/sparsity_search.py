@@ -74,6 +74,11 @@ def search(sparsities: Sequence[float], probe: Callable[[float], Probe | None]) 
     return found
 
 
+def core_seconds(group: Group) -> float:
+    """What a group's runs took of one core: processor time, or wall time where that is not known."""
+    return sum(result.cpu_seconds or result.seconds for result in group.results)
+
+
 def judge(group: Group, dense: Group, tolerance: float) -> Probe:
     """Whether a group stays within the tolerance of dense.
 
@@ -89,5 +94,5 @@ def judge(group: Group, dense: Group, tolerance: float) -> Probe:
         of_dense=interval,
         holds=interval.mean >= bound,
         is_sure=interval.low >= bound or interval.high < bound,
-        seconds=sum(result.seconds for result in group.results),
+        seconds=core_seconds(group),
     )

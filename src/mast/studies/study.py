@@ -47,6 +47,10 @@ class Study:
     about: str = ""
     table: str = ""
 
+    def named(self) -> dict[str, str]:
+        """What it is, for JSON."""
+        return {"study": self.name, "title": self.title, "paper": self.paper}
+
     def chosen(self, only: Mapping[str, Sequence[str]]) -> tuple[Cell, ...]:
         """The cells whose settings are among those named.
 

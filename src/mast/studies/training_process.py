@@ -34,17 +34,24 @@ class TrainingProcess:
         self, command: Sequence[str], log: Path, core: int | None, locks: Sequence[IO[bytes]]
     ) -> None:
         self._log = log
+        self._cpu_seconds = 0.0
         with log.open("wb") as file:
             self._process = _start(command, file, core, [lock.fileno() for lock in locks])
 
     def poll(self) -> str:
         """running, finished, interrupted or failed."""
+        self._cpu_seconds = cpu_seconds_of(self._process.pid) or self._cpu_seconds
         code = self._process.poll()
         if code is None:
             return "running"
         # A child that is asked before it can save dies of the signal.
         stopped = code in (130, -signal.SIGINT, -signal.SIGTERM)
         return "finished" if code == 0 else "interrupted" if stopped else "failed"
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that it has taken, as of the last `poll`; 0 where the system does not say."""
+        return self._cpu_seconds
 
     def complaint(self) -> str:
         """What it wrote last."""
@@ -65,6 +72,17 @@ class TrainingProcess:
     def _signal(self, number: signal.Signals) -> None:
         if self._process.poll() is None:
             self._process.send_signal(number)
+
+
+def cpu_seconds_of(pid: int) -> float | None:
+    """Processor time of a process and its threads in seconds; None where the system has no /proc."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The program's name stands in brackets and can hold anything; the times are fields 14 and 15.
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def progress_of(run: Path) -> Progress:

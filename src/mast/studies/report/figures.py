@@ -159,11 +159,12 @@ def pareto(panel: Panel) -> Figure | None:
     figure = Figure(figsize=(9, 4), layout="constrained")
     first, second = figure.subplots(1, 2, sharey=True)
     colours = colours_of(panel.groups)
-    minutes = [group.seconds / 60 for group in known]
+    minutes = [panel.seconds(group) / 60 for group in known]
+    what_time = "processor" if panel.time_is_cpu else "wall"
     flops = [group.median("flops_train_ratio") or 0.0 for group in known]
     scores = [float(group.numbers.mean()) for group in known]
     for axes, costs, what in (
-        (first, minutes, "wall time of a run in minutes"),
+        (first, minutes, f"{what_time} time of a run in minutes"),
         (second, flops, "FLOPs of training, share of dense"),
     ):
         _tidy(axes)
@@ -232,6 +233,44 @@ def estimates(panel: Panel) -> Figure | None:
     axes.set_ylabel("mean over the same greedy steps")
     _legend(figure, axes)
     return figure
+
+
+def overlaps(panel: Panel) -> Figure | None:
+    """How much of the first mask, and of the mask before, is left at each evaluation: means over layers.
+
+    None where no group that evolves was recorded.
+    """
+    known = [
+        group
+        for group in panel.groups
+        if group.config.evolves and any(result.diagnostics for result in group.results)
+    ]
+    if not known:
+        return None
+    figure, axes = _figure(4.0)
+    colours = colours_of(panel.groups)
+    for group in known:
+        records = [result.diagnostics for result in group.results if result.diagnostics]
+        length = min(map(len, records))
+        steps = np.mean([[r["env_steps"] for r in each[:length]] for each in records], axis=0) / 1e6
+        for name, style in (("overlap_initial", "-"), ("overlap_previous", ":")):
+            values = [[_mean_layer(r.get(name)) for r in each[:length]] for each in records]
+            label = group.label if style == "-" else None
+            mean = np.mean(values, axis=0)
+            axes.plot(steps, mean, style, color=colours[group.label], label=label)
+    axes.plot([], [], "-", color="#555555", label="with the first mask")
+    axes.plot([], [], ":", color="#555555", label="with the evaluation before")
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("environment steps (millions)")
+    axes.set_ylabel("share of active weights in both")
+    _legend(figure, axes)
+    return figure
+
+
+def _mean_layer(layers: dict[str, float | None] | None) -> float:
+    """The mean over layers; NaN where nothing was recorded."""
+    known = [value for value in (layers or {}).values() if value is not None]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _value(record: dict[str, float | None], name: str) -> float:

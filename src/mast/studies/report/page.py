@@ -43,11 +43,12 @@ figcaption { color: #555; font-size: 13px; max-width: 56rem; } code { background
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its name (a file's, without suffix) and what it shows."""
+    """A figure with its name (a file's, without suffix), what it shows, and the panel that it is of."""
 
     name: str
     figure: Figure
     caption: str
+    panel: Panel | None
 
 
 def pictures_of(study: Study, panels: Sequence[Panel], smooth: bool) -> Iterator[Picture]:
@@ -58,38 +59,42 @@ def pictures_of(study: Study, panels: Sequence[Panel], smooth: bool) -> Iterator
         panels: with results.
         smooth: whether curves go through the paper's filter.
     """
-    paper = TITLES.get(study.table, "")
     for panel in panels:
-        name = file_name(panel)
-        smoothing = (
-            " Each run through the paper's filter (Savitzky-Golay, 21, 2)." if smooth else ""
-        )
-        yield Picture(
-            f"{name}-curves",
-            figures.learning_curves(panel, smooth),
-            f"Greedy {panel.measure} at each evaluation: mean over seeds and 95 % bootstrap band.{smoothing}",
-        )
-        lines = lines_of(panel, study.table)
-        if sum(line.of_dense is not None for line in lines) > 1:
-            caption = "Scores in % of dense's mean score, 95 % bootstrap intervals over seeds."
-            yield Picture(f"{name}-of-dense", figures.scores_of_dense(lines, paper), caption)
-        found = figures.score_by_sparsity(panel)
-        if found is not None:
-            yield Picture(f"{name}-sparsity", found, "Score against sparsity, 95 % intervals.")
-        found = figures.pareto(panel)
-        if found is not None:
-            caption = (
-                "What a score costs. The grey line joins those that nothing cheaper beats. FLOPs are "
-                "counted by the paper's formulas; time is with the execution that each run had."
-            )
-            yield Picture(f"{name}-cost", found, caption)
-        found = figures.estimates(panel)
-        if found is not None:
-            caption = "The team's estimate and the discounted return that followed on the same greedy steps."
-            yield Picture(f"{name}-estimates", found, caption)
+        for what, figure, caption in _drawings(study, panel, smooth):
+            if figure is not None:
+                # A picture can leave the page, so it says what it is of.
+                title = f"{panel.title}: {'; '.join(panel.identities)}"
+                figure.suptitle(title, x=0.01, ha="left", fontsize=9, color="#555555")
+                yield Picture(f"{file_name(panel)}-{what}", figure, caption, panel)
     found = figures.profiles(panels)
     if found is not None:
-        yield Picture("profiles", found, "Performance profiles over all maps, 95 % bands.")
+        caption = "Performance profiles over all maps, 95 % bands."
+        yield Picture("profiles", found, caption, None)
+
+
+def _drawings(study: Study, panel: Panel, smooth: bool) -> Iterator[tuple[str, Figure | None, str]]:
+    """What each figure of a panel is called, the figure if there is data for it, and its caption."""
+    caption = f"Greedy {panel.measure} at each evaluation: mean over seeds and 95 % bootstrap band."
+    if smooth:
+        caption += " Each run through the paper's filter (Savitzky-Golay, 21, 2)."
+    yield "curves", figures.learning_curves(panel, smooth), caption
+    lines = lines_of(panel, study.table)
+    if sum(line.of_dense is not None for line in lines) > 1:
+        caption = "Scores in % of dense's mean score, 95 % bootstrap intervals over seeds."
+        yield "of-dense", figures.scores_of_dense(lines, TITLES.get(study.table, "")), caption
+    caption = "Score against sparsity, 95 % intervals."
+    yield "sparsity", figures.score_by_sparsity(panel), caption
+    caption = (
+        "What a score costs. The grey line joins those that nothing cheaper beats. FLOPs are "
+        "counted by the paper's formulas; time is with the execution that each run had."
+    )
+    yield "cost", figures.pareto(panel), caption
+    caption = (
+        "The team's estimate and the discounted return that followed on the same greedy steps."
+    )
+    yield "estimates", figures.estimates(panel), caption
+    caption = "How much of a mask is left: mean over layers and seeds."
+    yield "overlap", figures.overlaps(panel), caption
 
 
 def page(study: Study, results: Sequence[Result], smooth: bool = False) -> str:
@@ -104,8 +109,7 @@ def page(study: Study, results: Sequence[Result], smooth: bool = False) -> str:
     parts = [_head(study, results, panels)]
     drawn: dict[str, list[str]] = {}
     for picture in pictures_of(study, panels, smooth):
-        panel = next((p for p in panels if picture.name.startswith(file_name(p) + "-")), None)
-        key = "" if panel is None else panel.title
+        key = "" if picture.panel is None else picture.panel.title
         drawn.setdefault(key, []).append(_figure(picture))
     for panel in panels:
         shown = drawn.get(panel.title, [])
@@ -201,7 +205,7 @@ def _how(study: Study, results: Sequence[Result]) -> str:
         "machines": counted(
             [f"{row.get('machine')}, {row.get('cpu_count')} threads" for row in rows]
         ),
-        "executions": counted([str(row.get("settings", {}).get("execution")) for row in rows]),
+        "executions": counted([_execution(row.get("settings", {})) for row in rows]),
         "time in all": duration(total) + " of one core",
     }
     body = "".join(f"<tr><td>{name}</td><td>{text}</td></tr>" for name, text in entries.items())
@@ -214,6 +218,12 @@ def _how(study: Study, results: Sequence[Result]) -> str:
         f"<code>results/{escape(study.name)}</code>; <code>{escape(again)}</code> "
         "computes what is missing. In brackets: number of cells.</p>"
     )
+
+
+def _execution(settings: Mapping[str, object]) -> str:
+    """Masked or compact; and whether several seeds were one program, whose time is that of all."""
+    vmapped = ", several seeds in one program" if settings.get("placement") == "vmap" else ""
+    return f"{settings.get('execution')}{vmapped}"
 
 
 def _versions(versions: Mapping[str, str]) -> str:

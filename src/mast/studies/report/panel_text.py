@@ -65,14 +65,19 @@ def _table(panel: Panel, lines: Sequence[Line], study: Study) -> str:
         cells += [_with_interval(line.over_dense, 2), _with_interval(line.over_rigl, 2)]
         cells.append(duration(line.seconds))
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>' + _table_note(has_paper, study)
+    note = _table_note(panel, has_paper, study)
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>{note}'
 
 
-def _table_note(has_paper: bool, study: Study) -> str:
+def _table_note(panel: Panel, has_paper: bool, study: Study) -> str:
     text = (
         "A run's number is the mean of its last 20 evaluations. Below it: 95 % bootstrap "
-        "interval over seeds. IQM: mean of the middle half. Time: median of a run, one core."
+        "interval over seeds. IQM: mean of the middle half."
     )
+    if panel.time_is_cpu:
+        text += " Time: median processor time of a run."
+    else:
+        text += " Time: median wall time of a run, which says little where cores were shared."
     if has_paper:
         text += f" Paper: {TITLES[study.table]}; its win rates are mean ± standard deviation."
     return f'<p class="quiet"><small>{escape(text)}</small></p>'

@@ -34,7 +34,7 @@ class Line:
             sparsity; None where there is none.
         paper: the paper's numbers.
         difference: ours minus theirs, in points of % of dense; None where one is missing.
-        seconds: median wall time of a run.
+        seconds: median processor time of a run, or wall time where a group's is not known.
     """
 
     group: Group
@@ -102,7 +102,7 @@ def _line(panel: Panel, group: Group, table: str) -> Line:
         over_rigl=_improvement(group, panel.rival(group, "rigl")),
         paper=paper,
         difference=difference,
-        seconds=group.seconds,
+        seconds=panel.seconds(group),
     )
 
 
