@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test sanitize bench bench-ship lint format figures
+.PHONY: install train test sanitize bench bench-peers bench-ship lint format figures
 
 install: .venv/installed
 
@@ -32,6 +32,17 @@ sanitize:
 # A full update: dense and masked in XLA against compact; rewrites results/kernels_update.csv.
 bench: install
 	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --widths 64 256 --sparsities 0.9 0.95
+
+# The whole loop against JaxMARL's QMIX (JAXMARL is a checkout of FLAIROx/JaxMARL) and a learner in PyTorch;
+# rewrites results/peers.csv. PyTorch and flashbax stay out of .venv: they would change versions in it.
+bench-peers: .peers/installed
+	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3m --jaxmarl $(JAXMARL)
+	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) --updates 16 --turns 3
+
+.peers/installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --target .peers torch==2.13.0
+	$(BIN)/python -m pip install --quiet --target .peers --no-deps flashbax==0.1.3
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .
