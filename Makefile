@@ -36,8 +36,8 @@ bench: install
 # The whole loop against JaxMARL's QMIX (JAXMARL is a checkout of FLAIROx/JaxMARL) and a learner in PyTorch;
 # rewrites results/peers.csv. PyTorch and flashbax stay out of .venv: they would change versions in it.
 bench-peers: .peers/installed
-	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3m --jaxmarl $(JAXMARL)
-	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) --updates 16 --turns 3
+	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3m --jaxmarl $(JAXMARL) --turns 7
+	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) --updates 16 --turns 4
 
 .peers/installed: .venv/installed
 	$(BIN)/python -m pip install --quiet --target .peers torch==2.13.0
