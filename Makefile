@@ -56,6 +56,7 @@ format: install
 # The pictures of the README and of docs/experiments.md, from the rows under results/.
 figures: install
 	$(BIN)/python results/plot.py
+	$(BIN)/python results/plot_peers.py
 
 # Exported agents against onnxruntime and JAX, one step at a time; rewrites results/ship.csv.
 bench-ship: install

@@ -88,8 +88,8 @@ class JaxMarlLoop:
     intercepted, so that the same step can be scanned over few rounds at a time and timed without compilation
     and set-up; the state is given away to each call, as the scan does with its own.
 
-    `single_run` would wrap it all in a `vmap` over seeds, which turns its `lax.cond`s into `select`s; without
-    it the loop is faster, and so it is measured here.
+    `single_run` would wrap it all in a `vmap` over seeds, which turns its `lax.cond`s into `select`s: it is
+    left out here, in its favour.
 
     Args:
         checkout: of JaxMARL's repository.

@@ -8,11 +8,12 @@ ratio is the median of the ratios to the dense arm's block of the same turn. Bes
 processor time of the arm's process, all its threads: on a machine that others use, too, only that means
 something (it still grows a little where they take caches and memory bandwidth; `load` is the machine's).
 
-Equal in all arms: SMAX of the installed jaxmarl, hidden 64, mixer 32, hypernetworks 64, batches of 32, room
-for 5000 episodes, 8 environments side by side, one update per episode, targets copied now and then, glibc's
-allocator told to keep freed memory (`mast.runtime.prepare`). ε stays 1, so that our arms play the very same
-episodes and do the same work, whatever they learn; actions are computed all the same. Nothing is evaluated or
-saved. What an arm does per environment step and per update stands in `WHAT` and in its row.
+Equal in all arms: SMAX of the installed jaxmarl, hidden 64, mixer 32, hypernetworks 64, batches of 32,
+room for 5000 episodes, 8 environments side by side, one update per episode, targets copied now and then,
+glibc's allocator told to keep freed memory (`mast.runtime.prepare`). ε stays 1, so that our arms play the
+same stream of episodes and do the same work, whatever they learn; actions are computed all the same.
+Nothing is evaluated or saved. What an arm does per environment step and per update stands in `WHAT` and in
+its row.
 """
 
 import argparse
