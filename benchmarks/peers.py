@@ -347,6 +347,7 @@ def provenance(checkout: Path | None) -> dict[str, Any]:
         "versions": " ".join(f"{name} {_version(name)}" for name in names),
         "jaxmarl_commit": "" if checkout is None else _commit(checkout),
         "commit": _commit(here),
+        "allocator": f"MALLOC_ARENA_MAX={os.environ.get('MALLOC_ARENA_MAX', '')}",
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 
