@@ -136,8 +136,7 @@ class OurLoop:
         for _ in range(count):
             next(self._iterator)
         after = run.counters.env_steps, counters.updates, self._steps_read
-        steps, updates, read = (b - a for a, b in zip(before, after, strict=True))
-        return steps, updates, read
+        return tuple(b - a for a, b in zip(before, after, strict=True))  # type: ignore[return-value]
 
     @property
     def compile_seconds(self) -> float:
@@ -305,7 +304,6 @@ def row(scenario: str, arm: Arm, dense: Arm) -> dict[str, Any]:
     updates, env_steps = sum(b.updates for b in blocks), sum(b.env_steps for b in blocks)
     cpu_ms = [1e3 * b.cpu / b.updates for b in blocks]
     step, update = WHAT[arm.name]
-    error = arm.loss_error
     return {
         "map": scenario,
         "arm": arm.name,
@@ -322,7 +320,7 @@ def row(scenario: str, arm: Arm, dense: Arm) -> dict[str, Any]:
         "cpu_speed_to_dense": round(
             median(_speed(b, "cpu") / _speed(d, "cpu") for b, d in pairs), 2
         ),
-        "loss_error": "" if error is None else f"{error:.1e}",
+        "loss_error": "" if arm.loss_error is None else f"{arm.loss_error:.1e}",
         "blocks": len(blocks),
         "updates": updates,
         "per_env_step": step,
@@ -379,8 +377,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=WHAT, default=list(WHAT))
     parser.add_argument("--out", type=Path, default=TABLE)
     arguments = parser.parse_args()
-    given = (arguments.jaxmarl, arguments.updates, arguments.turns)
-    setting = Setting(*given, arguments.warm_up, arguments.arms)
+    names = ("jaxmarl", "updates", "turns", "warm_up", "arms")
+    setting = Setting(*(getattr(arguments, name) for name in names))
     for scenario in arguments.maps:
         arms = measured(scenario, setting)
         about = provenance(arguments.jaxmarl)
