@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test sanitize bench bench-ship regress lint format figures
+.PHONY: install train test sanitize bench bench-peers bench-ship regress lint format figures
 
 install: .venv/installed
 
@@ -48,6 +48,21 @@ regress: install
 	$(BIN)/mast study run regress --seed 0,1 --results build/regress --work build/regress/runs
 	$(BIN)/mast study check regress --seed 0,1 --fresh build/regress
 
+# The whole loop against JaxMARL's QMIX (JAXMARL is a checkout of FLAIROx/JaxMARL) and a learner in PyTorch;
+# rewrites results/peers.csv and, with one arena of the allocator, peers_one_arena.csv. PyTorch and flashbax stay out of .venv: they would change versions in it.
+bench-peers: .peers/installed
+	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3m --jaxmarl $(JAXMARL) --turns 7
+	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) --updates 16 --turns 4
+	MALLOC_ARENA_MAX=1 PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3m --jaxmarl $(JAXMARL) \
+	--turns 3 --warm-up 5 --arms dense mast-compact torch jaxmarl-short --out results/peers_one_arena.csv
+	MALLOC_ARENA_MAX=1 PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) \
+	--updates 16 --turns 3 --warm-up 5 --arms dense mast-compact torch jaxmarl-short --out results/peers_one_arena.csv
+
+.peers/installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --target .peers torch==2.13.0
+	$(BIN)/python -m pip install --quiet --target .peers --no-deps flashbax==0.1.3
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,6 +77,7 @@ figures: install
 	$(BIN)/python results/plot.py
 	$(BIN)/python results/plot_kernels.py
 	$(BIN)/python results/plot_ship.py
+	$(BIN)/python results/plot_peers.py
 
 # Exported agents against onnxruntime, PyTorch (where it is installed) and JAX, one step at a time; rewrites
 # results/ship.csv and its picture.
