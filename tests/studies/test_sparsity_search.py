@@ -1,6 +1,7 @@
 """The bisection, the judgement by hand, and the command with played cells."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def test_judging_by_hand(tmp_path: Path) -> None:
     assert (found.of_dense.low, found.of_dense.high) == pytest.approx((0.875, 1.125))
     assert (found.holds, found.is_sure, found.seconds) == (True, False, 60.0)
     assert judge(mast, dense, 0.2).is_sure
+    one_seed = replace(mast, results=mast.results[:1])
+    assert not judge(one_seed, dense, 0.2).is_sure
     low = judge(mast, dense, 0.1)
     assert (low.holds, low.is_sure) == (True, False)
 

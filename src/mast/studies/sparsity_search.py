@@ -19,7 +19,7 @@ class Probe:
     Attributes:
         of_dense: its mean score over dense's, with a 95 % interval over seeds.
         holds: whether the mean is within the tolerance.
-        is_sure: whether the whole interval is on the same side.
+        is_sure: whether the whole interval is on the same side; never with a single seed.
         seconds: of one core that its runs took.
     """
 
@@ -93,6 +93,8 @@ def judge(group: Group, dense: Group, tolerance: float) -> Probe:
         sparsity=group.sparsity,
         of_dense=interval,
         holds=interval.mean >= bound,
-        is_sure=interval.low >= bound or interval.high < bound,
+        # A single seed has an interval of no width, which says nothing.
+        is_sure=min(len(group.numbers), len(dense.numbers)) > 1
+        and (interval.low >= bound or interval.high < bound),
         seconds=core_seconds(group),
     )
