@@ -79,15 +79,9 @@ struct AgentPlans {
         fc2(plan_of({whole(net.fc2, 0, 0)}, net.fc2.rows, stride)) {}
 };
 
-// An agent's tiles. What a step works on, x, h and four gates, is 6h numbers per lane; beyond a width of 128
-// that would not leave room for the plan in the second cache, and a narrower tile is up to four times faster.
-inline std::vector<Tile> agent_tiles(const AgentShape& s) {
-  return tiles_of(s.lanes(), s.hidden <= 128 ? kTileVectors : 32 / kLanes);
-}
-
 // h of every lane and observation but the last.
 inline size_t agent_saved_size(const AgentShape& s) {
-  const auto tiles = agent_tiles(s);
+  const auto tiles = tiles_of(s.lanes());
   return tiles.size() * widest(tiles) * (s.observations - 1) * s.hidden;
 }
 
@@ -243,7 +237,7 @@ template <typename Number>
 void agent_utilities(const AgentShape& s, const AgentEpisodes<Number>& episodes,
                      const std::vector<AgentNetwork>& networks, float* chosen, const std::vector<float*>& q,
                      float* saved, const ForEach& for_each) {
-  const std::vector<Tile> tiles = agent_tiles(s);
+  const std::vector<Tile> tiles = tiles_of(s.lanes());
   const int stride = widest(tiles);
   const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
   std::memset(chosen, 0, sizeof(float) * (s.observations - 1) * s.lanes());

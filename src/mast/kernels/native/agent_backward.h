@@ -16,7 +16,7 @@ template <typename Number>
 void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const AgentNetwork& net,
                     const float* saved, const float* d_chosen, const AgentGradient& gradient,
                     const ForEach& for_each) {
-  const std::vector<Tile> tiles = agent_tiles(s);
+  const std::vector<Tile> tiles = tiles_of(s.lanes());
   const int stride = widest(tiles);
   const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
   const AgentPlans plans(net, stride);

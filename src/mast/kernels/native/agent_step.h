@@ -12,7 +12,7 @@ template <typename Number>
 void agent_step(const AgentShape& s, const Number* observation, const int32_t* last_action, const float* hidden,
                 const AgentNetwork& net, float* q, float* next_hidden, const ForEach& for_each) {
   const std::vector<int32_t> row = all_rows(s.lanes());
-  const std::vector<Tile> tiles = agent_tiles(s);
+  const std::vector<Tile> tiles = tiles_of(s.lanes());
   const int stride = widest(tiles);
   const AgentPlans plans(net, stride);
   for_each(static_cast<int>(tiles.size()), [&](int index) {

@@ -44,7 +44,7 @@ template <typename Number>
 void utilities_and_backup(const AgentShape& s, const AgentEpisodes<Number>& episodes, const bool* available,
                           const AgentNetwork& online, const AgentNetwork& target, const Backup& op, float* chosen,
                           float* backup, float* saved, const ForEach& for_each) {
-  const std::vector<Tile> tiles = agent_tiles(s);
+  const std::vector<Tile> tiles = tiles_of(s.lanes());
   const int stride = widest(tiles);
   const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
   std::vector<Array> may_take;

@@ -28,10 +28,10 @@ struct Tile {
   int stride() const { return vectors * kLanes; }
 };
 
-// Tiles of nearly equal width, of at most so many registers.
-inline std::vector<Tile> tiles_of(int64_t lanes, int most = kTileVectors) {
+// Tiles of nearly equal width.
+inline std::vector<Tile> tiles_of(int64_t lanes) {
   const int vectors = static_cast<int>((lanes + kLanes - 1) / kLanes);
-  const int count = (vectors + most - 1) / most;
+  const int count = (vectors + kTileVectors - 1) / kTileVectors;
   std::vector<Tile> tiles;
   int first = 0;
   for (int i = 0; i < count; ++i) {
