@@ -49,14 +49,10 @@ regress: install
 	$(BIN)/mast study check regress --seed 0,1 --fresh build/regress
 
 # The whole loop against JaxMARL's QMIX (JAXMARL is a checkout of FLAIROx/JaxMARL) and a learner in PyTorch;
-# rewrites results/peers.csv and, with one arena of the allocator, peers_one_arena.csv. PyTorch and flashbax stay out of .venv: they would change versions in it.
+# rewrites results/peers.csv. PyTorch and flashbax stay out of .venv: they would change versions in it.
 bench-peers: .peers/installed
 	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3m --jaxmarl $(JAXMARL) --turns 7
 	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) --updates 16 --turns 4
-	MALLOC_ARENA_MAX=1 PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3m --jaxmarl $(JAXMARL) \
-	--turns 3 --warm-up 5 --arms dense mast-compact torch jaxmarl-short --out results/peers_one_arena.csv
-	MALLOC_ARENA_MAX=1 PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) \
-	--updates 16 --turns 3 --warm-up 5 --arms dense mast-compact torch jaxmarl-short --out results/peers_one_arena.csv
 
 .peers/installed: .venv/installed
 	$(BIN)/python -m pip install --quiet --target .peers torch==2.13.0
