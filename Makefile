@@ -30,10 +30,13 @@ sanitize:
 	tests/kernels/native/sanitize.sh
 
 # What sparsity saves on this machine, on one core: full updates, how their cost grows, each loop beside its roof;
-# rewrites results/kernels_*.csv and the table by which --execution auto chooses. About twenty minutes, idle machine.
+# rewrites results/kernels_*.csv and the table by which --execution auto chooses. About fifteen minutes on an idle machine.
 bench: install
-	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --batches played --widths 64 128 256 512 --sparsities 0 0.5 0.8 0.9 0.95 0.975
-	taskset -c 0 $(BIN)/python benchmarks/update.py 27m_vs_30m --batches played --widths 64 256 --sparsities 0.5 0.8 0.9 0.95 0.975 --add
+	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --batches played --widths 64 128 256 --sparsities 0 0.5 0.8 0.9 0.95 0.975
+	taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --widths 512 --sparsities 0.5 0.8 0.9 0.95 0.975 --add
+	taskset -c 0 $(BIN)/python benchmarks/update.py 3s5z --batches played --widths 512 --sparsities 0.9 0.95 --add
+	taskset -c 0 $(BIN)/python benchmarks/update.py 27m_vs_30m --batches played --widths 64 --sparsities 0.5 0.8 0.9 0.95 0.975 --add
+	taskset -c 0 $(BIN)/python benchmarks/update.py 27m_vs_30m --batches played --widths 256 --sparsities 0.9 0.95 --add
 	taskset -c 0 $(BIN)/python benchmarks/update.py 3m 3s5z --batches full --widths 64 256 --sparsities 0.9 0.95 --add
 	MAST_KERNELS=avx2 taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --sparsities 0 0.5 0.8 0.9 0.95 --add
 	MAST_KERNELS=baseline taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --sparsities 0 0.5 0.8 0.9 0.95 --add
