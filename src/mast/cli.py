@@ -10,11 +10,12 @@ from mast.commands.export import EXPORT
 from mast.commands.help import print_help, print_overview
 from mast.commands.info import INFO
 from mast.commands.inspect import INSPECT
+from mast.commands.interruption import INTERRUPTED
 from mast.commands.listing import ENVS, METHODS_COMMAND
 from mast.commands.options import Command, parse
 from mast.commands.search_sparsity import SEARCH_SPARSITY
 from mast.commands.study import STUDY_COMMANDS
-from mast.commands.train import INTERRUPTED, RESUME, TRAIN
+from mast.commands.train import RESUME, TRAIN
 from mast.commands.watch import WATCH
 from mast.configuration.explain import did_you_mean
 from mast.errors import SelfCheckError, UserError

@@ -4,12 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
-from mast.commands.output import Output
+from mast.commands.options import (
+    CHECKPOINT,
+    JSON,
+    QUIET,
+    Command,
+    Option,
+    Values,
+    required,
+    whole_number,
+)
+from mast.commands.output import Output, plain_table
 from mast.config import limit_threads, load_run_config
-from mast.errors import UserError
+from mast.configuration.explain import check_word
 from mast.export.folder import CHECKPOINTS, check_out, policy_file
 
 NUMBERS = {"parameters": "parameters", "bytes": "bytes", "flops": "FLOPs"}
@@ -22,8 +29,7 @@ def run_compact(values: Values) -> int:
     output = Output(values)
     run = Path(required(values, "run", "DIR", "runs/my-run"))
     checkpoint = values.get("checkpoint", "last")
-    if checkpoint not in CHECKPOINTS:
-        raise UserError(f"checkpoint = {checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
+    check_word("checkpoint", checkpoint, CHECKPOINTS)
     episodes = whole_number(values, "episodes", 3, at_least=1)
     config = load_run_config(run)
     policy_file(run, config, checkpoint)
@@ -43,7 +49,7 @@ def run_compact(values: Values) -> int:
 
 
 def _show(report: Mapping[str, Any], output: Output) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for heading in ("", "shape", *NUMBERS.values()):
         table.add_column(heading, justify="left" if not heading else "right")
     for layer, sizes in report["layers"].items():
@@ -82,12 +88,7 @@ COMPACT = Command(
     (
         Option("run", "the run's folder; one of several seeds: DIR/seed-K", "DIR", positional=True),
         Option("out", "a folder to make, for mast evaluate and mast watch", "FOLDER", "optional"),
-        Option(
-            "checkpoint",
-            "the newest policy, or the one with the best evaluation: last, best",
-            "NAME",
-            "default last",
-        ),
+        CHECKPOINT,
         Option("episodes", "how many to check on", "N", "default 3"),
         QUIET,
         JSON,

@@ -7,10 +7,20 @@ from typing import Any
 
 from rich.table import Table
 
-from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
+from mast.commands.options import (
+    CHECKPOINT,
+    JSON,
+    QUIET,
+    Command,
+    Option,
+    Values,
+    required,
+    whole_number,
+)
 from mast.commands.output import Output
 from mast.commands.summary import mean_summary
 from mast.config import Config, limit_threads, load_run_config
+from mast.configuration.explain import check_word
 from mast.errors import UserError
 from mast.export.contract import exported_config, is_exported
 from mast.export.folder import CHECKPOINTS as POLICIES
@@ -27,8 +37,7 @@ def run_evaluate(values: Values) -> int:
         return _evaluate_exported(run, values, output)
     config = load_run_config(run)
     checkpoint = values.get("checkpoint", "last")
-    if checkpoint not in POLICIES:
-        raise UserError(f"checkpoint = {checkpoint}: must be one of {', '.join(POLICIES)}")
+    check_word("checkpoint", checkpoint, POLICIES)
     episodes = whole_number(values, "episodes", 128, at_least=1)
     seed = whole_number(values, "seed", 0, at_least=0)
     policies = [folder / POLICIES[checkpoint] for folder in seed_folders(run, config)]
@@ -139,12 +148,7 @@ EVALUATE = Command(
     (
         Option("run", "the run's folder, or one that mast export made", "DIR", positional=True),
         Option("episodes", "how many to play", "N", "default 128"),
-        Option(
-            "checkpoint",
-            "the newest policy, or the one with the best evaluation: last, best",
-            "NAME",
-            "default last",
-        ),
+        CHECKPOINT,
         Option("seed", "of the episodes; the same seed, the same battles", "N", "default 0"),
         QUIET,
         JSON,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mast.commands.options import (
+    CHECKPOINT,
     JSON,
     QUIET,
     Command,
@@ -113,12 +114,7 @@ EXPORT = Command(
         Option("run", "the run's folder; one of several seeds: DIR/seed-K", "DIR", positional=True),
         Option("to", "c, onnx or safetensors", "KIND", "required"),
         Option("out", "the folder to make", "FOLDER", "required"),
-        Option(
-            "checkpoint",
-            "the newest policy, or the one with the best evaluation: last, best",
-            "NAME",
-            "default last",
-        ),
+        CHECKPOINT,
         Option("episodes", "how many to check on and to keep as test vectors", "N", "default 3"),
         Option("prefix", "of every name in the C file", "NAME", "default mast · C only"),
         Option("quantize", "int8: weights in 8 bits with a scale per row", "int8", "C only"),

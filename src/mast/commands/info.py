@@ -16,7 +16,7 @@ from mast.commands.options import (
     required,
     setting_options,
 )
-from mast.commands.output import Output
+from mast.commands.output import Output, plain_table
 from mast.config import Config, load_run_config, load_run_record, resolve
 from mast.envs.names import check_id
 from mast.envs.smac_sizes import PREFIX, smac_sizes
@@ -135,7 +135,7 @@ def _show_progress(run: Path, output: Output) -> None:
 def _show_account(account: Account, output: Output) -> None:
     """Size and FLOPs of each layer and network, and of the whole, with their ratios to dense."""
     output.say("")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for heading in ("", "shape", "density", "parameters", "FLOPs training", "FLOPs acting"):
         table.add_column(heading, justify="left" if not heading else "right")
     for network in account.networks:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+INTERRUPTED = 130
+"""The exit code of a command that was interrupted and has saved."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

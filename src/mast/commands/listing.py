@@ -4,13 +4,13 @@ from rich.table import Table
 from rich.text import Text
 
 from mast.commands.options import JSON, QUIET, Command, Values
-from mast.commands.output import Output
+from mast.commands.output import Output, plain_table
 from mast.config import METHODS
 from mast.envs.names import ENTRIES
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for heading in headings:
         table.add_column(heading)
     return table

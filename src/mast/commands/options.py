@@ -58,6 +58,12 @@ class Command:
 
 JSON = Option("json", "print one JSON object as the last line")
 QUIET = Option("quiet", "print nothing but errors and what --json asks for")
+CHECKPOINT = Option(
+    "checkpoint",
+    "the newest policy, or the one with the best evaluation: last, best",
+    "NAME",
+    "default last",
+)
 
 
 def setting_options(names: Sequence[str] | None = None) -> tuple[Option, ...]:

@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from mast.commands.interruption import Interruption
+from mast.commands.interruption import INTERRUPTED, Interruption
 from mast.commands.options import (
     JSON,
     QUIET,
@@ -19,8 +17,15 @@ from mast.commands.options import (
     setting_options,
     whole_number,
 )
-from mast.commands.output import Output
-from mast.commands.study_options import RESULTS, WORK, execution_of, jobs_and_cores, time_of
+from mast.commands.output import Output, plain_table
+from mast.commands.study_options import (
+    EXECUTION,
+    RESULTS,
+    WORK,
+    execution_of,
+    jobs_and_cores,
+    time_of,
+)
 from mast.config import Config, resolve
 from mast.errors import UserError
 from mast.studies.groups import Group, groups_of
@@ -31,7 +36,6 @@ from mast.studies.runner import Runner
 from mast.studies.sparsity_search import Probe, Search, core_seconds, grid, judge, search
 from mast.studies.study import Study, read_study
 
-INTERRUPTED = 130
 _OWN = ("environment", "seeds", "seed", "sparsity", "threads", "placement", "execution", "from_run")
 """Settings that the search decides, or that have an option of its own."""
 _LOW, _HIGH, _RESOLUTION, _TOLERANCE = 0.5, 0.99, 0.01, 0.03
@@ -137,7 +141,7 @@ def _in_words(probe: Probe) -> str:
 
 def _show(found: Search, dense: Group, output: Output) -> None:
     """The probes, the answer and what it cost."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for heading in ("sparsity", "% of dense", "95 % interval", "", "one core"):
         table.add_column(heading, justify="right")
     for probe in sorted(found.probes, key=lambda each: each.sparsity):
@@ -198,7 +202,7 @@ SEARCH_SPARSITY = Command(
         Option("resolution", "distance between two sparsities", "X", f"default {_RESOLUTION}"),
         Option("jobs", "runs at the same time, one core each", "N", "default one per core"),
         Option("budget", "stop cleanly after this time, saving", "TIME", "default none"),
-        Option("execution", "as in mast train: auto, masked, compact", "NAME", "default auto"),
+        EXECUTION,
         RESULTS,
         WORK,
         QUIET,

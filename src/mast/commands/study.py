@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
-from mast.commands.output import Output
+from mast.commands.output import Output, plain_table
 from mast.commands.study_check import CHECK
 from mast.commands.study_options import (
     EXAMPLE,
@@ -16,26 +15,28 @@ from mast.commands.study_options import (
     JOBS,
     RESULTS,
     STUDY,
-    check_writable,
     chosen,
+    make_folder,
     results_of,
 )
 from mast.commands.study_report import REPORT
 from mast.commands.study_run import RUN
+from mast.config import load_run_config
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.estimate import Estimator, makespan
 from mast.studies.library import built_in, find_study
 from mast.studies.processes import cores
 from mast.studies.progress import duration
-from mast.studies.run_result import files_of_run
+from mast.studies.protocol import key_of
+from mast.studies.run_result import check_is_cell, files_of_run
 from mast.studies.study import Study
 
 
 def run_list(values: Values) -> int:
     """Lists the studies that come with Mast."""
     output = Output(values)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for heading in ("study", "done", "cells", ""):
         table.add_column(heading, justify="right" if heading in ("done", "cells") else "left")
     listed = []
@@ -64,7 +65,7 @@ def run_show(values: Values) -> int:
         if line:
             output.say(line)
     output.say("")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for heading in ("cell", "steps", "score", "time"):
         table.add_column(heading, justify="left" if heading == "cell" else "right")
     for cell in cells:
@@ -111,7 +112,7 @@ def run_adopt(values: Values) -> int:
     for run in runs:
         cell = cell_of_run(run, study)
         adopted.append((cell, files_of_run(run, cell)))
-    check_writable(results.folder)
+    make_folder(results.folder)
     for cell, files in adopted:
         result = results.write(cell, files)
         score = "-" if result.score is None else f"{result.score:.3f}"
@@ -126,16 +127,13 @@ def cell_of_run(run: Path, study: Study) -> Cell:
     Raises:
         UserError: it is none of them; says what differs from the nearest one.
     """
-    from mast.config import load_run_config
-    from mast.studies.protocol import key_of
-    from mast.studies.run_result import check_is_cell
-
     config = load_run_config(run)
     key = key_of(config)
-    nearest = max(study.cells, key=lambda cell: _likeness(cell, config.model_dump()))
     for cell in study.cells:
         if cell.key == key:
             return cell
+    settings = config.model_dump()
+    nearest = max(study.cells, key=lambda cell: _likeness(cell, settings))
     check_is_cell(run, nearest)
     return nearest
 

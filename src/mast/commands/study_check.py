@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from rich.table import Table
-
 from mast.commands.options import JSON, QUIET, Command, Option, Values
-from mast.commands.output import Output
+from mast.commands.output import Output, plain_table
 from mast.commands.study_options import FILTERS, RESULTS, STUDY, chosen, results_of
 from mast.errors import SelfCheckError, UserError
 from mast.studies.groups import groups_of
@@ -31,7 +29,7 @@ def run_check(values: Values) -> int:
         if not fresh[stored.label].results:
             raise UserError(f"{fresh_folder.folder} has no {stored.label}; first: mast study run")
         verdicts.append(compare(stored, fresh[stored.label]))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for heading in ("", "now", "stored", "allowed", "curves", ""):
         table.add_column(heading, justify="left" if heading in ("", "curves") else "right")
     for verdict in verdicts:

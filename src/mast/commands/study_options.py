@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mast.commands.options import Option, Values, required, whole_number
-from mast.configuration.explain import choices
+from mast.configuration.explain import check_word, choices
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.library import find_study
@@ -38,6 +38,7 @@ FILTERS = (
     ONLY,
     *(Option(name, f"short for --only {name}=…", "VALUE") for name in SHORT_FILTERS),
 )
+EXECUTION = Option("execution", "as in mast train: auto, masked, compact", "NAME", "default auto")
 JOBS = Option("jobs", "cells at the same time, one core each", "N", "default one per core")
 
 
@@ -93,8 +94,7 @@ def one_of(values: Values, name: str, allowed: Sequence[str], default: str) -> s
         UserError: it is none of them.
     """
     value = str(values.get(name, default))
-    if value not in allowed:
-        raise UserError(f"{name} = {value}: must be one of {', '.join(allowed)}")
+    check_word(name, value, allowed)
     return value
 
 
@@ -108,8 +108,8 @@ def jobs_and_cores(values: Values) -> tuple[int, Callable[[int], int | None]]:
     return jobs, lambda slot: usable[slot] if jobs <= len(usable) else None
 
 
-def check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be made, before anything is computed.
+def make_folder(folder: Path) -> None:
+    """Makes a folder where it is missing, before anything is computed.
 
     Raises:
         UserError: it cannot.

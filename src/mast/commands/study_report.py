@@ -4,15 +4,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mast.commands.options import JSON, QUIET, Command, Option, Values, required
+from mast.commands.options import JSON, QUIET, Command, Option, Values
 from mast.commands.output import Output
 from mast.commands.study_options import (
-    EXAMPLE,
     FILTERS,
     RESULTS,
     STUDY,
-    check_writable,
     chosen,
+    make_folder,
     results_of,
 )
 from mast.errors import UserError
@@ -26,17 +25,18 @@ DOTS_PER_INCH = 200
 def run_report(values: Values) -> int:
     """Writes the report of what is done so far."""
     output = Output(values)
-    required(values, "study", "STUDY", EXAMPLE)
     study, cells = chosen(values)
     html = Path(str(values.get("html", f"{study.name}.html")))
     smooth = bool(values.get("smooth"))
-    results = results_of(values, study).find_all(cells)
+    stored = results_of(values, study)
+    results = stored.find_all(cells)
     if not results:
-        folder = results_of(values, study).folder
-        raise UserError(f"{folder} has no result yet; first: mast study run {values['study']}")
+        raise UserError(
+            f"{stored.folder} has no result yet; first: mast study run {values['study']}"
+        )
     folders = [html.parent, Path(str(values.get("figures", "."))), _parent(values, "marl_eval")]
     for folder in folders:
-        check_writable(folder)
+        make_folder(folder)
     from mast.studies.report.page import page
 
     try:

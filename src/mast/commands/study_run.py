@@ -6,19 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mast.commands.interruption import Interruption
+from mast.commands.interruption import INTERRUPTED, Interruption
 from mast.commands.options import JSON, QUIET, Command, Option, Values
 from mast.commands.output import Output
 from mast.commands.study_options import (
+    EXECUTION,
     FILTERS,
     JOBS,
     RESULTS,
     STUDY,
     WORK,
-    check_writable,
     chosen,
     execution_of,
     jobs_and_cores,
+    make_folder,
     one_of,
     results_of,
     time_of,
@@ -35,7 +36,6 @@ from mast.studies.results import ResultFolder
 from mast.studies.runner import Outcome, Runner
 from mast.studies.vmapped import VmappedJob, has_gpu, together
 
-INTERRUPTED = 130
 SOME_FAILED = 1
 
 
@@ -48,8 +48,8 @@ def run_run(values: Values) -> int:
     keep = one_of(values, "keep", KEEP, KEEP[0])
     placement = one_of(values, "placement", choices("placement"), "auto")
     jobs, core_of = jobs_and_cores(values)
-    check_writable(results.folder)
-    check_writable(work)
+    make_folder(results.folder)
+    make_folder(work)
     sources = {cell.source.key for cell in study.cells if cell.source is not None}
 
     def settled(cell: Cell) -> None:
@@ -158,7 +158,7 @@ RUN = Command(
             "NAME",
             "auto: vmap on a GPU; process, vmap",
         ),
-        Option("execution", "as in mast train: auto, masked, compact", "NAME", "default auto"),
+        EXECUTION,
         Option(
             "keep",
             "of a finished cell's run folder: everything, or policy (no checkpoints)",

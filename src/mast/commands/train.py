@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mast.commands.interruption import Interruption
+from mast.commands.interruption import INTERRUPTED, Interruption
 from mast.commands.options import (
     JSON,
     QUIET,
@@ -21,7 +21,6 @@ from mast.commands.summary import show_summary
 from mast.config import Config, limit_threads, load_config_file, load_run_config, notices, resolve
 from mast.folders import check_new, default_folder
 
-INTERRUPTED = 130
 """Exit code of a run that was stopped and saved."""
 
 

@@ -2,7 +2,16 @@
 
 from pathlib import Path
 
-from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
+from mast.commands.options import (
+    CHECKPOINT,
+    JSON,
+    QUIET,
+    Command,
+    Option,
+    Values,
+    required,
+    whole_number,
+)
 from mast.commands.output import Output
 from mast.config import limit_threads
 from mast.errors import UserError
@@ -45,12 +54,7 @@ WATCH = Command(
         Option("run", "the run's folder, or one that mast export made", "DIR", positional=True),
         Option("out", "the file: .html, .gif or .mp4 (which needs ffmpeg)", "FILE", "required"),
         Option("episodes", "how many to play", "N", "default 3"),
-        Option(
-            "checkpoint",
-            "the newest policy, or the one with the best evaluation: last, best",
-            "NAME",
-            "default last",
-        ),
+        CHECKPOINT,
         Option("seed", "of the episodes; the same seed, the same battles", "N", "default 0"),
         QUIET,
         JSON,

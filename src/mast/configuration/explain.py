@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from mast.configuration.presets import (
 )
 from mast.configuration.settings import Config
 from mast.configuration.text import kinds
+from mast.errors import UserError
 
 
 def allowed(name: str) -> str:
@@ -40,6 +41,17 @@ def choices(name: str) -> tuple[str, ...]:
     """The names to choose from, where a setting has such; else none."""
     kind = kinds(Config.model_fields[name])[0]
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+def check_word(name: str, value: object, words: Iterable[str]) -> None:
+    """Refuses a value that is none of a few words.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    words = tuple(words)
+    if value not in words:
+        raise UserError(f"{name} = {value}: must be one of {', '.join(words)}")
 
 
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mast.config import Config, load_run_config
+from mast.configuration.explain import check_word
 from mast.errors import UserError
 from mast.folders import check_new, seed_folders
 
@@ -97,15 +98,11 @@ def check_options(
     Raises:
         UserError: an unknown word, or an option that belongs to another kind of export.
     """
-    for name, value, known in (
-        ("to", to, KINDS),
-        ("checkpoint", checkpoint, tuple(CHECKPOINTS)),
-        ("quantize", quantize, (None, "int8")),
-        ("storage", storage, (None, *FORMS)),
-    ):
-        if value not in known:
-            words = ", ".join(word for word in known if word is not None)
-            raise UserError(f"{name} = {value}: must be one of {words}")
+    check_word("to", to, KINDS)
+    check_word("checkpoint", checkpoint, CHECKPOINTS)
+    for name, value, known in (("quantize", quantize, ("int8",)), ("storage", storage, FORMS)):
+        if value is not None:
+            check_word(name, value, known)
     if not _IDENTIFIER.fullmatch(prefix):
         raise UserError(f"prefix = {prefix}: must be a short C name: letters, digits and _")
     for name, value in (("quantize", quantize), ("storage", storage)):

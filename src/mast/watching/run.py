@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mast.config import Config, load_run_config
+from mast.configuration.explain import check_word
 from mast.errors import UserError
 from mast.export.contract import exported_config, is_exported, names_of, read_contract
 from mast.export.folder import CHECKPOINTS, policy_file
@@ -52,8 +53,7 @@ def check_team(run: Path, checkpoint: str | None) -> Config:
             raise UserError("checkpoint: an exported folder holds one policy")
         return exported_config(run)
     checkpoint = checkpoint or "last"
-    if checkpoint not in CHECKPOINTS:
-        raise UserError(f"checkpoint = {checkpoint}: must be one of {', '.join(CHECKPOINTS)}")
+    check_word("checkpoint", checkpoint, CHECKPOINTS)
     config = load_run_config(run)
     policy_file(run, config, checkpoint)
     return config
