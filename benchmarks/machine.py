@@ -1,18 +1,11 @@
 """What a benchmark's rows say of where they come from."""
 
-import platform
 import subprocess
 from pathlib import Path
 
+from mast.configuration.record import processor
 
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+__all__ = ["commit", "processor"]
 
 
 def commit() -> str:

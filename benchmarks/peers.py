@@ -31,6 +31,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Protocol
 
+from machine import commit, processor
+
 TABLE = Path(__file__).parent.parent / "results" / "peers.csv"
 JAXMARL_STEPS = 128
 """The length of its sequences in JaxMARL's own settings for SMAX."""
@@ -335,16 +337,14 @@ def _speed(block: Block, clock: str) -> float:
 
 def provenance(checkout: Path | None) -> dict[str, Any]:
     """Machine, load, versions, commits and command, for every row."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = ("jax", "jaxmarl", "flax", "flashbax", "torch", "numpy")
-    here = Path(__file__).parent
     return {
-        "machine": next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")),
+        "machine": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load": " ".join(f"{x:.1f}" for x in os.getloadavg()),
         "versions": " ".join(f"{name} {_version(name)}" for name in names),
         "jaxmarl_commit": "" if checkout is None else _commit(checkout),
-        "commit": _commit(here),
+        "commit": commit(),
         "allocator": f"MALLOC_ARENA_MAX={os.environ.get('MALLOC_ARENA_MAX', '')}",
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
