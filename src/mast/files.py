@@ -1,10 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and what is said of those that cannot be read."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mast.errors import UserError
 
@@ -17,6 +19,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def read_json(path: Path, damaged: str = "is damaged or no JSON") -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: of the file.
+        damaged: what is said of one that holds no JSON.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise UserError(f"{path} {damaged}") from None
 
 
 def check_writable(path: Path) -> None:

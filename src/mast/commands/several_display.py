@@ -5,9 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
-from rich.live import Live
-from rich.table import Table
-
+from mast.commands.live_table import LiveTable
 from mast.commands.output import Output
 from mast.config import Config
 from mast.training.logging import read_metrics
@@ -38,13 +36,10 @@ class RunsDisplay:
         self._runs = runs
         self._output = output
         self._said = ["waiting"] * len(runs)
-        self._live: Live | None = None
-        if output.console.is_terminal and not output.quiet:
-            self._live = Live(console=output.console, refresh_per_second=4)
+        self._table = LiveTable(output)
 
     def __enter__(self) -> "RunsDisplay":
-        if self._live is not None:
-            self._live.start()
+        self._table.__enter__()
         return self
 
     def __exit__(
@@ -53,8 +48,7 @@ class RunsDisplay:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._table.__exit__(kind, error, traceback)
 
     def note(self, text: str) -> None:
         """Says something beside the table."""
@@ -65,11 +59,8 @@ class RunsDisplay:
         if self._output.quiet:
             return
         rows = [(run.folder.name, *self._seen(run)) for run in self._runs]
-        if self._live is not None:
-            table = Table.grid(padding=(0, 2))
-            for row in rows:
-                table.add_row(*row)
-            self._live.update(table)
+        if self._table.is_shown:
+            self._table.draw(rows)
             return
         for index, row in enumerate(rows):
             line = "  ".join(cell for cell in row if cell)

@@ -18,7 +18,7 @@ from mast.configuration.explain import first_problem
 from mast.configuration.settings import Config
 from mast.configuration.threads import usable_cpus
 from mast.errors import UserError
-from mast.files import write_atomically
+from mast.files import read_json, write_atomically
 
 FORMAT = 1
 FILE_NAME = "config.json"
@@ -170,12 +170,7 @@ def load_run_config(run: Path) -> Config:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise UserError(f"{path} is damaged or no JSON") from None
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a JSON object of settings")
     return content

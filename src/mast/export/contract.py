@@ -1,7 +1,6 @@
 """contract.json: what an exported team expects to be given, and where it comes from."""
 
 import importlib.metadata
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 
 from mast.config import Config
 from mast.errors import UserError
+from mast.files import read_json
 
 if TYPE_CHECKING:  # it imports JAX, which reading a contract is not to wait for
     from mast.envs.protocol import Environment
@@ -89,12 +89,7 @@ def read_contract(folder: Path) -> dict[str, Any]:
         UserError: there is none, or it is damaged or of another format.
     """
     path = folder / FILE_NAME
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise UserError(f"{path} is damaged or no JSON") from None
+    content = read_json(path)
     if not isinstance(content, dict) or "format" not in content or "kind" not in content:
         raise UserError(f"{path} is no contract of an exported team")
     if content["format"] != FORMAT:

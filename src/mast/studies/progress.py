@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from rich.live import Live
-from rich.table import Table
-
+from mast.commands.live_table import LiveTable
 from mast.commands.output import Output
 from mast.studies.cell import Cell
 from mast.studies.results import Result
@@ -26,14 +24,12 @@ class StudyProgress:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._live: Live | None = None
+        self._table = LiveTable(output)
         self._said_at = 0.0
         self._line = ""
 
     def __enter__(self) -> StudyProgress:
-        if self._output.console.is_terminal and not self._output.quiet:
-            self._live = Live(console=self._output.console, refresh_per_second=4)
-            self._live.start()
+        self._table.__enter__()
         return self
 
     def __exit__(
@@ -42,13 +38,11 @@ class StudyProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._table.__exit__(kind, error, traceback)
 
     def started(self, cell: Cell) -> None:
         """A cell has been started or gone on with."""
-        if self._live is None:
+        if not self._table.is_shown:
             self._output.say(f"started   {cell.name}")
 
     def finished(self, result: Result) -> None:
@@ -71,12 +65,12 @@ class StudyProgress:
     def update(self, standing: Standing) -> None:
         """Shows where it stands, if that is new."""
         line = standing_line(standing)
-        if self._live is not None:
-            table = Table.grid(padding=(0, 2))
-            for name, (share, win) in standing.running.items():
-                table.add_row(name, f"{share:.0%}", "" if win is None else f"win {win:.2f}")
-            table.add_row(line)
-            self._live.update(table)
+        if self._table.is_shown:
+            running = [
+                (name, f"{share:.0%}", "" if win is None else f"win {win:.2f}")
+                for name, (share, win) in standing.running.items()
+            ]
+            self._table.draw([*running, (line,)])
             return
         now = time.monotonic()
         if line != self._line and now - self._said_at >= LINE_SECONDS:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mast.errors import UserError
-from mast.files import write_atomically
+from mast.files import read_json, write_atomically
 from mast.studies.cell import Cell
 
 FORMAT = 1
@@ -193,12 +193,7 @@ def _number(value: Any) -> str:
 
 
 def _read_row(path: Path) -> dict[str, Any]:
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise UserError(f"{path} is damaged; delete it, and the cell is run again") from None
+    row = read_json(path, "is damaged; delete it, and the cell is run again")
     if not isinstance(row, dict) or row.get("format") != FORMAT or "score" not in row:
         raise UserError(f"{path}: no result of format {FORMAT}")
     return row

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -213,26 +214,20 @@ def estimates(panel: Panel) -> Figure | None:
 
     None where nothing was recorded.
     """
-    known = [group for group in panel.groups if any(r.diagnostics for r in group.results)]
-    if not known:
-        return None
-    figure, axes = _figure(4.4)
-    colours = colours_of(panel.groups)
-    for group in known:
-        records = [result.diagnostics for result in group.results if result.diagnostics]
-        length = min(map(len, records))
-        steps = np.mean([[r["env_steps"] for r in each[:length]] for each in records], axis=0) / 1e6
-        for name, style in (("q_tot", "-"), ("discounted_return", ":")):
-            values = [[_value(r["greedy"], name) for r in each[:length]] for each in records]
-            label = group.label if style == "-" else None
-            mean = np.mean(values, axis=0)
-            axes.plot(steps, mean, style, color=colours[group.label], label=label)
-    axes.plot([], [], "-", color="#555555", label="estimate: Q_tot")
-    axes.plot([], [], ":", color="#555555", label="truth: discounted return")
-    axes.set_xlabel("environment steps (millions)")
-    axes.set_ylabel("mean over the same greedy steps")
-    _legend(figure, axes)
-    return figure
+    return _recorded(
+        panel,
+        _with_diagnostics(panel),
+        (
+            ("-", "estimate: Q_tot", lambda record: _value(record["greedy"], "q_tot")),
+            (
+                ":",
+                "truth: discounted return",
+                lambda record: _value(record["greedy"], "discounted_return"),
+            ),
+        ),
+        "mean over the same greedy steps",
+        height=4.4,
+    )
 
 
 def overlaps(panel: Panel) -> Figure | None:
@@ -240,29 +235,60 @@ def overlaps(panel: Panel) -> Figure | None:
 
     None where no group that evolves was recorded.
     """
-    known = [
-        group
-        for group in panel.groups
-        if group.config.evolves and any(result.diagnostics for result in group.results)
-    ]
-    if not known:
+    return _recorded(
+        panel,
+        [group for group in _with_diagnostics(panel) if group.config.evolves],
+        (
+            ("-", "with the first mask", lambda r: _mean_layer(r.get("overlap_initial"))),
+            (":", "with the evaluation before", lambda r: _mean_layer(r.get("overlap_previous"))),
+        ),
+        "share of active weights in both",
+        height=4.0,
+        top=1.02,
+    )
+
+
+def _with_diagnostics(panel: Panel) -> list[Group]:
+    return [group for group in panel.groups if any(r.diagnostics for r in group.results)]
+
+
+def _recorded(
+    panel: Panel,
+    groups: Sequence[Group],
+    lines: Sequence[tuple[str, str, Callable[[dict[str, Any]], float]]],
+    ylabel: str,
+    *,
+    height: float,
+    top: float | None = None,
+) -> Figure | None:
+    """Numbers of the diagnostics against env steps, means over seeds; None without a group.
+
+    Args:
+        panel: whose colours the groups have.
+        groups: with diagnostics.
+        lines: of each its style, what it is, and its number in a record.
+        ylabel: of all.
+        height: of the figure (inches).
+        top: of the axis that begins at 0; None leaves both to the numbers.
+    """
+    if not groups:
         return None
-    figure, axes = _figure(4.0)
+    figure, axes = _figure(height)
     colours = colours_of(panel.groups)
-    for group in known:
+    for group in groups:
         records = [result.diagnostics for result in group.results if result.diagnostics]
         length = min(map(len, records))
         steps = np.mean([[r["env_steps"] for r in each[:length]] for each in records], axis=0) / 1e6
-        for name, style in (("overlap_initial", "-"), ("overlap_previous", ":")):
-            values = [[_mean_layer(r.get(name)) for r in each[:length]] for each in records]
+        for style, _, number in lines:
+            mean = np.mean([[number(r) for r in each[:length]] for each in records], axis=0)
             label = group.label if style == "-" else None
-            mean = np.mean(values, axis=0)
             axes.plot(steps, mean, style, color=colours[group.label], label=label)
-    axes.plot([], [], "-", color="#555555", label="with the first mask")
-    axes.plot([], [], ":", color="#555555", label="with the evaluation before")
-    axes.set_ylim(0, 1.02)
+    for style, what, _ in lines:
+        axes.plot([], [], style, color="#555555", label=what)
+    if top is not None:
+        axes.set_ylim(0, top)
     axes.set_xlabel("environment steps (millions)")
-    axes.set_ylabel("share of active weights in both")
+    axes.set_ylabel(ylabel)
     _legend(figure, axes)
     return figure
 
