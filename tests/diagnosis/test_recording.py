@@ -1,22 +1,19 @@
 """Diagnostics and snapshots of real, tiny runs: what is in them, and that a resume changes nothing."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-from examples.pursuit import Pursuit
 
 from diagnosis.recorded_runs import small
 from mast.config import Config
 from mast.diagnosis.log import read_diagnostics
 from mast.diagnosis.snapshots import load_snapshot, snapshot_paths
-from mast.envs.protocol import Outcome, TimeStep
 from mast.training.logging import read_metrics
 from mast.training.trainer import Trainer
+from training.small_runs import PlainPursuit
 
 
 def files(run: Path) -> dict[str, bytes]:
@@ -136,20 +133,6 @@ def test_vmapped_runs_record_each_its_own(tmp_path: Path) -> None:
         folder = tmp_path / "whole" / f"seed-{seed}"
         assert len(read_diagnostics(folder)) == len(read_metrics(folder)) >= 3
         assert read_diagnostics(folder)[-1]["greedy"]["episodes"] == 6
-
-
-class PlainPursuit:
-    """The game as plain Python would write it."""
-
-    def __init__(self) -> None:
-        self.game = Pursuit()
-        self.spec = dataclasses.replace(self.game.spec, is_jax=False, id="plain", has_win=False)
-
-    def reset(self, key: int) -> tuple[Any, TimeStep]:
-        return jax.tree.map(np.asarray, self.game.reset(jax.random.key(key)))
-
-    def step(self, key: int, grid: Any, actions: Any) -> tuple[Any, TimeStep, Outcome]:
-        return jax.tree.map(np.asarray, self.game.step(jax.random.key(key), grid, actions))
 
 
 def test_an_environment_in_plain_python(tmp_path: Path) -> None:

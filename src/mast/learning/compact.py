@@ -107,27 +107,31 @@ class CompactLearner:
     ) -> tuple[CompactState, UpdateMetrics]:
         """One gradient step; arguments as in `Learner.update`."""
         found = self._gradient(state, batch, method, env_steps)
-        second_moment = optax.tree.get(state.optimizer, "nu")
         config = self.masked.config
-        (agent, *mixer), norm = rmsprop_step(
-            [
-                (state.params.agent.parameters, found.agent, second_moment.agent.parameters),
-                *(
-                    [(state.params.mixer.parameters, found.mixer, second_moment.mixer.parameters)]
-                    if found.mixer is not None
-                    else []
-                ),
-            ],
+        # One vector of numbers for each network that has any: the agent's, then the mixer's.
+        params, structure = eqx.partition(state.params, eqx.is_inexact_array)
+        numbers, networks = jax.tree.flatten(params)
+        changed, norm = rmsprop_step(
+            list(
+                zip(
+                    numbers,
+                    jax.tree.leaves((found.agent, found.mixer)),
+                    jax.tree.leaves(optax.tree.get(state.optimizer, "nu")),
+                    strict=True,
+                )
+            ),
             learning_rate=config.learning_rate,
             decay=config.rms_decay,
             epsilon=config.rms_epsilon,
             largest_norm=config.gradient_clip,
         )
-        params = _with_parameters(state.params, agent[0], *(each[0] for each in mixer))
-        moments = _with_parameters(second_moment, agent[1], *(each[1] for each in mixer))
+        numbers, moments = (
+            jax.tree.unflatten(networks, each) for each in zip(*changed, strict=True)
+        )
         metrics = LossMetrics(found.q_tot, found.target, found.td_error)
         optimizer = optax.tree.set(state.optimizer, nu=moments)
-        return CompactState(params, state.target, optimizer), UpdateMetrics(
+        online = eqx.combine(numbers, structure)
+        return CompactState(online, state.target, optimizer), UpdateMetrics(
             found.loss, metrics, norm
         )
 
@@ -249,9 +253,3 @@ def _weights(team: Any) -> list[tuple[str, Array]]:
         for path, linear in found
         if _is_linear(linear)
     ]
-
-
-def _with_parameters(team: CompactTeam, agent: Array, mixer: Array | None = None) -> CompactTeam:
-    """The team with other numbers in its networks; `mixer` is None where the mixer has no weights."""
-    team = eqx.tree_at(lambda t: t.agent.parameters, team, agent)
-    return team if mixer is None else eqx.tree_at(lambda t: t.mixer.parameters, team, mixer)

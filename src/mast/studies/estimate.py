@@ -10,6 +10,7 @@ from mast.sparsity.run_account import account_of
 from mast.studies.cell import Cell
 from mast.studies.results import Result
 from mast.studies.run_result import team_sizes
+from mast.training.execution import settings_obstacle
 
 MEASURED = {
     ("smax/3m", "masked"): 1_094.0,
@@ -19,20 +20,16 @@ MEASURED = {
 }
 """Env steps per second of QMIX on one core, dense and 95 % sparse in native kernels (whole_loop.csv and
 runs.csv below results/, on an EPYC); others are scaled from 3m until a cell of them is done."""
-_COMPACT_ALGORITHMS = ("iql", "vdn", "qmix")
+_COMPACT_FROM = 0.8
+"""Sparsity from which `auto` takes the kernels, roughly: it asks a table of measured kernels."""
 _START = 25.0
 """Seconds until a process has imported and compiled."""
 
 
 def expects_compact(config: Config) -> bool:
     """Whether `--execution auto` will most likely take the native kernels (on a CPU with a compiler)."""
-    return (
-        config.algorithm in _COMPACT_ALGORITHMS
-        and config.initial_mask != "ones"
-        and config.sharing == "shared"
-        and config.sparsity >= 0.8
-        and config.grown_state != "keep"
-    )
+    is_sparse = config.initial_mask != "ones" and config.sparsity >= _COMPACT_FROM
+    return is_sparse and settings_obstacle(config) is None
 
 
 class Estimator:

@@ -26,6 +26,16 @@ def obstacle(config: Config, vmapped: bool) -> str | None:
         return "several runs in one program have none"
     if jax.default_backend() != "cpu":
         return f"there are none for a {jax.default_backend()}"
+    reason = settings_obstacle(config)
+    if reason is not None:
+        return reason
+    from mast import kernels
+
+    return kernels.unavailable_reason()
+
+
+def settings_obstacle(config: Config) -> str | None:
+    """What among the settings keeps a run from being compact on any machine; None where nothing does."""
     if config.algorithm not in COMPACT_ALGORITHMS:
         return f"algorithm {config.algorithm} has none yet"
     if config.sharing != "shared":
@@ -36,9 +46,7 @@ def obstacle(config: Config, vmapped: bool) -> str | None:
         return "grown_state = keep needs the slots of inactive weights"
     if config.pruning != "none":
         return f"method {config.method} changes the number of active weights"
-    from mast import kernels
-
-    return kernels.unavailable_reason()
+    return None
 
 
 def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
