@@ -126,7 +126,9 @@ void test_agent(int steps, int episodes, int agents, int features, int actions, 
       saved(agent_saved_size(s));
   agent_utilities(s, batch, {net, net}, chosen.data(), {q.data(), again.data()}, saved.data(), in_turn);
   require(q == again, "two equal networks agree");
-  agent_backward(s, batch, net, saved.data(), numbers(chosen.size()).data(), layers.gradient(), in_turn);
+  const Lanes lanes(s, batch.steps);
+  agent_backward(s, batch, lanes, AgentPlans(net, lanes.stride), saved.data(), numbers(chosen.size()).data(),
+                 layers.gradient(), in_turn);
   for (const Layer* layer : {&layers.fc1, &layers.input, &layers.hidden, &layers.fc2}) {
     for (float g : layer->d_values) require(std::isfinite(g), "gradients are finite");
   }

@@ -38,13 +38,19 @@ struct AgentEpisodes {
   const int32_t* steps;       // [episodes], actions really taken
 };
 
-// The lanes of a batch: which row each is, and how many play at each observation.
+// The lanes of a batch in tiles: which row each is, and how many play at each observation.
 struct Lanes {
+  std::vector<Tile> tiles;
+  int stride;                   // of every tile's rows
   std::vector<int32_t> row;     // of each lane, within one time step; 0 for lanes beyond the batch
   std::vector<int32_t> id;      // its agent
   std::vector<int32_t> active;  // at each observation, and 0 after the last
 
-  Lanes(const AgentShape& s, const int32_t* steps, size_t padded) : row(padded), id(padded) {
+  Lanes(const AgentShape& s, const int32_t* steps)
+      : tiles(tiles_of(s.lanes())),
+        stride(widest(tiles)),
+        row(tiles.back().lane0 + tiles.back().stride()),
+        id(row.size()) {
     std::vector<int32_t> states(s.episodes), order(s.episodes);
     for (int64_t e = 0; e < s.episodes; ++e) {
       states[e] = static_cast<int32_t>(std::clamp<int64_t>(steps[e] + int64_t{1}, 1, s.observations));
@@ -72,9 +78,11 @@ inline std::vector<Block> gate_blocks(const AgentNetwork& net) {
 }
 
 struct AgentPlans {
+  AgentNetwork net;
   Plan fc1, gates, fc2;
-  AgentPlans(const AgentNetwork& net, int stride)
-      : fc1(plan_of({whole(net.fc1, 0, 0)}, net.fc1.rows, stride)),
+  AgentPlans(const AgentNetwork& network, int stride)
+      : net(network),
+        fc1(plan_of({whole(net.fc1, 0, 0)}, net.fc1.rows, stride)),
         gates(plan_of(gate_blocks(net), 4 * net.hidden.columns, stride)),
         fc2(plan_of({whole(net.fc2, 0, 0)}, net.fc2.rows, stride)) {}
 };
@@ -161,7 +169,8 @@ void gates_backward(int64_t hidden, int stride, float* pre, const float* h, floa
 // written once, by `code_rows`.
 template <typename Number>
 void load_inputs(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes, const Tile& tile,
-                 int64_t t, int64_t next, int vectors, float* x, int stride) {
+                 int64_t t, int64_t next, int vectors, float* x) {
+  const int stride = lanes.stride;
   const int32_t* rows = lanes.row.data() + tile.lane0;
   const int64_t step = s.lanes() * s.features;
   load_tile(episodes.observation + t * step, rows, s.features, vectors, x, stride,
@@ -179,14 +188,11 @@ using Report = std::function<void(int tile, int64_t t, int active, const std::ve
 // the first network for the backward pass, or null.
 template <typename Number>
 void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
-                   const std::vector<Tile>& tiles, const std::vector<AgentNetwork>& networks, float* saved,
-                   const ForEach& for_each, const Report& report) {
-  const int stride = widest(tiles);
-  std::vector<AgentPlans> plans;
-  for (const AgentNetwork& net : networks) plans.emplace_back(net, stride);
-
-  for_each(static_cast<int>(tiles.size()), [&](int index) {
-    const Tile& tile = tiles[index];
+                   const std::vector<AgentPlans>& plans, float* saved, const ForEach& for_each,
+                   const Report& report) {
+  for_each(static_cast<int>(lanes.tiles.size()), [&](int index) {
+    const Tile& tile = lanes.tiles[index];
+    const int stride = lanes.stride;
     const int64_t h = s.hidden, step_size = h * stride;
     const Array inputs(s.inputs() * stride), states(plans.size() * 2 * h * stride), pre(4 * h * stride);
     std::vector<Array> utilities;
@@ -199,7 +205,7 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, c
       const bool acts = t + 1 < s.observations;
       with_vectors_up_to<kTileVectors>((active + kLanes - 1) / kLanes, [&](auto constant) {
         constexpr int kVectors = decltype(constant)::value;
-        load_inputs(s, episodes, lanes, tile, t, acts ? t + 1 : -1, kVectors, inputs.get(), stride);
+        load_inputs(s, episodes, lanes, tile, t, acts ? t + 1 : -1, kVectors, inputs.get());
         for (size_t k = 0; k < plans.size(); ++k) {
           float* state = states.get() + k * 2 * h * stride;
           float* keep =
@@ -219,13 +225,13 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, c
 // [observations - 1, episodes, agents].
 template <typename Number>
 void choose(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes, const Tile& tile,
-            int64_t t, const float* utilities, int stride, float* chosen) {
+            int64_t t, const float* utilities, float* chosen) {
   if (t + 1 == s.observations) return;
   const int32_t* rows = lanes.row.data() + tile.lane0;
   for (int l = 0; l < lanes.in_tile(tile, t + 1); ++l) {
     const int32_t taken = episodes.action[t * s.lanes() + rows[l]];
     const bool exists = taken >= 0 && taken < s.actions;
-    chosen[t * s.lanes() + rows[l]] = exists ? utilities[taken * stride + l] : 0.0f;
+    chosen[t * s.lanes() + rows[l]] = exists ? utilities[taken * lanes.stride + l] : 0.0f;
   }
 }
 
@@ -237,20 +243,20 @@ template <typename Number>
 void agent_utilities(const AgentShape& s, const AgentEpisodes<Number>& episodes,
                      const std::vector<AgentNetwork>& networks, float* chosen, const std::vector<float*>& q,
                      float* saved, const ForEach& for_each) {
-  const std::vector<Tile> tiles = tiles_of(s.lanes());
-  const int stride = widest(tiles);
-  const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
+  const Lanes lanes(s, episodes.steps);
+  std::vector<AgentPlans> plans;
+  for (const AgentNetwork& net : networks) plans.emplace_back(net, lanes.stride);
   std::memset(chosen, 0, sizeof(float) * (s.observations - 1) * s.lanes());
   for (float* each : q) std::memset(each, 0, sizeof(float) * s.observations * s.lanes() * s.actions);
-  agent_forward(s, episodes, lanes, tiles, networks, saved, for_each,
+  agent_forward(s, episodes, lanes, plans, saved, for_each,
                 [&](int index, int64_t t, int active, const std::vector<Array>& utilities) {
-                  const Tile& tile = tiles[index];
+                  const Tile& tile = lanes.tiles[index];
                   const int32_t* rows = lanes.row.data() + tile.lane0;
                   for (size_t k = 0; k < q.size(); ++k) {
-                    store_tile(utilities[k].get(), stride, rows, s.actions, active,
+                    store_tile(utilities[k].get(), lanes.stride, rows, s.actions, active,
                                q[k] + t * s.lanes() * s.actions);
                   }
-                  choose(s, episodes, lanes, tile, t, utilities[0].get(), stride, chosen);
+                  choose(s, episodes, lanes, tile, t, utilities[0].get(), chosen);
                 });
 }
 

@@ -13,20 +13,18 @@ struct AgentGradient {
 // From the gradient of the chosen utilities, d_chosen [observations - 1, episodes, agents], and what
 // `agent_forward` saved.
 template <typename Number>
-void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const AgentNetwork& net,
-                    const float* saved, const float* d_chosen, const AgentGradient& gradient,
-                    const ForEach& for_each) {
-  const std::vector<Tile> tiles = tiles_of(s.lanes());
-  const int stride = widest(tiles);
-  const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
-  const AgentPlans plans(net, stride);
+void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
+                    const AgentPlans& plans, const float* saved, const float* d_chosen,
+                    const AgentGradient& gradient, const ForEach& for_each) {
+  const AgentNetwork& net = plans.net;
+  const int stride = lanes.stride, tiles = static_cast<int>(lanes.tiles.size());
   const Plan gates_transposed = transposed_plan_of(gate_blocks(net), 2 * s.hidden, stride);
   const Plan fc2_transposed = transposed_plan_of({whole(net.fc2, 0, 0)}, s.hidden, stride);
-  const int strands = strands_of(static_cast<int>(tiles.size()));
+  const int strands = strands_of(tiles);
   const Sums fc1(plans.fc1, strands), gates(plans.gates, strands), fc2(plans.fc2, strands);
 
-  in_strands(for_each, static_cast<int>(tiles.size()), [&](int strand, int index) {
-    const Tile& tile = tiles[index];
+  in_strands(for_each, tiles, [&](int strand, int index) {
+    const Tile& tile = lanes.tiles[index];
     const int32_t* rows = lanes.row.data() + tile.lane0;
     const int64_t h = s.hidden, half = h * stride;
     Array inputs(s.inputs() * stride), state(2 * half), pre(4 * half), d_state(2 * half),
@@ -40,7 +38,7 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
       with_vectors_up_to<kTileVectors>((active + kLanes - 1) / kLanes, [&](auto constant) {
         constexpr int kVectors = decltype(constant)::value;
         // What the forward pass had: the inputs, [x; h] with the h before the step, and the gates.
-        load_inputs(s, episodes, lanes, tile, t, t - 1, kVectors, inputs.get(), stride);
+        load_inputs(s, episodes, lanes, tile, t, t - 1, kVectors, inputs.get());
         product<kVectors, Into::kSetPositive>(plans.fc1, inputs.get(), state.get());
         if (t > 0) {
           copy_rows<kVectors>(h, stride, now - half, state.get() + half);

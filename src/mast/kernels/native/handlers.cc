@@ -78,7 +78,9 @@ ffi::Error agent_backward_as(Operands& operands, const ForEach& for_each, Table 
   const auto g = operands.gradients({&net.fc1, &net.input, &net.hidden, &net.fc2});
   if (operands.ok() && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little was saved");
   if (!operands.ok()) return operands.error();
-  agent_backward(s, episodes, net, saved, d_chosen, {g[0], g[1], g[2], g[3]}, for_each);
+  const Lanes lanes(s, episodes.steps);
+  agent_backward(s, episodes, lanes, AgentPlans(net, lanes.stride), saved, d_chosen, {g[0], g[1], g[2], g[3]},
+                 for_each);
   return ffi::Error::Success();
 }
 

@@ -41,16 +41,14 @@ struct TeamMetrics {
 // chosen [observations - 1, episodes, agents]: the online Q of the actions taken; backup [observations,
 // episodes, agents]: the operator's value of each state.
 template <typename Number>
-void utilities_and_backup(const AgentShape& s, const AgentEpisodes<Number>& episodes, const bool* available,
-                          const AgentNetwork& online, const AgentNetwork& target, const Backup& op, float* chosen,
-                          float* backup, float* saved, const ForEach& for_each) {
-  const std::vector<Tile> tiles = tiles_of(s.lanes());
-  const int stride = widest(tiles);
-  const Lanes lanes(s, episodes.steps, tiles.back().lane0 + tiles.back().stride());
+void utilities_and_backup(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
+                          const bool* available, const std::vector<AgentPlans>& online_and_target,
+                          const Backup& op, float* chosen, float* backup, float* saved, const ForEach& for_each) {
+  const int stride = lanes.stride;
   std::vector<Array> may_take;
-  for (size_t i = 0; i < tiles.size(); ++i) may_take.emplace_back(s.actions * stride);
+  for (size_t i = 0; i < lanes.tiles.size(); ++i) may_take.emplace_back(s.actions * stride);
   const auto report = [&](int index, int64_t t, int active, const std::vector<Array>& utilities) {
-    const Tile& tile = tiles[index];
+    const Tile& tile = lanes.tiles[index];
     const int32_t* rows = lanes.row.data() + tile.lane0;
     float* may = may_take[index].get();
     for (int l = 0; l < active; ++l) {
@@ -61,9 +59,9 @@ void utilities_and_backup(const AgentShape& s, const AgentEpisodes<Number>& epis
       const Floats value = backup_value(op, utilities[1].get() + v, utilities[0].get() + v, may + v, s.actions, stride);
       for (int l = v; l < std::min(v + kLanes, active); ++l) backup[t * s.lanes() + rows[l]] = value[l - v];
     }
-    choose(s, episodes, lanes, tile, t, utilities[0].get(), stride, chosen);
+    choose(s, episodes, lanes, tile, t, utilities[0].get(), chosen);
   };
-  agent_forward(s, episodes, lanes, tiles, {online, target}, saved, for_each, report);
+  agent_forward(s, episodes, lanes, online_and_target, saved, for_each, report);
 }
 
 // Q_tot of the simpler mixings: heads of each row [rows, heads] from its utilities [rows, agents].
@@ -86,10 +84,13 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
                           const Returns& returns, const TeamGradient& gradient, const ForEach& for_each) {
   const int64_t times = s.observations - 1, heads = mixing == Mixing::kNone ? s.agents : 1;
   const int64_t rows = times * s.episodes;
-  const Array saved(agent_saved_size(s), Array::At::kAnything), chosen(rows * s.agents), backup((rows + s.episodes) * s.agents),
-      value((rows + s.episodes) * heads), y(rows * heads), q_tot(rows * heads), d_chosen(rows * s.agents);
-  utilities_and_backup(s, episodes, outcomes.available, online.agent, target.agent, op, chosen.get(), backup.get(),
-                       saved.get(), for_each);
+  const Array saved(agent_saved_size(s), Array::At::kAnything), chosen(rows * s.agents),
+      backup((rows + s.episodes) * s.agents), value((rows + s.episodes) * heads), y(rows * heads), q_tot(rows * heads), d_chosen(rows * s.agents);
+  const Lanes lanes(s, episodes.steps);
+  std::vector<AgentPlans> plans;
+  for (const AgentNetwork* net : {&online.agent, &target.agent}) plans.emplace_back(*net, lanes.stride);
+  utilities_and_backup(s, episodes, lanes, outcomes.available, plans, op, chosen.get(), backup.get(), saved.get(),
+                       for_each);
 
   std::vector<int32_t> steps(s.episodes), states(s.episodes);
   int64_t count = 0;
@@ -98,11 +99,12 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
     states[e] = steps[e] + 1;
     count += steps[e];
   }
-  MixerShape shape = mixer_shape;
+  MixerShape with_last = mixer_shape, taken = mixer_shape;  // of every state, of those in which actions were taken
+  with_last.times = s.observations;
+  taken.times = times;
   if (mixing == Mixing::kMonotonic) {
-    shape.times = s.observations;
-    mixer_forward(shape, MixerEpisodes<Number>{state, backup.get(), states.data()}, target.mixer, value.get(), for_each);
-    shape.times = times;
+    mixer_forward(with_last, MixerEpisodes<Number>{state, backup.get(), states.data()}, target.mixer, value.get(),
+                  for_each);
   } else {
     mix_plainly(mixing, rows + s.episodes, s.agents, backup.get(), value.get());
   }
@@ -122,8 +124,8 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
         d[l] = 2 * weight * (q[l] - y.get()[row[l]]);
       }
     };
-    mixer_learn(shape, MixerEpisodes<Number>{state, chosen.get(), steps.data()}, online.mixer, derivative, d_chosen.get(),
-                gradient.mixer, for_each);
+    mixer_learn(taken, MixerEpisodes<Number>{state, chosen.get(), steps.data()}, online.mixer, derivative,
+                d_chosen.get(), gradient.mixer, for_each);
   } else {
     mix_plainly(mixing, rows, s.agents, chosen.get(), q_tot.get());
     for (int64_t i = 0; i < rows * s.agents; ++i) {
@@ -131,7 +133,7 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
       d_chosen.get()[i] = 2 * weight * (q_tot.get()[head] - y.get()[head]);
     }
   }
-  agent_backward(s, episodes, online.agent, saved.get(), d_chosen.get(), gradient.agent, for_each);
+  agent_backward(s, episodes, lanes, plans[0], saved.get(), d_chosen.get(), gradient.agent, for_each);
 
   TeamMetrics sums{0, 0, 0, 0};
   for (int64_t t = 0; t < times; ++t) {
