@@ -165,6 +165,30 @@ def test_figures_that_have_no_data_are_left_out() -> None:
     assert figures.score_by_sparsity(found[0]) is not None
 
 
+def test_many_groups_have_axes_of_their_own() -> None:
+    study, results = lite()
+    few = figures.learning_curves(panels_of(study, results)[0])
+    assert len(few.axes) == 1
+    knobs = [0.1 * k for k in range(figures.CROWDED + 1)]
+    sweep = small_study(seeds=1, cells=[{"method": "mast", "td_lambda": knobs}])
+    [panel] = panels_of(sweep, played(sweep, {"dense": (0.5,), "mast": (0.4,)}, "sweep"))
+    many = figures.learning_curves(panel)
+    assert [axes.get_title(loc="left") for axes in many.axes] == [g.label for g in panel.groups]
+    # Its own curve, the others behind it.
+    assert all(len(axes.lines) == 1 + len(panel.groups) for axes in many.axes)
+
+
+def test_a_column_without_a_number_is_left_out() -> None:
+    alone = small_study(seeds=1, cells=[{"method": "mast"}])
+    text = page(alone, played(alone, {"mast": (0.4,)}, "alone"))
+    assert "% of dense" not in text
+    assert "than rigl" not in text
+    study, results = lite({"dense": (0.5,), "mast": (0.25,)})
+    text = page(study, results)
+    assert "% of dense" in text
+    assert "than rigl" not in text
+
+
 def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str]) -> None:
     lite()
     line = ["study", "report", "table1-lite", "--html", "out/r.html", "--figures", "figures"]

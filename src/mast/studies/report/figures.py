@@ -32,6 +32,9 @@ COLOURS = {
 PAPER_COLOUR = "#b8860b"
 RESAMPLES = 1_000
 _WIDTH = 8.0
+_COLUMNS = 3
+CROWDED = 7
+"""Groups that one pair of axes can show; of more, each has its own."""
 
 
 def learning_curves(panel: Panel, smooth: bool = False) -> Figure:
@@ -41,26 +44,31 @@ def learning_curves(panel: Panel, smooth: bool = False) -> Figure:
         panel: whose groups are lines.
         smooth: whether each curve goes through the paper's filter first.
     """
-    figure, axes = _figure(4.4)
-    colours = colours_of(panel.groups)
+    known = {}
     for group in panel.groups:
         steps, values = group_curve(group, panel.measure.replace(" ", "_"))
-        if not len(steps):
-            continue
-        if smooth:
-            values = np.array([smoothed(each) for each in values])
-        mean, low, high = _band(values)
-        colour = colours[group.label]
-        axes.fill_between(steps / 1e6, low, high, color=colour, alpha=0.15, linewidth=0)
+        if len(steps):
+            if smooth:
+                values = np.array([smoothed(each) for each in values])
+            known[group.label] = (group, steps / 1e6, _band(values))
+    figure, places = _axes_of(list(known), 4.4)
+    colours = colours_of(panel.groups)
+    is_crowded = len(known) > CROWDED
+    for label, (group, steps, (mean, low, high)) in known.items():
+        axes = places[label]
+        if is_crowded:
+            for _, other_steps, (other, _, _) in known.values():
+                axes.plot(other_steps, other, color="#dddddd", linewidth=0.6, zorder=1)
+        axes.fill_between(steps, low, high, color=colours[label], alpha=0.15, linewidth=0)
         style = "--" if group.method == "dense" else "-"
-        axes.plot(steps / 1e6, mean, style, color=colour, linewidth=1.6, label=group.label)
-    axes.set_xlabel("environment steps (millions)")
+        axes.plot(steps, mean, style, color=colours[label], linewidth=1.6, label=label)
+        if panel.measure == "win rate":
+            axes.set_ylim(0, 1)
+        axes.set_xlim(left=0)
     what = f"greedy {panel.measure}"
-    axes.set_ylabel(f"{what}, filtered" if smooth else what)
-    if panel.measure == "win rate":
-        axes.set_ylim(0, 1)
-    axes.set_xlim(left=0)
-    _legend(figure, axes)
+    _name_axes(figure, places, f"{what}, filtered" if smooth else what)
+    if not is_crowded:
+        _legend(figure, figure.axes[0])
     return figure
 
 
@@ -176,8 +184,7 @@ def pareto(panel: Panel) -> Figure | None:
             axes.plot(cost, score, "o", color=colours[group.label], markersize=8, label=group.label)
         axes.set_xlabel(what)
     first.set_ylabel(panel.measure)
-    handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    _legend(figure, first)
     return figure
 
 
@@ -273,23 +280,26 @@ def _recorded(
     """
     if not groups:
         return None
-    figure, axes = _figure(height)
+    figure, places = _axes_of([group.label for group in groups], height)
     colours = colours_of(panel.groups)
     for group in groups:
+        axes = places[group.label]
         records = [result.diagnostics for result in group.results if result.diagnostics]
         length = min(map(len, records))
         steps = np.mean([[r["env_steps"] for r in each[:length]] for each in records], axis=0) / 1e6
         for style, _, number in lines:
             mean = np.mean([[number(r) for r in each[:length]] for each in records], axis=0)
-            label = group.label if style == "-" else None
-            axes.plot(steps, mean, style, color=colours[group.label], label=label)
+            axes.plot(steps, mean, style, color=colours[group.label])
+        if top is not None:
+            axes.set_ylim(0, top)
+    first = figure.axes[0]
+    if len(groups) <= CROWDED:
+        for group in groups:
+            first.plot([], [], color=colours[group.label], label=group.label)
     for style, what, _ in lines:
-        axes.plot([], [], style, color="#555555", label=what)
-    if top is not None:
-        axes.set_ylim(0, top)
-    axes.set_xlabel("environment steps (millions)")
-    axes.set_ylabel(ylabel)
-    _legend(figure, axes)
+        first.plot([], [], style, color="#555555", label=what)
+    _name_axes(figure, places, ylabel)
+    _legend(figure, first)
     return figure
 
 
@@ -328,6 +338,35 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     _tidy(axes)
     return figure, axes
+
+
+def _axes_of(labels: Sequence[str], height: float) -> tuple[Figure, dict[str, Axes]]:
+    """The axes of each label: one for all, or where that would be crowded one for each, titled."""
+    if len(labels) <= CROWDED:
+        figure, axes = _figure(height)
+        return figure, dict.fromkeys(labels, axes)
+    rows = -(-len(labels) // _COLUMNS)
+    figure = Figure(figsize=(_WIDTH + 1.5, 0.6 + 1.7 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, _COLUMNS, sharex=True, sharey=True).flat)
+    for axes, label in zip(grid, labels, strict=False):
+        _tidy(axes)
+        axes.set_title(label, fontsize=8, loc="left")
+    for axes in grid[len(labels) :]:
+        axes.remove()
+    for axes in grid[max(0, len(labels) - _COLUMNS) : len(labels)]:
+        axes.tick_params(labelbottom=True)  # the lowest of each column
+    return figure, dict(zip(labels, grid, strict=False))
+
+
+def _name_axes(figure: Figure, places: dict[str, Axes], ylabel: str) -> None:
+    """What is on both axes: said once, however many share them."""
+    xlabel = "environment steps (millions)"
+    if len(set(places.values())) > 1:
+        figure.supxlabel(xlabel, fontsize=10)
+        figure.supylabel(ylabel, fontsize=10)
+    else:
+        figure.axes[0].set_xlabel(xlabel)
+        figure.axes[0].set_ylabel(ylabel)
 
 
 def _tidy(axes: Axes) -> None:

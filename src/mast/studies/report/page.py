@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from mast.studies.groups import Panel, groups_of, panels_of
+from mast.studies.library import SUFFIX, built_in
 from mast.studies.paper_numbers import TITLES
 from mast.studies.progress import duration
 from mast.studies.report import figures
@@ -211,7 +212,8 @@ def _how(study: Study, results: Sequence[Result]) -> str:
     body = "".join(f"<tr><td>{name}</td><td>{text}</td></tr>" for name, text in entries.items())
     style = ' style="white-space:normal;text-align:left"'
     body = body.replace("<td>", f"<td{style}>")
-    again = f"mast study run {study.name}"
+    own = "" if study.name in built_in() else SUFFIX
+    again = f"mast study run {study.name}{own}"
     return (
         "<h2>Where the numbers come from</h2>"
         f"<table>{body}</table><p>Every cell is a row and a curve below "

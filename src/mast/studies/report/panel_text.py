@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import compress
 
 from mast.studies.groups import Group, Panel
 from mast.studies.paper_numbers import TITLES
@@ -55,7 +56,7 @@ def _table(panel: Panel, lines: Sequence[Line], study: Study) -> str:
     if has_paper:
         heads += ["paper:<br>% of dense", "difference", "paper:<br>win rate"]
     heads += ["P(better<br>than dense)", "P(better<br>than rigl)", "time"]
-    rows = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
+    rows = []
     for line in lines:
         cells = [escape(line.group.label), _share(line.group, "size_ratio")]
         cells += [_share(line.group, "flops_train_ratio"), _seeds(line.seeds)]
@@ -64,9 +65,17 @@ def _table(panel: Panel, lines: Sequence[Line], study: Study) -> str:
             cells += _paper_cells(line)
         cells += [_with_interval(line.over_dense, 2), _with_interval(line.over_rigl, 2)]
         cells.append(duration(line.seconds))
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        rows.append(cells)
+    # A column that nothing is known of (no dense runs, no RigL) is left out.
+    known = [any(cell != "-" for cell in column) for column in zip(*rows, strict=True)]
+    text = _row("th", compress(heads, known))
+    text += "".join(_row("td", compress(cells, known)) for cells in rows)
     note = _table_note(panel, has_paper, study)
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>{note}'
+    return f'<div class="wide"><table>{text}</table></div>{note}'
+
+
+def _row(tag: str, cells: Iterable[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _table_note(panel: Panel, has_paper: bool, study: Study) -> str:
