@@ -10,7 +10,6 @@
 #include <random>
 
 #include "agent_backward.h"
-#include "linear.h"
 
 namespace {
 

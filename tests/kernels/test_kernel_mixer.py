@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,8 @@ from kernels.cases import (
     needs_kernels,
     places,
 )
-from mast.kernels import mixed_values, sparse_q_mixer
+from mast.kernels import joint_softmax_values, mixed_values, sparse_q_mixer
+from mast.learning.algorithms.res import res_softmax_value
 from mast.networks.mixers import q_mixer
 
 pytestmark = needs_kernels
@@ -142,6 +144,80 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     one, two = kernel_results(batch, threads=1), kernel_results(batch, threads=2)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@dataclass(frozen=True)
+class JointBatch:
+    """An online and a target mixer, and utilities of all actions."""
+
+    online: MixerBatch
+    target: MixerBatch
+    q: Any
+    target_q: Any
+    available: Any
+
+
+def joint_batch(case: Case, actions: int) -> JointBatch:
+    generator = np.random.default_rng(case.seed)
+    shape = (case.times, case.batch, case.agents, actions)
+    available = generator.random(shape) < 0.6
+    available[..., generator.integers(actions)] = True
+    online = mixer_batch(case)
+    # Of the same density, so of one shape: the structure is the online one's, the numbers are others.
+    target = dataclasses.replace(
+        online,
+        mixer=jax.tree.map(lambda x: 1.5 * x[::-1, ...] if x.ndim == 1 else -x, online.mixer),
+    )
+    masks = {name: getattr(target.mixer, name).weight != 0 for name in layer_names(target.mixer)}
+    q, target_q = (jnp.asarray(generator.normal(size=shape).astype(np.float32)) for _ in range(2))
+    return JointBatch(
+        online,
+        dataclasses.replace(target, compact=sparse_q_mixer(target.mixer, masks)),
+        q,
+        target_q,
+        jnp.asarray(available),
+    )
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(
+    case=cases,
+    actions=st.integers(1, 20),
+    beta=st.sampled_from([0.0, 0.05, 5.0]),
+    with_unavailable=st.booleans(),
+)
+@example(Case(times=1, batch=1, agents=1, state=1, embed=1, hypernet=1), 1, 5.0, True)
+@example(Case(times=20, batch=32, state=57, embed=32, hypernet=64, density=0.1), 8, 5.0, False)
+@example(Case(times=20, batch=32, state=57, embed=32, hypernet=64, density=0.1), 8, 0.05, True)
+def test_joint_values_of_every_instruction_set_agree_with_float64(
+    case: Case, actions: int, beta: float, with_unavailable: bool
+) -> None:
+    case = dataclasses.replace(case, extra=0, dtype="float32")
+    batch = joint_batch(case, actions)
+    state, rows = batch.online.state, batch.online.rows
+    with jax.enable_x64(True):
+        weights = [
+            jax.tree.map(float64, each.mixer).weights(float64(state))
+            for each in (batch.online, batch.target)
+        ]
+        utilities = float64(batch.q), float64(batch.target_q)
+        expected = np.asarray(
+            jax.jit(res_softmax_value)(
+                *weights, *utilities, batch.available, beta, with_unavailable
+            )
+        )
+    expected = expected * (np.arange(case.times)[:, None] < np.asarray(rows))
+    for name in INSTRUCTION_SETS:
+        with instruction_set(name):
+            for threads in (1, 2):
+                found = joint_softmax_values(
+                    *(batch.online.compact, batch.target.compact, batch.q, batch.target_q),
+                    *(batch.available, state, rows),
+                    beta=beta,
+                    with_unavailable=with_unavailable,
+                    threads=threads,
+                )
+                assert distance(found, expected) < TOLERANCE
 
 
 def test_nothing_visited_gives_zeros() -> None:

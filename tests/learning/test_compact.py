@@ -81,7 +81,8 @@ def assert_close(one: Any, other: Any, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "method"), [("qmix", "mast"), ("qmix", "dense"), ("vdn", "set")]
+    ("algorithm", "method"),
+    [("qmix", "mast"), ("qmix", "dense"), ("vdn", "set"), ("owqmix", "mast"), ("res", "rigl")],
 )
 def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None:
     learner = learner_of(algorithm, method)
@@ -92,8 +93,11 @@ def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None
     # The target keeps its older mask.
     evolve = jax.jit(learner.evolve)
     state, _ = evolve(state, gradient, numbers, budget, jnp.float32(0), jax.random.key(3))
-    compact = CompactLearner(learner, threads=1)
-    assert_same_arrays(jax.jit(compact.dense)(jax.jit(compact.compact)(state)), state)
+    learner_of_both = CompactLearner(learner, threads=1)
+    to_compact, to_dense = jax.jit(learner_of_both.compact), jax.jit(learner_of_both.dense)
+    compact = to_compact(state)
+    assert_same_arrays(to_dense(compact), state)
+    assert_same_arrays(to_compact(to_dense(compact)), compact)
 
 
 @functools.cache
@@ -110,11 +114,23 @@ def programs(algorithm: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_along_a_run_every_update_is_that_of_the_masked_learner(algorithm: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        *((algorithm, {}) for algorithm in ALGORITHMS),
+        ("owqmix", {"operator": "max", "targets": "n_step"}),
+        ("owqmix", {"operator": "softmax", "weights_from": "online_restricted"}),
+        ("cwqmix", {"operator": "mellowmax", "timeout": "terminal"}),
+        ("res", {"res_unavailable": "include"}),
+        ("res", {"operator": "soft_mellowmax"}),
+    ],
+)
+def test_along_a_run_every_update_is_that_of_the_masked_learner(
+    algorithm: str, settings: dict[str, Any]
+) -> None:
     """The compact run leads; each of its updates is repeated by the masked learner from the same state."""
     learner, run = learner_of(algorithm), programs(algorithm)
-    numbers = method_from_config(learner.config)
+    numbers = method_from_config(config_of(algorithm, **settings))
     state: CompactState = run["to_compact"](jax.jit(learner.init)(jax.random.key(4)))
     budget = learner.budget(run["to_dense"](state).params)
     for number in range(1, UPDATES + 1):

@@ -19,7 +19,7 @@ def chosen(vmapped: bool = False, **settings: Any) -> str:
     return config.execution
 
 
-@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix"])
+@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix", "owqmix", "cwqmix", "res"])
 def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> None:
     assert chosen(algorithm=algorithm) == ("compact" if HAS_KERNELS else "masked")
 
@@ -30,9 +30,8 @@ def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> Non
         {"method": "dense"},
         {"method": "tiny"},
         {"method": "magnitude"},
-        {"algorithm": "owqmix"},
-        {"algorithm": "res"},
         {"sharing": "independent"},
+        {"algorithm": "owqmix", "sharing": "independent"},
         {"execution": "masked"},
         {"vmapped": True},
         {"method": "one-shot", "from_run": "runs/before"},
@@ -53,6 +52,25 @@ def test_speedup_is_that_of_the_table_and_between_its_rows_interpolated() -> Non
         assert compact_speedup("any", 1000, 0.1) == 2.0
 
 
+@pytest.mark.skipif(not HAS_KERNELS, reason="no native kernels here")
+def test_auto_asks_more_of_algorithms_that_gain_less_than_qmix() -> None:
+    least = {"qmix": 1.0, "vdn": 1.0} | {
+        name: 1 / share for name, share in execution.RELATIVE_SPEEDUP.items()
+    }
+    for algorithm, speedup in least.items():
+        for factor, expected in ((0.99, "masked"), (1.01, "compact")):
+            with mock.patch.object(execution, "compact_speedup", return_value=factor * speedup):
+                assert chosen(algorithm=algorithm) == expected
+
+
+def test_compact_is_refused_to_an_algorithm_whose_networks_have_no_kernels() -> None:
+    with (
+        mock.patch.object(execution, "COMPACT_ALGORITHMS", ("vdn",)),
+        pytest.raises(UserError, match="algorithm qmix has none yet; use masked"),
+    ):
+        chosen(algorithm="qmix", execution="compact")
+
+
 def test_the_table_in_the_package_covers_every_instruction_set() -> None:
     for instruction_set in ("avx512", "avx2", "baseline"):
         for width in (16, 64, 256, 1024):
@@ -64,8 +82,8 @@ def test_the_table_in_the_package_covers_every_instruction_set() -> None:
     ("settings", "reason"),
     [
         ({"vmapped": True}, "several runs in one program have none"),
-        ({"algorithm": "owqmix"}, "algorithm owqmix has none yet"),
         ({"sharing": "independent"}, "sharing = independent has none yet"),
+        ({"algorithm": "res", "sharing": "independent"}, "sharing = independent has none yet"),
         (
             {"method": "rigl", "grown_state": "keep"},
             "grown_state = keep needs the slots of inactive weights",

@@ -53,8 +53,9 @@ def test_resume_after_an_interruption_is_bit_identical(tmp_path: Path, uninterru
 
 
 @pytest.mark.skipif(not kernels.available(), reason="no native kernels here")
-def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path) -> None:
-    given = SMALL | {"execution": "compact", "steps": 1200}
+@pytest.mark.parametrize("algorithm", ["qmix", "owqmix", "res"])
+def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path, algorithm: str) -> None:
+    given = SMALL | {"execution": "compact", "steps": 1200, "algorithm": algorithm}
     Trainer(resolve(given), tmp_path / "whole", given=given).run()
     trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
     for metrics in trainer:

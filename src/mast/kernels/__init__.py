@@ -1,15 +1,17 @@
 """Native CPU kernels: unstructured sparsity that saves time. See docs/kernels.md."""
 
 from mast.kernels.agent import act, episode_utilities
+from mast.kernels.layers import apply_layers, apply_linear
 from mast.kernels.library import available, unavailable_reason
-from mast.kernels.linear import apply_linear
-from mast.kernels.mixer import mixed_values
+from mast.kernels.mixer import joint_softmax_values, mixed_values
 from mast.kernels.networks import (
     SparseAgent,
+    SparseFeedForwardMixer,
     SparseLinear,
     SparseNetwork,
     SparseQMixer,
     sparse_agent,
+    sparse_feed_forward_mixer,
     sparse_linear,
     sparse_q_mixer,
     to_dense,
@@ -19,6 +21,7 @@ from mast.kernels.team import Targets, TeamBatch, TeamGradient, rmsprop_step, te
 
 __all__ = [
     "SparseAgent",
+    "SparseFeedForwardMixer",
     "SparseLinear",
     "SparseMatrix",
     "SparseNetwork",
@@ -27,13 +30,16 @@ __all__ = [
     "TeamBatch",
     "TeamGradient",
     "act",
+    "apply_layers",
     "apply_linear",
     "available",
     "episode_utilities",
     "from_dense",
+    "joint_softmax_values",
     "mixed_values",
     "rmsprop_step",
     "sparse_agent",
+    "sparse_feed_forward_mixer",
     "sparse_linear",
     "sparse_q_mixer",
     "team_gradient",

@@ -32,10 +32,11 @@ HANDLERS = (
     "agent_step",
     "mixer_forward",
     "mixer_backward",
+    "joint_values",
     "team_gradient",
     "rmsprop_step",
-    "linear_forward",
-    "linear_backward",
+    "layers_forward",
+    "layers_backward",
 )
 """What XLA can call, each exported as `mast_` and this name."""
 

@@ -1,11 +1,12 @@
-"""QMIX's mixer over the visited states of a batch, in one native call forward and one back."""
+"""QMIX's mixer over the visited states of a batch, in one native call forward and one back; RES's values."""
 
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
 
 from mast.kernels import library
 from mast.kernels.library import attributes
@@ -36,6 +37,47 @@ def mixed_values(
     episodes = (state, rows.astype(jnp.int32))
     statics = (mixer.shapes, threads)
     return _mixed(statics, mixer.parameters, utilities, mixer.structure, episodes)
+
+
+def joint_softmax_values(
+    mixer: SparseQMixer,
+    target_mixer: SparseQMixer,
+    q: Float[Array, "times batch agents actions"],
+    target_q: Float[Array, "times batch agents actions"],
+    available: Bool[Array, "times batch agents actions"],
+    state: Float[Array, "times batch features"],
+    rows: Int[Array, " batch"],
+    *,
+    beta: Float[ArrayLike, ""],
+    with_unavailable: Bool[ArrayLike, ""],
+    threads: int = 1,
+) -> Float[Array, "times batch"]:
+    """RES's value of each state, `res_softmax_value`; there is no gradient.
+
+    Args:
+      mixer, target_mixer: the online and the target mixer, of one shape.
+      q, target_q: utilities of the online and the target agent.
+      available: which actions may be taken.
+      state: float32.
+      rows: how many of `times` each episode has. What lies beyond is 0 and costs nothing.
+      beta: inverse temperature >= 0, in units of 1/Q.
+      with_unavailable: whether joint actions with an unavailable action count too.
+      threads: at most as many of XLA's threads take part; no result depends on it.
+
+    Raises:
+      ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
+    """
+    if mixer.shapes != target_mixer.shapes:
+        raise ValueError("online and target network must have layers of the same shapes")
+    call = jax.ffi.ffi_call(
+        library.active().target("joint_values"), jax.ShapeDtypeStruct(q.shape[:2], jnp.float32)
+    )
+    numbers = jnp.stack([jnp.asarray(each, jnp.float32) for each in (beta, with_unavailable)])
+    return call(
+        *(state, rows.astype(jnp.int32), q, target_q, available, numbers),
+        *(mixer.parameters, mixer.structure, target_mixer.parameters, target_mixer.structure),
+        **attributes(mixer.shapes, threads),
+    )
 
 
 Statics = tuple[Shapes, int]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mast.kernels.structure import SparseMatrix, from_dense
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
-from mast.networks.mixers import QMixer
+from mast.networks.mixers import FeedForwardMixer, QMixer
 
 Shapes = tuple[tuple[int, int, int], ...]
 """Of each layer: rows (outputs), columns (inputs), active values."""
@@ -59,6 +59,20 @@ class SparseNetwork(eqx.Module):
             number, place = end, last
         return found
 
+    def part(self, *names: str) -> "SparseNetwork":
+        """Layers that follow one another, as a network of their own."""
+        sizes = [(active + rows, rows + 1 + active) for rows, _, active in self.shapes]
+        first, end = self.NAMES.index(names[0]), self.NAMES.index(names[-1]) + 1
+        (number, place), (last_number, last_place) = (
+            (sum(size) for size in zip((0, 0), *sizes[:layer], strict=True))
+            for layer in (first, end)
+        )
+        return SparseNetwork(
+            parameters=self.parameters[number:last_number],
+            structure=self.structure[place:last_place],
+            shapes=self.shapes[first:end],
+        )
+
     @classmethod
     def pack(cls: type[Network], layers: Mapping[str, SparseLinear]) -> Network:
         """The inverse of `layers`."""
@@ -104,6 +118,12 @@ class SparseQMixer(SparseNetwork):
     )
 
 
+class SparseFeedForwardMixer(SparseNetwork):
+    """`FeedForwardMixer`, compact."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ("fc1", "fc2", "fc3", "fc4", "v_hidden", "v_out")
+
+
 def sparse_linear(
     linear: Linear, mask: Bool[Any, "outputs inputs"], active: int | None = None
 ) -> SparseLinear:
@@ -129,6 +149,13 @@ def sparse_q_mixer(
 ) -> SparseQMixer:
     """A dense mixer's active entries; arguments as in `sparse_agent`."""
     return SparseQMixer.pack(_layers(mixer, masks, active))
+
+
+def sparse_feed_forward_mixer(
+    mixer: FeedForwardMixer, masks: Mapping[str, Array], active: Mapping[str, int] | None = None
+) -> SparseFeedForwardMixer:
+    """A dense unrestricted mixer's active entries; arguments as in `sparse_agent`."""
+    return SparseFeedForwardMixer.pack(_layers(mixer, masks, active))
 
 
 def to_dense(network: SparseNetwork, like: Any) -> Any:

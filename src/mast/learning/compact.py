@@ -15,45 +15,51 @@ from jaxtyping import Array, Float, Int
 
 from mast.kernels import (
     SparseAgent,
+    SparseNetwork,
     SparseQMixer,
     Targets,
     TeamBatch,
-    TeamGradient,
     act,
     rmsprop_step,
     sparse_agent,
+    sparse_feed_forward_mixer,
     sparse_q_mixer,
     team_gradient,
     to_dense,
 )
-from mast.learning.algorithms.value_decomposition import LossMetrics, Team
+from mast.learning.algorithms.value_decomposition import LossMetrics, ValueDecomposition
+from mast.learning.compact_loss import as_losses_take_it
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
 from mast.learning.method import Method
 from mast.learning.operators import positive_omega
 from mast.learning.replay import Batch
 from mast.learning.returns import hybrid_lambda
 from mast.learning.topology import final_counts
+from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
-from mast.networks.mixers import IndependentMixer, QMixer, SumMixer
-from mast.sparsity.masks import Masks, largest_mask
+from mast.networks.mixers import FeedForwardMixer, IndependentMixer, QMixer, SumMixer
+from mast.sparsity.masks import Masks, largest_mask, leaf_path
 from mast.sparsity.optimizer import SparseState
 
 MIXING: dict[type, str] = {IndependentMixer: "none", SumMixer: "sum", SparseQMixer: "monotonic"}
 """What the kernels call each kind of mixer."""
 
-
-class CompactTeam(eqx.Module):
-    """`Team`, compact; mixers without weights are as they were."""
-
-    agent: SparseAgent
-    mixer: Any
+COMPACT: dict[type, Any] = {
+    RecurrentAgent: sparse_agent,
+    QMixer: sparse_q_mixer,
+    FeedForwardMixer: sparse_feed_forward_mixer,
+}
+"""What makes a network of each kind compact, of those that have weights."""
 
 
 class CompactState(NamedTuple):
-    """`LearnerState`, compact: the structure lies in the networks, masks are not kept."""
+    """`LearnerState`, compact: the structure lies in the networks, masks are not kept.
 
-    params: CompactTeam
-    target: CompactTeam
+    A team is the algorithm's own, with a `SparseNetwork` in the place of each network.
+    """
+
+    params: Any
+    target: Any
     optimizer: optax.OptState
 
 
@@ -106,16 +112,18 @@ class CompactLearner:
         self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[CompactState, UpdateMetrics]:
         """One gradient step; arguments as in `Learner.update`."""
-        found = self._gradient(state, batch, method, env_steps)
+        fused = isinstance(self.masked.algorithm, ValueDecomposition)
+        gradient_of = self._fused_gradient if fused else self._gradient
+        loss, metrics, gradient = gradient_of(state, batch, method, env_steps)
         config = self.masked.config
-        # One vector of numbers for each network that has any: the agent's, then the mixer's.
+        # One vector of numbers for each network that has any.
         params, structure = eqx.partition(state.params, eqx.is_inexact_array)
         numbers, networks = jax.tree.flatten(params)
         changed, norm = rmsprop_step(
             list(
                 zip(
                     numbers,
-                    jax.tree.leaves((found.agent, found.mixer)),
+                    jax.tree.leaves(gradient),
                     jax.tree.leaves(optax.tree.get(state.optimizer, "nu")),
                     strict=True,
                 )
@@ -128,12 +136,9 @@ class CompactLearner:
         numbers, moments = (
             jax.tree.unflatten(networks, each) for each in zip(*changed, strict=True)
         )
-        metrics = LossMetrics(found.q_tot, found.target, found.td_error)
         optimizer = optax.tree.set(state.optimizer, nu=moments)
         online = eqx.combine(numbers, structure)
-        return CompactState(online, state.target, optimizer), UpdateMetrics(
-            found.loss, metrics, norm
-        )
+        return CompactState(online, state.target, optimizer), UpdateMetrics(loss, metrics, norm)
 
     def acting(self, state: CompactState) -> ActingAgent:
         """The online agent as rollouts take it."""
@@ -167,11 +172,27 @@ class CompactLearner:
 
     def _gradient(
         self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
-    ) -> TeamGradient:
-        """`Learner.gradient` over the active values."""
+    ) -> tuple[Float[Array, ""], LossMetrics, Any]:
+        """Loss, metrics and gradient of the active values: the algorithm's loss over compact networks."""
+        numbers, structure = eqx.partition(state.params, eqx.is_inexact_array)
+
+        def loss(numbers: Any) -> tuple[Float[Array, ""], LossMetrics]:
+            online, target = (
+                as_losses_take_it(team, batch, self.threads)
+                for team in (eqx.combine(numbers, structure), state.target)
+            )
+            return self.masked.algorithm.loss(online, target, batch, method, env_steps)
+
+        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(numbers)
+        return value, metrics, gradient
+
+    def _fused_gradient(
+        self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+    ) -> tuple[Float[Array, ""], LossMetrics, Any]:
+        """The same of a value decomposition's loss, in one native call."""
         online, target = state.params, state.target
         has_mixer = isinstance(online.mixer, SparseQMixer)
-        return team_gradient(
+        found = team_gradient(
             online.agent,
             target.agent,
             online.mixer if has_mixer else None,
@@ -189,30 +210,29 @@ class CompactLearner:
             mixing=MIXING[type(online.mixer)],
             threads=self.threads,
         )
+        metrics = LossMetrics(found.q_tot, found.target, found.td_error)
+        return found.loss, metrics, (found.agent, found.mixer)
 
-    def _compact_team(self, team: Team, masks: Masks) -> CompactTeam:
+    def _compact_team(self, team: Any, masks: Masks) -> Any:
         counts = final_counts(team, self.masked.config)
 
-        def of(network: str, by_path: dict[str, Any]) -> dict[str, Any]:
-            """Of one network's layers, by their names."""
-            return {
-                path.split(".")[1]: found
-                for path, found in by_path.items()
-                if path.startswith(f"{network}.")
-            }
+        def compact(path: Any, network: Any) -> SparseNetwork:
+            within = f"{leaf_path(path)}."
+            names = [name for name in masks if name.startswith(within)]
+            return COMPACT[type(network)](
+                network,
+                *({name.split(".")[1]: of[name] for name in names} for of in (masks, counts)),
+            )
 
-        mixer: Any = team.mixer
-        if isinstance(mixer, QMixer):
-            mixer = sparse_q_mixer(mixer, of("mixer", masks), of("mixer", counts))
-        agent: Any = team.agent  # the one kind that has kernels: `training.execution` sees to it
-        return CompactTeam(sparse_agent(agent, of("agent", masks), of("agent", counts)), mixer)
+        return jax.tree_util.tree_map_with_path(
+            compact, team, is_leaf=lambda node: type(node) in COMPACT
+        )
 
-    def _dense_team(self, team: CompactTeam) -> Team:
-        like: Team = jax.eval_shape(self.masked.dense_params, jax.random.key(0))
-        mixer = team.mixer
-        if isinstance(mixer, SparseQMixer):
-            mixer = to_dense(mixer, like.mixer)
-        return Team(to_dense(team.agent, like.agent), mixer)
+    def _dense_team(self, team: Any) -> Any:
+        like = jax.eval_shape(self.masked.dense_params, jax.random.key(0))
+        return jax.tree.map(
+            to_dense, team, like, is_leaf=lambda node: isinstance(node, SparseNetwork)
+        )
 
 
 def targets_of(method: Method, env_steps: Float[Array, ""]) -> Targets:
@@ -236,7 +256,7 @@ def copy_compact_target(state: CompactState) -> CompactState:
     return state._replace(target=jax.tree.map(jnp.copy, state.params))
 
 
-def _floats(team: CompactTeam) -> CompactTeam:
+def _floats(team: Any) -> Any:
     """What has a gradient; None elsewhere."""
     return eqx.filter(team, eqx.is_inexact_array)
 

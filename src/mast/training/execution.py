@@ -9,8 +9,14 @@ from importlib import resources
 from mast.config import Config
 from mast.errors import UserError
 
-COMPACT_ALGORITHMS = ("iql", "vdn", "qmix")
+COMPACT_ALGORITHMS = ("iql", "vdn", "qmix", "owqmix", "cwqmix", "res")
 """Those whose networks have kernels."""
+
+RELATIVE_SPEEDUP = {"owqmix": 0.8, "cwqmix": 0.8, "res": 0.8}
+"""Compact gains at least so much of what it gains with QMIX (3m at 95 %, results/algorithm_speed.csv).
+
+Taken for all widths and densities: the table by which `auto` chooses is QMIX's, and serves IQL and VDN as is.
+"""
 
 
 def obstacle(config: Config, vmapped: bool) -> str | None:
@@ -72,15 +78,16 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
 
 
 def compact_is_faster(config: Config) -> bool:
-    """Whether compact was measured to be the faster one with these kernels, at this width and density."""
+    """Whether compact is faster with these kernels, by what was measured at this width and density."""
     from mast.kernels import library
 
     instruction_set = library.active().instruction_set.name
-    return compact_speedup(instruction_set, config.hidden_size, 1 - config.sparsity) >= 1
+    of_qmix = compact_speedup(instruction_set, config.hidden_size, 1 - config.sparsity)
+    return of_qmix * RELATIVE_SPEEDUP.get(config.algorithm, 1.0) >= 1
 
 
 def compact_speedup(instruction_set: str, width: int, density: float) -> float:
-    """How many times as fast as masked a compact update was on one core, the worst of the maps measured.
+    """How many times as fast as masked a compact QMIX update was on one core, the worst of the maps measured.
 
     Args:
         instruction_set: of the kernels.

@@ -10,7 +10,8 @@
 #include <random>
 
 #include "agent_step.h"
-#include "linear.h"
+#include "joint.h"
+#include "layers.h"
 #include "optimizer.h"
 #include "team.h"
 
@@ -151,6 +152,25 @@ void test_mixer(int times, int episodes, int agents, int state_size, int hyperne
   mixer_backward(s, batch, net, d_q_tot.data(), d_utilities.data(), layers.gradients(), in_turn);
 }
 
+void test_joint(int times, int episodes, int agents, int actions, int percent) {
+  const MixerShape s{times, episodes, agents, 9, 6, 5};
+  MixerLayers online(s, percent), target(s, percent);
+  const int utilities = times * episodes * agents * actions;
+  const auto state = numbers(times * episodes * s.state), q = numbers(utilities), target_q = numbers(utilities);
+  std::vector<char> available(utilities, 1);
+  for (int i = 0; i < utilities; ++i) available[i] = i % actions == 0 || below(2);
+  std::vector<int32_t> rows(episodes);
+  for (int32_t& r : rows) r = below(times + 3) - 1;
+  const JointEpisodes batch{state.data(), rows.data(), q.data(), target_q.data(),
+                            reinterpret_cast<const bool*>(available.data())};
+  for (bool with_unavailable : {false, true}) {
+    std::vector<float> value(times * episodes);
+    joint_softmax_values(s, actions, batch, online.network(), target.network(), {5.0f, with_unavailable}, value.data(),
+                         in_turn);
+    for (float v : value) require(std::isfinite(v), "joint values are finite");
+  }
+}
+
 template <typename Number>
 void test_team(Mixing mixing, Operator kind, int n, int steps, int episodes, int agents, int features, int actions,
                int width, int percent) {
@@ -182,12 +202,16 @@ void test_optimizer(int size) {
   require(std::isfinite(clipped_step({1e-3f, 0.99f, 1e-5f, 0.1f}, {slots, slots})), "the norm is finite");
 }
 
-void test_linear(int rows, int inputs, int outputs, int percent) {
-  Layer layer(outputs, inputs, percent);
-  const auto x = numbers(rows * inputs), d_y = numbers(rows * outputs);
+void test_layers(int times, int episodes, int inputs, int middle, int outputs, int percent) {
+  Layer first(middle, inputs, percent), second(outputs, middle, percent);
+  std::vector<int32_t> rows(episodes);
+  for (int32_t& each : rows) each = below(times + 1);
+  const auto x = numbers(times * episodes * inputs), d_y = numbers(times * episodes * outputs);
   std::vector<float> y(d_y.size()), d_x(x.size());
-  linear_forward(rows, layer.matrix(), x.data(), y.data(), in_turn);
-  linear_backward(rows, layer.matrix(), x.data(), d_y.data(), d_x.data(), layer.gradient(), in_turn);
+  const LayerRows batch{times, episodes, x.data(), rows.data()};
+  const std::vector<Matrix> layers{first.matrix(), second.matrix()};
+  layers_forward(batch, layers, y.data(), in_turn);
+  layers_backward(batch, layers, d_y.data(), d_x.data(), {first.gradient(), second.gradient()}, in_turn);
 }
 
 void test_malformed_structures() {
@@ -285,8 +309,10 @@ int main() {
     }
     test_optimizer(1);
     test_optimizer(67);
-    test_linear(1, 1, 1, percent);
-    test_linear(203, 37, 18, percent);
+    test_joint(1, 1, 1, 1, percent);
+    test_joint(6, 35, 3, 7, percent);
+    test_layers(1, 1, 1, 1, 1, percent);
+    test_layers(29, 7, 37, 20, 18, percent);
   }
   std::printf("%d lanes: all well\n", kLanes);
   return 0;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "agent.h"
-#include "linear.h"
 
 namespace mast {
 

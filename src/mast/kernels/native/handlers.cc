@@ -1,7 +1,8 @@
 // The functions that XLA calls. Each reads its operands, checks every shape and structure, and runs a kernel.
 #include "agent_step.h"
 #include "buffers.h"
-#include "linear.h"
+#include "joint.h"
+#include "layers.h"
 #include "optimizer.h"
 #include "team.h"
 
@@ -185,6 +186,26 @@ ffi::Error MixerBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Rem
                                  : mixer_backward_as<float, ffi::F32>(operands, for_each, layers);
 }
 
+ffi::Error JointValues(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
+                       int64_t threads) {
+  Operands operands(args, results);
+  MixerShape s{-1, -1, -1, -1, -1, -1};
+  int64_t actions = -1, numbers = 2;
+  JointEpisodes episodes;
+  episodes.state = operands.floats({&s.times, &s.episodes, &s.state});
+  episodes.rows = operands.ints({&s.episodes});
+  episodes.online = operands.floats({&s.times, &s.episodes, &s.agents, &actions});
+  episodes.target = operands.floats({&s.times, &s.episodes, &s.agents, &actions});
+  episodes.available = operands.bools({&s.times, &s.episodes, &s.agents, &actions});
+  const float* method = operands.floats({&numbers});
+  const MixerNetwork online = read_mixer(operands, layers, s), target = read_mixer(operands, layers, s);
+  float* value = operands.out({&s.times, &s.episodes});
+  if (!operands.ok()) return operands.error();
+  joint_softmax_values(s, actions, episodes, online, target, {method[0], method[1] > 0}, value,
+                       for_each_on(pool, static_cast<int>(threads)));
+  return ffi::Error::Success();
+}
+
 // The numbers of a method, in this order, all as floats.
 constexpr int64_t kMethodNumbers = 9;
 
@@ -252,31 +273,50 @@ ffi::Error RmsPropStep(ffi::RemainingArgs args, ffi::RemainingRets results, floa
   return ffi::Error::Success();
 }
 
-ffi::Error LinearForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
-                        int64_t threads) {
+LayerRows read_rows(Operands& operands, int64_t* inputs) {
+  LayerRows batch{-1, -1, nullptr, nullptr};
+  batch.x = operands.floats({&batch.times, &batch.episodes, inputs});
+  batch.rows = operands.ints({&batch.episodes});
+  return batch;
+}
+
+std::vector<Matrix> read_layers(Operands& operands, Table table, int64_t inputs) {
+  std::vector<Matrix> layers;
+  operands.network(table);
+  do {
+    int64_t outputs = -1;
+    layers.push_back(operands.matrix(&outputs, &inputs));
+    inputs = outputs;
+  } while (operands.ok() && 3 * layers.size() < table.size());
+  return layers;
+}
+
+ffi::Error LayersForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table table,
+                         int64_t threads) {
   Operands operands(args, results);
-  int64_t rows = -1, inputs = -1, outputs = -1;
-  const float* x = operands.floats({&rows, &inputs});
-  operands.network(layers);
-  const Matrix m = operands.matrix(&outputs, &inputs);
-  float* y = operands.out({&rows, &outputs});
+  int64_t inputs = -1;
+  LayerRows batch = read_rows(operands, &inputs);
+  const std::vector<Matrix> layers = read_layers(operands, table, inputs);
+  int64_t outputs = layers.back().rows;
+  float* y = operands.out({&batch.times, &batch.episodes, &outputs});
   if (!operands.ok()) return operands.error();
-  linear_forward(rows, m, x, y, for_each_on(pool, static_cast<int>(threads)));
+  layers_forward(batch, layers, y, for_each_on(pool, static_cast<int>(threads)));
   return ffi::Error::Success();
 }
 
-ffi::Error LinearBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
-                        int64_t threads) {
+ffi::Error LayersBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table table,
+                          int64_t threads) {
   Operands operands(args, results);
-  int64_t rows = -1, inputs = -1, outputs = -1;
-  const float* x = operands.floats({&rows, &inputs});
-  const float* d_y = operands.floats({&rows, &outputs});
-  operands.network(layers);
-  const Matrix m = operands.matrix(&outputs, &inputs);
-  float* d_x = operands.out({&rows, &inputs});
-  const auto gradients = operands.gradients({&m});
+  int64_t inputs = -1, outputs = table.size() >= 3 ? table[table.size() - 3] : -1;
+  LayerRows batch = read_rows(operands, &inputs);
+  const float* d_y = operands.floats({&batch.times, &batch.episodes, &outputs});
+  const std::vector<Matrix> layers = read_layers(operands, table, inputs);
+  float* d_x = operands.out({&batch.times, &batch.episodes, &inputs});
+  std::vector<const Matrix*> each;
+  for (const Matrix& m : layers) each.push_back(&m);
+  const auto gradients = operands.gradients(each);
   if (!operands.ok()) return operands.error();
-  linear_backward(rows, m, x, d_y, d_x, gradients[0], for_each_on(pool, static_cast<int>(threads)));
+  layers_backward(batch, layers, d_y, d_x, gradients, for_each_on(pool, static_cast<int>(threads)));
   return ffi::Error::Success();
 }
 
@@ -301,6 +341,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_backward, AgentBackward, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_step, AgentStep, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, MixerForward, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, MixerBackward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_joint_values, JointValues, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_team_gradient, TeamGradientOf, binding().Attr<int64_t>("mixing"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_rmsprop_step, RmsPropStep,
                               ffi::Ffi::Bind()
@@ -310,7 +351,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_rmsprop_step, RmsPropStep,
                                   .Attr<float>("decay")
                                   .Attr<float>("epsilon")
                                   .Attr<float>("largest_norm"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_forward, LinearForward, binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_linear_backward, LinearBackward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_layers_forward, LayersForward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_layers_backward, LayersBackward, binding());
 
 }  // namespace mast

@@ -48,26 +48,6 @@ struct MixerPlans {
         heads(plan_of(b.heads, b.outputs, stride)) {}
 };
 
-// Rows of [times · episodes] that were visited, padded to whole registers with the first of them.
-struct Visited {
-  std::vector<int32_t> row;
-  int64_t count = 0;
-
-  Visited(const MixerShape& s, const int32_t* rows) {
-    for (int64_t t = 0; t < s.times; ++t) {
-      for (int64_t e = 0; e < s.episodes; ++e) {
-        if (t < rows[e]) row.push_back(static_cast<int32_t>(t * s.episodes + e));
-      }
-    }
-    count = static_cast<int64_t>(row.size());
-    row.resize((row.size() + kLanes - 1) / kLanes * kLanes, 0);
-  }
-
-  int in_tile(const Tile& tile) const {
-    return static_cast<int>(std::min<int64_t>(count - tile.lane0, tile.stride()));
-  }
-};
-
 // What one tile works in.
 struct MixerTile {
   Array state, utilities, hidden, inner, heads;
@@ -76,15 +56,21 @@ struct MixerTile {
         inner(s.embed * stride), heads(b.outputs * stride) {}
 };
 
+// What the hypernetworks make of a tile's states: tile.heads, and b1 in tile.inner.
+template <int Vectors>
+void hypernetworks(const MixerPlans& plans, const MixerTile& tile) {
+  product<Vectors, Into::kSetPositive>(plans.hidden, tile.state.get(), tile.hidden.get());
+  product<Vectors, Into::kSet>(plans.shift, tile.state.get(), tile.inner.get());
+  product<Vectors, Into::kSet>(plans.heads, tile.hidden.get(), tile.heads.get());
+}
+
 // Everything up to the inner activation ELU(|w1| q + b1), which is left in tile.inner.
 template <int Vectors, typename Number>
 void mix_inner(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerPlans& plans,
                const int32_t* rows, const MixerTile& tile, int stride) {
   load_tile(episodes.state, rows, s.state, Vectors, tile.state.get(), stride);
   load_tile(episodes.utilities, rows, s.agents, Vectors, tile.utilities.get(), stride);
-  product<Vectors, Into::kSetPositive>(plans.hidden, tile.state.get(), tile.hidden.get());
-  product<Vectors, Into::kSet>(plans.shift, tile.state.get(), tile.inner.get());
-  product<Vectors, Into::kSet>(plans.heads, tile.hidden.get(), tile.heads.get());
+  hypernetworks<Vectors>(plans, tile);
   for (int64_t e = 0; e < s.embed; ++e) {
     for (int64_t v = 0; v < Vectors * kLanes; v += kLanes) {
       Floats sum = load(tile.inner.get() + e * stride + v);
@@ -115,7 +101,7 @@ template <typename Number>
 void mixer_forward(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerNetwork& net,
                    float* q_tot, const ForEach& for_each) {
   std::memset(q_tot, 0, sizeof(float) * s.times * s.episodes);
-  const Visited visited(s, episodes.rows);
+  const Visited visited(s.times, s.episodes, episodes.rows);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);
   const MixerBlocks blocks(net, s);
@@ -171,7 +157,7 @@ void mixer_learn(const MixerShape& s, const MixerEpisodes<Number>& episodes, con
                  const Derivative& derivative, float* d_utilities, const std::vector<Gradient>& gradients,
                  const ForEach& for_each) {
   std::memset(d_utilities, 0, sizeof(float) * s.times * s.episodes * s.agents);
-  const Visited visited(s, episodes.rows);
+  const Visited visited(s.times, s.episodes, episodes.rows);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);
   const MixerBlocks blocks(net, s);

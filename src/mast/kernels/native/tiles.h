@@ -48,6 +48,34 @@ inline int widest(const std::vector<Tile>& tiles) {
   return vectors * kLanes;
 }
 
+// All rows of a matrix, padded to whole registers with the first.
+inline std::vector<int32_t> all_rows(int64_t rows) {
+  std::vector<int32_t> row((rows + kLanes - 1) / kLanes * kLanes, 0);
+  std::iota(row.begin(), row.begin() + rows, 0);
+  return row;
+}
+
+// Rows of [times · episodes] that were visited, padded to whole registers with the first of them.
+struct Visited {
+  std::vector<int32_t> row;
+  int64_t count = 0;
+
+  // rows: [episodes], how many of the times each episode has.
+  Visited(int64_t times, int64_t episodes, const int32_t* rows) {
+    for (int64_t t = 0; t < times; ++t) {
+      for (int64_t e = 0; e < episodes; ++e) {
+        if (t < rows[e]) row.push_back(static_cast<int32_t>(t * episodes + e));
+      }
+    }
+    count = static_cast<int64_t>(row.size());
+    row.resize((row.size() + kLanes - 1) / kLanes * kLanes, 0);
+  }
+
+  int in_tile(const Tile& tile) const {
+    return static_cast<int>(std::min<int64_t>(count - tile.lane0, tile.stride()));
+  }
+};
+
 // Floats on a cache line's boundary, zero at first unless all of them will be written before they are read.
 class Array {
  public:

@@ -1,6 +1,8 @@
 """RES: QMIX with a softmax over joint actions as its target, and a pull towards the real return."""
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,7 +19,6 @@ from mast.learning.algorithms.value_decomposition import (
     loss_metrics,
     monotonic_mixer,
     squared_error,
-    taken,
     team_targets,
     utilities,
 )
@@ -72,12 +73,12 @@ class RegularizedSoftmax:
             env_steps: of the run so far.
         """
         episodes = episodes_of(batch)
-        q = utilities(params.agent, episodes)
+        q, taken = utilities(params.agent, episodes)
         weights = params.mixer.weights(episodes.state)
-        q_tot = mix(jax.tree.map(lambda each: each[:-1], weights), taken(q, episodes))
+        q_tot = mix_states(weights, taken)
 
         held_q, held_weights, target = jax.lax.stop_gradient((q, weights, target))
-        target_q = utilities(target.agent, episodes)
+        target_q = utilities(target.agent, episodes).q
         target_weights = target.mixer.weights(episodes.state)
         value = jax.lax.cond(
             method.operator == Operator.RES_SOFTMAX,
@@ -90,7 +91,7 @@ class RegularizedSoftmax:
                 method.softmax_beta,
                 method.res_unavailable,
             )[..., None],
-            lambda: mix(target_weights, backup(method, target_q, held_q, batch)),
+            lambda: mix_states(target_weights, backup(method, target_q, held_q, batch)),
         )
         returns = team_targets(batch, value, method, env_steps)
         followed = discounted_returns(batch.reward, batch.mask, method.discount)[..., None]
@@ -99,9 +100,23 @@ class RegularizedSoftmax:
         return loss, loss_metrics(batch, q_tot, returns)
 
 
+@functools.singledispatch
+def mix_states(
+    weights: Any, utilities: Float[Array, "time batch agents"]
+) -> Float[Array, "time batch 1"]:
+    """`mix` of the first states, as many as there are utilities of.
+
+    Args:
+        weights: what a mixer's `weights` made of the states; compact mixers have a form of their own.
+        utilities: of one joint action per state.
+    """
+    return mix(jax.tree.map(lambda each: each[: len(utilities)], weights), utilities)
+
+
+@functools.singledispatch
 def res_softmax_value(
-    weights: MixingWeights,
-    target_weights: MixingWeights,
+    weights: Any,
+    target_weights: Any,
     q: Float[Array, "*batch agents actions"],
     target_q: Float[Array, "*batch agents actions"],
     available: Bool[Array, "*batch agents actions"],
@@ -114,7 +129,7 @@ def res_softmax_value(
     online utility; i's own argmax among them, so that the greedy joint action is counted n times.
 
     Args:
-        weights, target_weights: what the online and the target mixer make of the states.
+        weights, target_weights: what the online and the target mixer's `weights` make of the states.
         q, target_q: utilities of the online and the target agent [..., agents, actions].
         available: which actions may be taken [..., agents, actions].
         beta: inverse temperature >= 0, in units of 1/Q_tot.

@@ -1,5 +1,6 @@
 """IQL, VDN and QMIX: one loss, three mixers; and the steps of it that other algorithms share."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -98,13 +99,12 @@ class ValueDecomposition:
             env_steps: of the run so far; decides between one-step and λ-return.
         """
         episodes = episodes_of(batch)
-        q = utilities(params.agent, episodes)
-        q_tot = params.mixer(taken(q, episodes), episodes.state[:-1])
+        q, taken = utilities(params.agent, episodes)
+        q_tot = params.mixer(taken, episodes.state[:-1])
 
         held_q, target = jax.lax.stop_gradient((q, target))
-        value = target.mixer(
-            backup(method, utilities(target.agent, episodes), held_q, batch), episodes.state
-        )
+        target_q = utilities(target.agent, episodes).q
+        value = target.mixer(backup(method, target_q, held_q, batch), episodes.state)
         returns = team_targets(batch, value, method, env_steps)
         return squared_error(batch, q_tot, returns), loss_metrics(batch, q_tot, returns)
 
@@ -113,19 +113,32 @@ class Episodes(NamedTuple):
     """A batch as networks read it; the rows after the last step belong to the state that it led to."""
 
     observation: Float[Array, "time_and_one batch agents features"]
+    """As it is stored; all else in single precision and int32."""
     last_action: Int[Array, "time_and_one batch agents"]
     state: Float[Array, "time_and_one batch state"]
     action: Int[Array, "time batch agents"]
+    steps: Int[Array, " batch"]
+    """How many steps of each episode were really taken."""
+
+
+class Utilities(NamedTuple):
+    """An agent's action values along episodes."""
+
+    q: Float[Array, "time_and_one batch agents actions"]
+    """Q_i of every action."""
+    taken: Float[Array, "time batch agents"]
+    """Q_i of the actions that were taken."""
 
 
 def episodes_of(batch: Batch) -> Episodes:
-    """The batch's small stored numbers as float32 and int32, and each step's last action."""
+    """What networks read of a batch, the small stored numbers widened, and each step's last action."""
     action = jnp.asarray(batch.action, jnp.int32)
     return Episodes(
-        observation=jnp.asarray(batch.observation, jnp.float32),
+        observation=jnp.asarray(batch.observation),
         last_action=last_actions(action),
         state=jnp.asarray(batch.state, jnp.float32),
         action=action,
+        steps=batch.mask.sum(0, dtype=jnp.int32),
     )
 
 
@@ -140,18 +153,14 @@ def monotonic_mixer(key: PRNGKeyArray, sizes: Sizes) -> QMixer:
     return q_mixer(key, sizes.state, sizes.agents, sizes.mixer_embed, sizes.hypernet_hidden)
 
 
-def utilities(
-    agent: Agent, episodes: Episodes
-) -> Float[Array, "time_and_one batch agents actions"]:
-    """Q_i of every action along the episodes."""
-    return agent.sequence(episodes.observation, episodes.last_action)
+@functools.singledispatch
+def utilities(agent: Any, episodes: Episodes) -> Utilities:
+    """The agent's values along the episodes; a kind of agent may have a way of its own (`register`).
 
-
-def taken(
-    q: Float[Array, "time_and_one batch agents actions"], episodes: Episodes
-) -> Float[Array, "time batch agents"]:
-    """Q_i of the actions that were taken."""
-    return (q[:-1] * jax.nn.one_hot(episodes.action, q.shape[-1])).sum(-1)
+    A loss may take a gradient through the Q of the actions taken, and through no other.
+    """
+    q = agent.sequence(jnp.asarray(episodes.observation, jnp.float32), episodes.last_action)
+    return Utilities(q, (q[:-1] * jax.nn.one_hot(episodes.action, q.shape[-1])).sum(-1))
 
 
 def backup(

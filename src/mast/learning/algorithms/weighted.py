@@ -17,7 +17,6 @@ from mast.learning.algorithms.value_decomposition import (
     loss_metrics,
     monotonic_mixer,
     squared_error,
-    taken,
     team_targets,
     utilities,
 )
@@ -102,13 +101,13 @@ class WeightedQmix:
         """
         episodes = episodes_of(batch)
         now = episodes.state[:-1]
-        q = utilities(params.agent, episodes)
-        unrestricted_q = utilities(params.unrestricted_agent, episodes)
-        q_tot = params.mixer(taken(q, episodes), now)
-        unrestricted = params.unrestricted_mixer(taken(unrestricted_q, episodes), now)
+        q, taken = utilities(params.agent, episodes)
+        q_tot = params.mixer(taken, now)
+        unrestricted_taken = utilities(params.unrestricted_agent, episodes).taken
+        unrestricted = params.unrestricted_mixer(unrestricted_taken, now)
 
         held_q, held_q_tot, target = jax.lax.stop_gradient((q, q_tot, target))
-        target_q = utilities(target.unrestricted_agent, episodes)
+        target_q = utilities(target.unrestricted_agent, episodes).q
         backups = weighted_backup_value(
             method.operator,
             target_q,

@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -18,8 +19,8 @@ from kernels.cases import (
     places,
     random_mask,
 )
-from mast.kernels import SparseMatrix, apply_linear, from_dense
-from mast.kernels.networks import SparseLinear
+from mast.kernels import SparseMatrix, apply_layers, apply_linear, from_dense
+from mast.kernels.networks import SparseFeedForwardMixer, SparseLinear
 
 pytestmark = needs_kernels
 
@@ -75,6 +76,75 @@ def test_every_instruction_set_agrees_with_float64(
         assert distance(d_x, factor64 @ weight) < TOLERANCE
         assert distance(d_layer.weight.values, (factor64.T @ x64)[where]) < TOLERANCE
         assert distance(d_layer.bias, factor64.sum(0)) < TOLERANCE
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(
+    times=st.integers(1, 9),
+    episodes=st.integers(1, 40),
+    widths=st.lists(st.integers(1, 70), min_size=3, max_size=4),
+    density=st.sampled_from([0.05, 0.3, 1.0]),
+    seed=st.integers(0, 1000),
+)
+@example(times=1, episodes=1, widths=[1, 1, 1], density=1.0, seed=0)
+@example(times=9, episodes=32, widths=[75, 256, 256, 1], density=0.05, seed=0)
+def test_several_layers_agree_with_float64_and_only_up_to_each_episodes_end(
+    times: int, episodes: int, widths: list[int], density: float, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    pairs = list(itertools.pairwise(widths))
+    layers = [layer_and_rows(1, inputs, outputs, density, seed)[0] for inputs, outputs in pairs]
+    names = SparseFeedForwardMixer.NAMES[: len(layers)]
+    rest = [layer_and_rows(1, 1, 1, 1.0, seed)[0]] * (6 - len(layers))
+    packed = SparseFeedForwardMixer.pack(
+        dict(zip(SparseFeedForwardMixer.NAMES, [*layers, *rest], strict=True))
+    )
+    rows = generator.integers(0, times + 1, episodes).astype(np.int32)
+    x = generator.normal(size=(times, episodes, widths[0])).astype(np.float32)
+    visited = (np.arange(times)[:, None] < rows)[..., None]
+    factor = (generator.normal(size=(times, episodes, widths[-1])) * visited).astype(np.float32)
+
+    def loss(network: Any, x: Any) -> Any:
+        y = apply_layers(network.part(*names), x, jnp.asarray(rows))
+        return (factor * y).sum(), y
+
+    def reference_loss(weights: Any, x: Any) -> Any:
+        y = x
+        for number, (weight, bias) in enumerate(weights):
+            y = y @ weight.T + bias
+            y = jax.nn.relu(y) if number + 1 < len(weights) else y
+        return (factor * y).sum(), y * visited
+
+    with jax.enable_x64(True):
+        dense = [
+            (np.asarray(each.weight.to_dense(), np.float64), np.asarray(each.bias, np.float64))
+            for each in layers
+        ]
+        (_, y), (d_dense, d_x) = jax.value_and_grad(reference_loss, (0, 1), has_aux=True)(
+            dense, x.astype(np.float64)
+        )
+    for name in INSTRUCTION_SETS:
+        with instruction_set(name):
+            compute = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
+            (_, found), gradient = compute(packed, jnp.asarray(x))
+            found_d_x = jax.jit(jax.grad(lambda x: loss(packed, x)[0]))(jnp.asarray(x))
+        assert distance(found, y) < TOLERANCE
+        assert distance(found_d_x, d_x) < TOLERANCE
+        found_layers = eqx.combine(gradient, packed).layers()
+        for layer, (d_weight, d_bias) in zip(names, d_dense, strict=True):
+            where = places(found_layers[layer].weight)
+            assert distance(found_layers[layer].weight.values, d_weight[where]) < TOLERANCE
+            assert distance(found_layers[layer].bias, d_bias) < TOLERANCE
+
+
+def test_layers_that_do_not_fit_each_other_are_refused() -> None:
+    layers = [layer_and_rows(1, inputs, 5, 0.5, 0)[0] for inputs in (7, 5, 6, 5, 5, 5)]
+    names = SparseFeedForwardMixer.NAMES
+    network = SparseFeedForwardMixer.pack(dict(zip(names, layers, strict=True)))
+    x, rows = jnp.ones((2, 3, 7)), jnp.full(3, 2)
+    jax.block_until_ready(apply_layers(network.part(*names[:2]), x, rows))
+    with pytest.raises(REFUSED, match="layer 3 is"):
+        jax.block_until_ready(apply_layers(network.part(*names[:3]), x, rows))
 
 
 @pytest.mark.parametrize("name", INSTRUCTION_SETS)
