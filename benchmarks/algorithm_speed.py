@@ -74,6 +74,7 @@ def main() -> None:
         (name, "mast", "masked"): None for name in ("iql", "vdn", "qmix", "owqmix", "cwqmix", "res")
     }
     arms |= {("qmix", "tiny", "masked"): None, ("owqmix", "tiny", "masked"): None}
+    arms |= {("qmix", "tiny", "compact"): None}
     arms |= {(name, "mast", "compact"): None for name in COMPACT_ALGORITHMS}
     if only:
         arms = {key: None for key in arms if key[0] in {"qmix", *only} and key[1] == "mast"}

@@ -16,7 +16,7 @@ from mast.diagnosis.snapshots import load_snapshot, snapshot_paths
 
 
 def survival(run: Path) -> dict[str, tuple[float, int]]:
-    """By layer: the mean share of grown weights that outlive the next evolution, and of how many evolutions."""
+    """By layer: the mean share of grown weights that outlive the next evolution, and of how many."""
     snapshots = [load_snapshot(path)[1] for path in snapshot_paths(run)]
     found = {}
     for layer in snapshots[0]:

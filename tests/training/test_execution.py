@@ -28,7 +28,6 @@ def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> Non
     "settings",
     [
         {"method": "dense"},
-        {"method": "tiny"},
         {"method": "magnitude"},
         {"sharing": "independent"},
         {"algorithm": "owqmix", "sharing": "independent"},
@@ -61,6 +60,14 @@ def test_auto_asks_more_of_algorithms_that_gain_less_than_qmix() -> None:
         for factor, expected in ((0.99, "masked"), (1.01, "compact")):
             with mock.patch.object(execution, "compact_speedup", return_value=factor * speedup):
                 assert chosen(algorithm=algorithm) == expected
+
+
+@pytest.mark.skipif(not HAS_KERNELS, reason="no native kernels here")
+def test_a_tiny_team_counts_as_a_narrow_dense_one() -> None:
+    for speedup, expected in ((0.99, "masked"), (1.01, "compact")):
+        with mock.patch.object(execution, "compact_speedup", return_value=speedup) as asked:
+            assert chosen(method="tiny", sparsity=0.95) == expected
+        assert asked.call_args.args[1:] == (14, 1.0)
 
 
 def test_compact_is_refused_to_an_algorithm_whose_networks_have_no_kernels() -> None:

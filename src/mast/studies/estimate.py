@@ -28,8 +28,8 @@ _START = 25.0
 
 def expects_compact(config: Config) -> bool:
     """Whether `--execution auto` will most likely take the native kernels (on a CPU with a compiler)."""
-    is_sparse = config.initial_mask != "ones" and config.sparsity >= _COMPACT_FROM
-    return is_sparse and settings_obstacle(config) is None
+    is_sparse = config.initial_mask != "ones" or config.widths == "tiny"
+    return is_sparse and config.sparsity >= _COMPACT_FROM and settings_obstacle(config) is None
 
 
 class Estimator:

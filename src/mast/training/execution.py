@@ -70,8 +70,9 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
             raise UserError(f"execution = compact: no native kernels: {reason}; use masked")
         return config, []
     is_sparse = config.initial_mask != "ones" and config.sparsity > 0
-    reason = obstacle(config, vmapped) if is_sparse else None
-    chosen = "compact" if is_sparse and reason is None and compact_is_faster(config) else "masked"
+    may_gain = is_sparse or config.widths == "tiny"
+    reason = obstacle(config, vmapped) if may_gain else None
+    chosen = "compact" if may_gain and reason is None and compact_is_faster(config) else "masked"
     if reason is not None and "compiler" in reason:
         notices.append(f"no native kernels, so zeros are computed too: {reason}")
     return config.model_copy(update={"execution": chosen}), notices
@@ -82,7 +83,10 @@ def compact_is_faster(config: Config) -> bool:
     from mast.kernels import library
 
     instruction_set = library.active().instruction_set.name
-    of_qmix = compact_speedup(instruction_set, config.hidden_size, 1 - config.sparsity)
+    width, density = config.hidden_size, 1 - config.sparsity
+    if config.widths == "tiny":  # dense, and narrower by about the root of its share of weights
+        width, density = max(1, round(width * math.sqrt(density))), 1.0
+    of_qmix = compact_speedup(instruction_set, width, density)
     return of_qmix * RELATIVE_SPEEDUP.get(config.algorithm, 1.0) >= 1
 
 

@@ -1,29 +1,28 @@
-"""What updates move in a network's utilities, by density and learning rate: python experiments/step_size.py
+"""What updates move in a network's utilities, by density and learning rate.
 
-One batch of 32 played 2s3z episodes, fresh QMIX networks (static sparse, one-step targets), 200 updates on it. Printed is the
-standard deviation of the change of Q_i over states, agents and the actions taken, and that within each action: a bias moves
-an action's value in all states alike, and only the rest tells states apart. Means over three seeds; rows go to
-results/step_size.csv.
+    taskset -c 0 python benchmarks/step_size.py
+
+One batch of 32 played 2s3z episodes, fresh QMIX networks (static sparse, one-step targets), 200 updates on
+it. Printed is the standard deviation of the change of Q_i over states, agents and the actions taken, and
+that within each action: a bias moves an action's value in all states alike, and only the rest tells states
+apart. Means over three seeds; rows go to results/step_size.csv.
 """
 
 import csv
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
 from update import played_batch
 
 from mast import resolve
 from mast.envs.registry import environment_of
-from mast.learning.algorithms.value_decomposition import episodes_of, taken, utilities
+from mast.learning.algorithms.value_decomposition import episodes_of, utilities
 from mast.learning.learner import Learner
 from mast.learning.method import method_from_config
 from mast.training.sizes import sizes_of
 
+ROOT = Path(__file__).parent.parent
 ENVIRONMENT = "smax/2s3z"
 DENSITIES = (1.0, 0.2, 0.05)
 LEARNING_RATES = (0.0005, 0.005)
@@ -40,14 +39,14 @@ def change(batch, density: float, learning_rate: float, seed: int) -> tuple[floa
 
     @jax.jit
     def move(state):
-        step = lambda _, s: learner.update(s, batch, numbers, jnp.float32(0))[0]
+        def step(_, state):
+            return learner.update(state, batch, numbers, jnp.float32(0))[0]
+
         return jax.lax.fori_loop(0, UPDATES, step, state)
 
     state = learner.init(jax.random.key(seed))
     episodes = episodes_of(batch)
-    before, after = (
-        taken(utilities(each.params.agent, episodes), episodes) for each in (state, move(state))
-    )
+    before, after = (utilities(each.params.agent, episodes).taken for each in (state, move(state)))
     steps = batch.mask[..., None]
     played = jnp.broadcast_to(steps, before.shape) > 0
     moved, action = (after - before)[played], episodes.action[played]
@@ -61,7 +60,17 @@ def main() -> None:
     batch = jax.device_put(played_batch(ENVIRONMENT))
     with (ROOT / "results" / "step_size.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["environment", "density", "learning_rate", "updates", "seeds", "std_change", "std_within_action"])
+        writer.writerow(
+            [
+                "environment",
+                "density",
+                "learning_rate",
+                "updates",
+                "seeds",
+                "std_change",
+                "std_within_action",
+            ]
+        )
         for density in DENSITIES:
             for rate in LEARNING_RATES:
                 moved = [change(batch, density, rate, seed) for seed in range(SEEDS)]
