@@ -2,7 +2,8 @@
 
 Reads the mask snapshots of runs that kept one between any two evolutions, for instance
 
-    mast train smax/2s3z --method mast --sparsity 0.95 --steps 800000 --snapshots 0,0.0085,0.017,...
+    mast train smax/2s3z --method mast --sparsity 0.95 --steps 800000 --snapshots 0,0.0085,0.017,... \\
+        --learning-rate 0.005
 
 and prints, per run and layer, the mean share of the weights that one evolution grew which the next one kept.
 """
@@ -35,6 +36,8 @@ def survival(run: Path) -> dict[str, tuple[float, int]]:
 
 def main() -> None:
     """A table, a column per run."""
+    if len(sys.argv) == 1:
+        sys.exit(__doc__)
     runs = [Path(name) for name in sys.argv[1:]]
     tables = [survival(run) for run in runs]
     print("layer", *(run.name for run in runs), sep="\t")

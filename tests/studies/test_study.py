@@ -132,6 +132,18 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"settings": 1}, "settings: must be a table"),
     ({"table": "table7"}, "table = table7: must be one of table1"),
     ({"title": 1}, "title: must be a text"),
+    ({"cells": [5]}, "small.toml: cells 1: must be a table"),
+    ({"cells": [{"seed": [0, 1]}]}, "cells 1: seed: a study has several; seeds = [0, 1]"),
+    ({"cells": [{"arms": [{"name": "a", "seed": 1}]}]}, "cells 1: seed: a study has several"),
+    ({"cells": [{"masks": "yes"}]}, "cells 1: masks = yes: must be true or false"),
+    (
+        {"cells": [{"arms": [{"name": "a", "omega": 1.0}, {"name": "a", "omega": 2.0}]}]},
+        "cells 1: two different cells are called 3m-qmix-dense-a-s0; name an arm",
+    ),
+    (
+        {"cells": [{}, {"omega": 2.0}]},
+        "cells 2: two different cells are called 3m-qmix-dense-s0",
+    ),
     ({"cells": [{"environment": "smax/3n"}]}, 'cells 1: unknown environment "smax/3n"'),
 ]
 
@@ -141,6 +153,11 @@ def test_a_wrong_file_is_refused_in_one_line(changes: dict[str, Any], message: s
     with pytest.raises(UserError) as caught:
         read_study("small", {**SMALL, **changes}, "small.toml")
     assert message in str(caught.value)
+
+
+def test_an_arm_without_a_name_is_called_by_its_settings() -> None:
+    study = small_study(cells=[{"method": "mast", "arms": [{"omega": 5.0}, {"td_lambda": 0.2}]}])
+    assert {cell.arm for cell in study.cells} == {"omega = 5.0", "td_lambda = 0.2"}
 
 
 def test_files_of_ones_own(tmp_path: Any) -> None:

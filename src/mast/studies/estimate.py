@@ -44,7 +44,8 @@ class Estimator:
         self._known: dict[str, float] = {}
         for result in done:
             for kind in _kinds(result.cell.config):
-                self._rates.setdefault(kind, []).append(result.seconds / result.cell.config.steps)
+                seconds = result.cpu_seconds or result.seconds  # cores may have been shared
+                self._rates.setdefault(kind, []).append(seconds / result.cell.config.steps)
 
     def seconds(self, cell: Cell) -> float:
         """Seconds of wall time on one core: the median of cells that are most alike, else a scaled guess."""

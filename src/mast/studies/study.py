@@ -114,14 +114,23 @@ def read_study(name: str, content: Mapping[str, Any], where: str) -> Study:
         raise UserError(f"{where}: table = {table}: must be one of {', '.join(TABLES)}")
     seeds = content.get("seeds", 4)
     cells: dict[str, Cell] = {}
+    names: set[str] = set()
     # Blocks that begin with another cell come last: the other one may stand below them.
+    for number, block in enumerate(blocks, 1):
+        if not isinstance(block, Mapping):
+            raise UserError(f"{where}: cells {number}: must be a table")
     for number, block in sorted(enumerate(blocks, 1), key=lambda item: "from" in item[1]):
         at = f"{where}: cells {number}"
-        if not isinstance(block, Mapping):
-            raise UserError(f"{at}: must be a table")
         try:
             for cell in _block_cells({**shared, **block}, seeds, list(cells.values())):
-                cells.setdefault(cell.key, cell)
+                if cell.key not in cells:
+                    called = cell.name.removesuffix(cell.key)
+                    if called in names:
+                        raise UserError(
+                            f"two different cells are called {called[:-1]}; name an arm"
+                        )
+                    names.add(called)
+                    cells[cell.key] = cell
         except UserError as error:
             raise UserError(f"{at}: {error}") from None
     texts = {key: _text(content, key, where) for key in ("title", "paper", "about")}
@@ -139,6 +148,8 @@ def _text(content: Mapping[str, Any], key: str, where: str) -> str:
 def _block_cells(block: Mapping[str, Any], seeds: Any, earlier: Sequence[Cell]) -> Iterator[Cell]:
     """The cells of one block, seeds innermost."""
     settings = {key: value for key, value in block.items() if key not in BLOCK}
+    if not isinstance(block.get("masks", False), bool):
+        raise UserError(f"masks = {block['masks']}: must be true or false")
     for name in settings:
         if name not in Config.model_fields:
             known = [*Config.model_fields, *BLOCK]
@@ -150,12 +161,14 @@ def _block_cells(block: Mapping[str, Any], seeds: Any, earlier: Sequence[Cell]) 
     arms = block.get("arms", [{}])
     if not isinstance(arms, list) or not all(isinstance(arm, Mapping) for arm in arms) or not arms:
         raise UserError("arms: must be a list of tables")
+    if any("seed" in each for each in (settings, *arms)):
+        raise UserError("seed: a study has several; seeds = [0, 1] are these two")
     for values in itertools.product(*axes.values()):
         for arm in arms:
             given = {**dict(zip(axes, values, strict=True)), **arm}
-            words = [f"{name} = {given[name]}" for name in swept]
+            words = [f"{name} = {given[name]}" for name in dict.fromkeys([*swept, *arm])]
             label = given.pop("name", block.get("arm", ", ".join(words)))
-            for seed in given.pop("seed", None) or _seeds(block.get("seeds", seeds)):
+            for seed in _seeds(block.get("seeds", seeds)):
                 cell = _cell({**given, "seed": seed}, str(label), block.get("from"), earlier)
                 yield replace(cell, keeps_masks=bool(block.get("masks", False)))
 

@@ -207,7 +207,7 @@ def _how(study: Study, results: Sequence[Result]) -> str:
             [f"{row.get('machine')}, {row.get('cpu_count')} threads" for row in rows]
         ),
         "executions": counted([_execution(row.get("settings", {})) for row in rows]),
-        "time in all": duration(total) + " of one core",
+        "wall time": duration(total) + ", all cells one after the other",
     }
     body = "".join(f"<tr><td>{name}</td><td>{text}</td></tr>" for name, text in entries.items())
     style = ' style="white-space:normal;text-align:left"'

@@ -31,7 +31,7 @@ class Line:
         iqm: interquartile mean, with its interval.
         of_dense: mean over dense's mean, with its interval; None without dense, or where dense scores 0.
         over_dense, over_rigl: probability that a run is better than one of dense, or of RigL at the same
-            sparsity; None where there is none.
+            sparsity; None where there is none, or a single run of either.
         paper: the paper's numbers.
         difference: ours minus theirs, in points of % of dense; None where one is missing.
         seconds: median processor time of a run, or wall time where a group's is not known.
@@ -107,7 +107,7 @@ def _line(panel: Panel, group: Group, table: str) -> Line:
 
 
 def _improvement(group: Group, rival: Group | None) -> Interval | None:
-    if rival is None or group is rival:
+    if rival is None or group is rival or min(len(group.numbers), len(rival.numbers)) < 2:
         return None
     return probability_of_improvement([group.numbers], [rival.numbers])
 
