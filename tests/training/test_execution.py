@@ -5,6 +5,7 @@ from unittest import mock
 
 import pytest
 
+from kernels.cases import needs_kernels
 from mast import kernels
 from mast.config import resolve
 from mast.errors import UserError
@@ -51,7 +52,7 @@ def test_speedup_is_that_of_the_table_and_between_its_rows_interpolated() -> Non
         assert compact_speedup("any", 1000, 0.1) == 2.0
 
 
-@pytest.mark.skipif(not HAS_KERNELS, reason="no native kernels here")
+@needs_kernels
 def test_auto_asks_more_of_algorithms_that_gain_less_than_qmix() -> None:
     least = {"qmix": 1.0, "vdn": 1.0} | {
         name: 1 / share for name, share in execution.RELATIVE_SPEEDUP.items()
@@ -62,7 +63,7 @@ def test_auto_asks_more_of_algorithms_that_gain_less_than_qmix() -> None:
                 assert chosen(algorithm=algorithm) == expected
 
 
-@pytest.mark.skipif(not HAS_KERNELS, reason="no native kernels here")
+@needs_kernels
 def test_a_tiny_team_counts_as_a_narrow_dense_one() -> None:
     for speedup, expected in ((0.99, "masked"), (1.01, "compact")):
         with mock.patch.object(execution, "compact_speedup", return_value=speedup) as asked:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mast import kernels
+from kernels.cases import needs_kernels
 from mast.config import resolve
 from mast.policy import Policy
 from mast.training.logging import read_metrics
@@ -52,7 +52,7 @@ def test_resume_after_an_interruption_is_bit_identical(tmp_path: Path, uninterru
     assert_same_run(out, uninterrupted)
 
 
-@pytest.mark.skipif(not kernels.available(), reason="no native kernels here")
+@needs_kernels
 @pytest.mark.parametrize("algorithm", ["qmix", "owqmix", "res"])
 def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path, algorithm: str) -> None:
     given = SMALL | {"execution": "compact", "steps": 1200, "algorithm": algorithm}
