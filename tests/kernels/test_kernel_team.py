@@ -21,6 +21,7 @@ from kernels.cases import (
 )
 from mast.config import resolve
 from mast.kernels import (
+    OptimizerSlot,
     TeamBatch,
     TeamGradient,
     rmsprop_step,
@@ -233,8 +234,10 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_the_optimizers_step_is_that_of_optax(scale: float) -> None:
     config = resolve({"environment": "smax/3m", "method": "dense"})
-    optimizer = team_optimizer(config)
+    optimizer = team_optimizer(config, method_from_config(config))
     generator = np.random.default_rng(0)
+    shapes = [((2, 4, 3),), ((3, 5, 10), (4, 6, 20))]
+    rates = [jnp.full((len(each), 2), config.learning_rate) for each in shapes]
     params = tuple(jnp.asarray(generator.normal(size=n), jnp.float32) for n in (5, 37))
     state, moments = optimizer.init(params), tuple(jnp.zeros_like(x) for x in params)
     expected = params
@@ -245,8 +248,10 @@ def test_the_optimizers_step_is_that_of_optax(scale: float) -> None:
         updates, state = optimizer.update(gradient, state, expected)
         expected = optax.apply_updates(expected, updates)
         changed, norm = rmsprop_step(
-            list(zip(params, gradient, moments, strict=True)),
-            learning_rate=config.learning_rate,
+            [
+                OptimizerSlot(*slot)
+                for slot in zip(params, gradient, moments, rates, shapes, strict=True)
+            ],
             decay=config.rms_decay,
             epsilon=config.rms_epsilon,
             largest_norm=config.gradient_clip,

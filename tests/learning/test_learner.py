@@ -234,6 +234,7 @@ def test_update_is_torchs_rmsprop_over_the_masked_and_clipped_gradient() -> None
     values = {name: leaf.astype(np.float64) for name, leaf in named(state.params).items()}
     square_averages = {name: np.zeros_like(value) for name, value in values.items()}
     masks = {name: np.asarray(mask) for name, mask in state.optimizer.masks.items()}
+    density = sum(mask.sum() for mask in masks.values()) / sum(mask.size for mask in masks.values())
     for _ in range(3):
         state, metrics, gradient = update(state, numbers("ss"))
         quiet = {
@@ -249,7 +250,7 @@ def test_update_is_torchs_rmsprop_over_the_masked_and_clipped_gradient() -> None
                 values[name],
                 square_averages[name],
                 cut[name],
-                config.learning_rate,
+                config.learning_rate * density**-config.step_exponent,
                 config.rms_decay,
                 config.rms_epsilon,
             )
@@ -371,7 +372,8 @@ def test_a_run_of_updates_and_evolutions_keeps_the_invariant(method: str) -> Non
 def test_one_batch_is_learned_by_heart(method: str) -> None:
     """Dense, static and evolving at 90 %, towards fixed (Monte Carlo) targets."""
     state, counts = initial(method), counts_of(initial(method))
-    monte_carlo = numbers(method, td_lambda=1.0, burn_in_fraction=0.0)
+    settings = {"td_lambda": 1.0, "burn_in_fraction": 0.0, "step_density": "none"}
+    monte_carlo = numbers(method, **settings)
     losses = []
     for number in range(UPDATES):
         state, metrics, gradient = update(state, monte_carlo, number)

@@ -7,9 +7,10 @@ import pytest
 from study_cells import SMALL, small_study
 
 from mast.config import Config
+from mast.configuration.reference import reference_settings
 from mast.errors import UserError
 from mast.studies.library import built_in, find_study
-from mast.studies.protocol import NEUTRAL, key_of, reference_settings
+from mast.studies.protocol import NEUTRAL, key_of
 from mast.studies.study import read_study
 
 
@@ -69,7 +70,7 @@ def test_every_setting_is_in_the_protocol_or_known_not_to_matter() -> None:
     known = set(reference_settings()) | set(NEUTRAL) | always
     missing = set(Config.model_fields) - known
     assert not missing, (
-        f"add {missing} to studies/protocol.json with the value that changes nothing, so that earlier "
+        f"add {missing} to configuration/reference.json with the value that changes nothing, so that earlier "
         "results keep their names; or to NEUTRAL, where no number depends on it"
     )
 

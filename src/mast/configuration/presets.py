@@ -72,12 +72,20 @@ MAST_DEFAULTS: dict[str, dict[str, Any]] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
+    "paper": {},
     "res-mast": {"softmax_beta": 5.0, "res_regulariser": 0.05},
-    "res-authors": {"softmax_beta": 0.05, "res_regulariser": 0.05},
+    "res-authors": {
+        "softmax_beta": 0.05,
+        "res_regulariser": 0.05,
+        "res_unavailable": "include",
+    },
     "wqmix-authors": {"weight_alpha": 0.5},
     "mast-later": {"online_episodes": 100, "online_share": 0.25},
 }
 """Named numbers of a source, on top of the method (spec §4, §5)."""
+
+SOURCE_DEFAULTS: dict[str, Any] = {"step_density": "none"}
+"""What every preset sets: sources take the same steps at every density."""
 
 ENVIRONMENT_DEFAULTS: dict[str, dict[str, Any]] = {
     # PyMARL's 200 is too slow for SMAX's battles of 60 to 100 steps (docs/experiments.md).
@@ -109,6 +117,8 @@ def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any)
             layered |= MAST_DEFAULTS.get(algorithm, {})
     if isinstance(preset, str):
         numbers = dict(PRESETS.get(preset, {}))
+        if preset in PRESETS and preset != "none":
+            numbers = SOURCE_DEFAULTS | numbers
         if "online_share" not in layered:
             numbers.pop("online_share", None)  # no second buffer for methods that have none
         layered |= numbers

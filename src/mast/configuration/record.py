@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mast.configuration.explain import first_problem
+from mast.configuration.reference import reference_settings
 from mast.configuration.settings import Config
 from mast.configuration.threads import usable_cpus
 from mast.errors import UserError
@@ -164,9 +165,15 @@ def load_run_config(run: Path) -> Config:
     """
     settings = _part(load_run_record(run), "settings", run / FILE_NAME)
     try:
-        return Config.model_validate(settings)
+        return Config.model_validate(_missing(settings) | settings)
     except ValidationError as error:
         raise UserError(f"{run / FILE_NAME}: {first_problem(error)}") from None
+
+
+def _missing(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record from before a setting was added says of it."""
+    known = reference_settings().items()
+    return {name: value for name, value in known if name not in settings}
 
 
 def _read_object(path: Path) -> dict[str, Any]:

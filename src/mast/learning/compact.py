@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from mast.kernels import (
+    OptimizerSlot,
     SparseAgent,
     SparseNetwork,
     SparseQMixer,
@@ -27,10 +28,11 @@ from mast.kernels import (
     team_gradient,
     to_dense,
 )
+from mast.kernels.networks import Shapes
 from mast.learning.algorithms.value_decomposition import LossMetrics, ValueDecomposition
 from mast.learning.compact_loss import as_losses_take_it
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
-from mast.learning.method import Method
+from mast.learning.method import Method, method_from_config
 from mast.learning.operators import positive_omega
 from mast.learning.replay import Batch
 from mast.learning.returns import hybrid_lambda
@@ -40,6 +42,7 @@ from mast.networks.linear import Linear
 from mast.networks.mixers import FeedForwardMixer, IndependentMixer, QMixer, SumMixer
 from mast.sparsity.masks import Masks, largest_mask, leaf_path
 from mast.sparsity.optimizer import SparseState
+from mast.sparsity.step_size import Count, step_factors
 
 MIXING: dict[type, str] = {IndependentMixer: "none", SumMixer: "sum", SparseQMixer: "monotonic"}
 """What the kernels call each kind of mixer."""
@@ -119,16 +122,15 @@ class CompactLearner:
         # One vector of numbers for each network that has any.
         params, structure = eqx.partition(state.params, eqx.is_inexact_array)
         numbers, networks = jax.tree.flatten(params)
+        slots = zip(
+            numbers,
+            jax.tree.leaves(gradient),
+            jax.tree.leaves(optax.tree.get(state.optimizer, "nu")),
+            *zip(*_learning_rates(state.params, method), strict=True),
+            strict=True,
+        )
         changed, norm = rmsprop_step(
-            list(
-                zip(
-                    numbers,
-                    jax.tree.leaves(gradient),
-                    jax.tree.leaves(optax.tree.get(state.optimizer, "nu")),
-                    strict=True,
-                )
-            ),
-            learning_rate=config.learning_rate,
+            [OptimizerSlot(*slot) for slot in slots],
             decay=config.rms_decay,
             epsilon=config.rms_epsilon,
             largest_norm=config.gradient_clip,
@@ -154,7 +156,7 @@ class CompactLearner:
             name: largest_mask(weight, counts[name]) for name, weight in _weights(state.target)
         }
         second_moment = self._compact_team(optax.tree.get(state.optimizer.inner, "nu"), masks)
-        fresh = team_optimizer(self.masked.config).init(_floats(params))
+        fresh = self._optimizer.init(_floats(params))
         optimizer = optax.tree.set(fresh, nu=_floats(second_moment))
         return CompactState(params, self._compact_team(state.target, older), optimizer)
 
@@ -165,10 +167,14 @@ class CompactLearner:
         ones = eqx.combine(jax.tree.map(jnp.ones_like, floats), structure)
         masks = {name: weight > 0 for name, weight in _weights(self._dense_team(ones))}
         second_moment = eqx.combine(optax.tree.get(state.optimizer, "nu"), structure)
-        inner = optax.tree.set(
-            team_optimizer(self.masked.config).init(params), nu=self._dense_team(second_moment)
-        )
+        inner = optax.tree.set(self._optimizer.init(params), nu=self._dense_team(second_moment))
         return LearnerState(params, self._dense_team(state.target), SparseState(masks, inner))
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        """What has the layout of the optimizer's state."""
+        config = self.masked.config
+        return team_optimizer(config, method_from_config(config))
 
     def _gradient(
         self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
@@ -230,9 +236,7 @@ class CompactLearner:
 
     def _dense_team(self, team: Any) -> Any:
         like = jax.eval_shape(self.masked.dense_params, jax.random.key(0))
-        return jax.tree.map(
-            to_dense, team, like, is_leaf=lambda node: isinstance(node, SparseNetwork)
-        )
+        return jax.tree.map(to_dense, team, like, is_leaf=_is_network)
 
 
 def targets_of(method: Method, env_steps: Float[Array, ""]) -> Targets:
@@ -251,6 +255,27 @@ def targets_of(method: Method, env_steps: Float[Array, ""]) -> Targets:
     )
 
 
+def _learning_rates(team: Any, method: Method) -> list[tuple[Float[Array, "layers 2"], Shapes]]:
+    """Of each network in turn the learning rate of every layer's weights and bias, and its layers' shapes."""
+    networks = {
+        leaf_path(path): network
+        for path, network in jax.tree_util.tree_leaves_with_path(team, is_leaf=_is_network)
+        if _is_network(network)
+    }
+    counts = {
+        f"{name}.{layer}.weight": Count(active, rows * columns)
+        for name, network in networks.items()
+        for layer, (rows, columns, active) in zip(network.NAMES, network.shapes, strict=True)
+    }
+    factors = step_factors(counts, method.step_rule)
+    rates = []
+    for name, network in networks.items():
+        layers = [f"{name}.{layer}" for layer in network.NAMES]
+        each = [(factors.masked[f"{layer}.weight"], factors.beside[layer]) for layer in layers]
+        rates.append((method.learning_rate * jnp.asarray(each), network.shapes))
+    return rates
+
+
 def copy_compact_target(state: CompactState) -> CompactState:
     """The state with its target networks set to the online ones, values and structure."""
     return state._replace(target=jax.tree.map(jnp.copy, state.params))
@@ -259,6 +284,10 @@ def copy_compact_target(state: CompactState) -> CompactState:
 def _floats(team: Any) -> Any:
     """What has a gradient; None elsewhere."""
     return eqx.filter(team, eqx.is_inexact_array)
+
+
+def _is_network(node: Any) -> bool:
+    return isinstance(node, SparseNetwork)
 
 
 def _is_linear(node: Any) -> bool:

@@ -11,13 +11,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from mast.config import Config
 from mast.learning.algorithms import ALGORITHMS
 from mast.learning.algorithms.value_decomposition import Algorithm, LossMetrics, Sizes
-from mast.learning.method import Method
+from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
 from mast.learning.topology import agent_leaves, final_counts, initial_masks
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
 from mast.sparsity.optimizer import SparseState, sparse
 from mast.sparsity.schedules import cubic_count, drop_fraction
 from mast.sparsity.scores import drop_rule, growth_rule
+from mast.sparsity.step_size import scale_by_density
 from mast.sparsity.topology import Evolution, evolve
 
 
@@ -77,11 +78,12 @@ class Learner:
             params = rescale_to_sparse_fan_in(params, masks)
         params = apply_masks(params, masks)
         target = jax.tree.map(jnp.copy, params)
-        return LearnerState(params, target, self.optimizer(masks).init(params))
+        method = method_from_config(self.config)
+        return LearnerState(params, target, self.optimizer(masks, method).init(params))
 
-    def optimizer(self, masks: Masks) -> optax.GradientTransformationExtraArgs:
+    def optimizer(self, masks: Masks, method: Method) -> optax.GradientTransformationExtraArgs:
         """The team's optimizer, blind to inactive weights."""
-        return sparse(team_optimizer(self.config), masks)
+        return sparse(team_optimizer(self.config, method), masks)
 
     def gradient(
         self, state: LearnerState, batch: Batch, method: Method, env_steps: Float[Array, ""]
@@ -108,7 +110,7 @@ class Learner:
     ) -> tuple[LearnerState, UpdateMetrics, Any]:
         """One gradient step; arguments as in `gradient`, whose results it gives after the new state."""
         metrics, gradient = self.gradient(state, batch, method, env_steps)
-        optimizer = self.optimizer(state.optimizer.masks)
+        optimizer = self.optimizer(state.optimizer.masks, method)
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         return LearnerState(params, state.target, opt_state), metrics, gradient
@@ -142,7 +144,7 @@ class Learner:
         params, opt_state, evolution = evolve(
             state.params,
             state.optimizer,
-            self.optimizer(state.optimizer.masks),
+            self.optimizer(state.optimizer.masks, method),
             gradient,
             key=key,
             drop_fraction=drop_fraction(
@@ -175,16 +177,12 @@ class Learner:
         return allowed
 
 
-def team_optimizer(config: Config) -> optax.GradientTransformation:
-    """Clipped RMSProp as in Torch: eps outside the root."""
+def team_optimizer(config: Config, method: Method) -> optax.GradientTransformation:
+    """Clipped RMSProp as in Torch (eps outside the root), with steps that fit the density."""
+    rms = optax.scale_by_rms(decay=config.rms_decay, eps=config.rms_epsilon, eps_in_sqrt=False)
     return optax.chain(
         optax.clip_by_global_norm(config.gradient_clip),
-        optax.rmsprop(
-            config.learning_rate,
-            decay=config.rms_decay,
-            eps=config.rms_epsilon,
-            eps_in_sqrt=False,
-        ),
+        optax.chain(rms, scale_by_density(method.step_rule), optax.scale(-method.learning_rate)),
     )
 
 

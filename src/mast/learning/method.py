@@ -10,6 +10,7 @@ from mast.learning.operators import Operator
 from mast.sparsity.schedules import Schedule
 from mast.sparsity.scores import Drop, Growth
 from mast.sparsity.slots import GrownState
+from mast.sparsity.step_size import StepRule
 
 
 class Method(NamedTuple):
@@ -19,6 +20,9 @@ class Method(NamedTuple):
     λ-return with λ = 0; so all methods of one algorithm are one program.
     """
 
+    learning_rate: Float[Array, ""]
+    step_rule: StepRule
+    """By what the density of the layers multiplies the steps."""
     operator: Int[Array, ""]
     """An `Operator`."""
     double_q: Bool[Array, ""]
@@ -67,6 +71,13 @@ def method_from_config(config: Config) -> Method:
     growth = Growth.RANDOM if config.growth == "random" else Growth.GRADIENT
     begin = {"hybrid": config.burn_in_fraction, "delayed_n_step": config.delay_fraction}
     return Method(
+        learning_rate=jnp.float32(config.learning_rate),
+        step_rule=StepRule(
+            exponent=jnp.float32(0.0 if config.step_density == "none" else config.step_exponent),
+            cap=jnp.float32(config.step_cap),
+            by_layer=jnp.asarray(config.step_density == "layer"),
+            with_dense=jnp.asarray(config.step_biases),
+        ),
         operator=jnp.int32(Operator[config.operator.upper()]),
         double_q=jnp.asarray(config.double_q),
         softmax_beta=jnp.float32(config.softmax_beta),

@@ -43,7 +43,9 @@ def sparse(
         updates: Any, state: SparseState, params: Any = None, **extra: Any
     ) -> tuple[Any, SparseState]:
         updates = apply_masks(updates, state.masks)
-        updates, inner_state = inner.update(updates, state.inner, params, **extra)
+        updates, inner_state = inner.update(
+            updates, state.inner, params, masks=state.masks, **extra
+        )
         return apply_masks(updates, state.masks), SparseState(state.masks, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

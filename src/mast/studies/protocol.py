@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
-from importlib import resources
 from typing import Any
 
 from mast.config import Config
+from mast.configuration.reference import reference_settings
 
 VERSION = 1
 """Raised when the code's results stop being comparable with earlier ones (**numbers** in the changelog)."""
@@ -35,25 +34,23 @@ Executions and placements take the same steps to rounding; a preset's numbers ar
 KEY_LENGTH = 8
 
 
-@cache
-def reference_settings() -> dict[str, Any]:
-    """Each setting's value when this protocol version began.
-
-    Only what differs from it is hashed, so a setting that is added later (with a value that changes nothing)
-    leaves every earlier result where it is, and a default that changes moves every cell that has it.
-    """
-    text = resources.files("mast").joinpath("studies/protocol.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+STEPS = ("step_density", "step_exponent", "step_cap", "step_biases")
+"""How steps depend on the density; nothing to a team that has all its weights."""
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """The settings that a result's meaning depends on, where they differ from the reference."""
+    """The settings that a result's meaning depends on, where they differ from the reference.
+
+    Only what differs is hashed, so a setting that is added later (with a value that changes nothing) leaves
+    every earlier result where it is, and a default that changes moves every cell that has it.
+    """
     reference = reference_settings()
     settings = config.model_dump(mode="json")
+    without = STEPS if config.stays_dense or config.step_density == "none" else ()
     return {
         name: value
         for name, value in settings.items()
-        if name not in NEUTRAL and (name not in reference or reference[name] != value)
+        if name not in (*NEUTRAL, *without) and (name not in reference or reference[name] != value)
     }
 
 

@@ -241,4 +241,5 @@ def _program_text(config: Config) -> tuple[Any, ...]:
     data |= {"burn_in_fraction", "delay_fraction", "weights_from", "initial_mask", "from_run"}
     data |= {"prune_begin_fraction", "prune_end_fraction", "pruning", "allocation"}
     data |= {"initial_weights", "online_share", "online_episodes"}
+    data |= {"step_density", "step_exponent", "step_cap", "step_biases"}
     return tuple(value for name, value in config if name not in data)

@@ -32,12 +32,15 @@ class RunSettings(BaseModel):
         "magnitude",
         "one-shot",
     ] = setting("mast", RUN, "sparse-training method (see: mast methods)", "docs/methods.md")
-    preset: Literal["none", "res-mast", "res-authors", "wqmix-authors", "mast-later"] = setting(
-        "none",
-        RUN,
-        "numbers that a source uses: res-mast β 5 (MAST), res-authors β 0.05 (the RES authors' code), "
-        "wqmix-authors α 0.5 (WQMIX's README, 3s5z), mast-later buffers 5000/100, split 24 + 8",
-        "docs/methods.md",
+    preset: Literal["none", "paper", "res-mast", "res-authors", "wqmix-authors", "mast-later"] = (
+        setting(
+            "none",
+            RUN,
+            "numbers that a source uses, all with the same steps at every density: paper (MAST), "
+            "res-mast β 5 (MAST), res-authors β 0.05 (the RES authors' code), wqmix-authors α 0.5 (WQMIX's "
+            "README, 3s5z), mast-later buffers 5000/100, split 24 + 8",
+            "docs/methods.md",
+        )
     )
     from_run: str | None = setting(
         None,
