@@ -10,9 +10,11 @@ import pytest
 from mast.config import METHODS, Config
 from mast.learning.method import Method, method_from_config
 from mast.learning.operators import Operator
-from mast.sparsity.schedules import Schedule
-from mast.sparsity.scores import Drop, Growth
+from mast.sparsity.schedules import SCHEDULES
+from mast.sparsity.scores import DROP_SCORES, GROWTH_SCORES
 from mast.sparsity.slots import GrownState
+
+DROPS, GROWTHS, SCHEDULED = list(DROP_SCORES), list(GROWTH_SCORES), list(SCHEDULES)
 
 
 def method(name: str, **settings: Any) -> Method:
@@ -40,15 +42,15 @@ AS_MAST = {
 TABLE: dict[str, dict[str, float]] = {
     "dense": AS_DENSE | {"drop_fraction": 0.0},
     "ss": AS_DENSE | {"drop_fraction": 0.0},
-    "set": AS_DENSE | {"drop_fraction": 0.5, "growth": Growth.RANDOM},
-    "rigl": AS_DENSE | {"drop_fraction": 0.5, "growth": Growth.GRADIENT},
-    "mast": AS_MAST | {"drop_fraction": 0.5, "growth": Growth.GRADIENT},
+    "set": AS_DENSE | {"drop_fraction": 0.5, "growth": GROWTHS.index("random")},
+    "rigl": AS_DENSE | {"drop_fraction": 0.5, "growth": GROWTHS.index("gradient")},
+    "mast": AS_MAST | {"drop_fraction": 0.5, "growth": GROWTHS.index("gradient")},
     "rlx2": AS_DENSE
     | {
         "burn_in_env_steps": 200_000,
         "n_step": 3,
         "drop_fraction": 0.5,
-        "growth": Growth.GRADIENT,
+        "growth": GROWTHS.index("gradient"),
     },
     "tiny": AS_DENSE | {"drop_fraction": 0.0},
     "random-ticket": AS_MAST | {"drop_fraction": 0.0},
@@ -95,6 +97,12 @@ def test_methods_stack_into_one_program() -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "field", "expected"),
     [
+        ("learning_rate", 1e-3, "learning_rate", 1e-3),
+        ("step_density", "none", "step_exponent", 0.0),
+        ("step_density", "layer", "step_by_layer", True),
+        ("step_exponent", 0.5, "step_exponent", 0.5),
+        ("step_cap", 5.0, "step_cap", 5.0),
+        ("step_biases", False, "step_biases", False),
         ("operator", "mellowmax", "operator", Operator.MELLOWMAX),
         ("operator", "softmax", "operator", Operator.SOFTMAX),
         ("double_q", False, "double_q", False),
@@ -110,12 +118,12 @@ def test_methods_stack_into_one_program() -> None:
         ("burn_in_fraction", 0.5, "burn_in_env_steps", 500),
         ("timeout", "terminal", "cuts_are_terminal", True),
         ("drop_fraction", 0.3, "drop_fraction", 0.3),
-        ("growth", "random", "growth", Growth.RANDOM),
+        ("growth", "random", "growth", GROWTHS.index("random")),
         ("growth", "none", "drop_fraction", 0.0),
-        ("drop", "random", "drop", Drop.RANDOM),
-        ("drop", "sensitivity", "drop", Drop.SENSITIVITY),
-        ("drop_schedule", "linear", "drop_schedule", Schedule.LINEAR),
-        ("drop_schedule", "constant", "drop_schedule", Schedule.CONSTANT),
+        ("drop", "random", "drop", DROPS.index("random")),
+        ("drop", "sensitivity", "drop", DROPS.index("sensitivity")),
+        ("drop_schedule", "linear", "drop_schedule", SCHEDULED.index("linear")),
+        ("drop_schedule", "constant", "drop_schedule", SCHEDULED.index("constant")),
         ("prune_begin_fraction", 0.2, "prune_begin_env_steps", 200),
         ("prune_end_fraction", 0.9, "prune_end_env_steps", 900),
         ("grown_state", "zero", "grown_state", GrownState.ZERO),

@@ -11,10 +11,12 @@ import pytest
 
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
 from mast.sparsity.optimizer import SparseState, sparse
-from mast.sparsity.scores import Drop, Growth, drop_rule, growth_rule
+from mast.sparsity.scores import DROP_SCORES, GROWTH_SCORES, score_by_number
 from mast.sparsity.slots import GrownState
 from mast.sparsity.topology import evolve
 
+DROPS, GROWTHS = list(DROP_SCORES), list(GROWTH_SCORES)
+"""Names, by their numbers."""
 LEARNING_RATE, DECAY, EPSILON, CLIP = 0.01, 0.99, 1e-5, 10.0
 ACTIVE = {"first.weight": 11, "second.weight": 30, "third.weight": 1}
 """Of 30 weights each: a sparse layer, one that is dense but has a mask, and a nearly empty one."""
@@ -92,7 +94,11 @@ def random_masks(seed: int) -> Masks:
 
 def named(tree: Any) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {leaf_path(path): np.asarray(leaf) for path, leaf in leaves}
+    return {
+        leaf_path(path): np.asarray(leaf)
+        for path, leaf in leaves
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    }
 
 
 def slots_of(state: SparseState, name: str) -> dict[str, np.ndarray]:
@@ -125,9 +131,9 @@ def one_evolution(
     gradient: Any,
     key: jax.Array | None = None,
     drop_fraction: Any = 0.5,
-    growth: Any = Growth.GRADIENT,
+    growth: Any = 0,
     grown_state: Any = GrownState.GRAD,
-    drop: Any = Drop.MAGNITUDE,
+    drop: Any = 0,
     active: Any = None,
     per_unit: Any = False,
 ) -> tuple[Any, SparseState, Any]:
@@ -139,8 +145,8 @@ def one_evolution(
         gradient,
         key=jax.random.key(0) if key is None else key,
         drop_fraction=drop_fraction,
-        drop_score=drop_rule(drop),
-        growth_score=growth_rule(growth),
+        drop_score=score_by_number(drop, list(DROP_SCORES.values())),
+        growth_score=score_by_number(growth, list(GROWTH_SCORES.values())),
         grown_state=grown_state,
         active=active,
         per_unit=per_unit,

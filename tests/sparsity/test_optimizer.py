@@ -14,7 +14,9 @@ from small_tree import (
     ACTIVE,
     CLIP,
     DECAY,
+    DROPS,
     EPSILON,
+    GROWTHS,
     LEARNING_RATE,
     OPTIMIZERS,
     check_invariant,
@@ -32,7 +34,6 @@ from small_tree import (
 
 from golden import topology_by_definition as golden
 from mast.sparsity.optimizer import SparseState, density, sparse
-from mast.sparsity.scores import Drop, Growth
 from mast.sparsity.slots import GrownState
 from mast.sparsity.topology import total
 
@@ -191,9 +192,9 @@ operations = st.one_of(
         st.just("evolve"),
         st.integers(0, 10**6),
         st.floats(0, 1, width=32),
-        st.sampled_from(list(Growth)),
+        st.sampled_from(range(len(GROWTHS))),
         st.sampled_from([GrownState.GRAD, GrownState.ZERO, GrownState.MEAN]),
-        st.sampled_from(list(Drop)),
+        st.sampled_from(range(len(DROPS))),
         st.none() | st.integers(0, 30),
     ),
 )

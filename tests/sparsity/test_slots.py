@@ -7,6 +7,7 @@ import optax
 import pytest
 from small_tree import (
     DECAY,
+    GROWTHS,
     LEARNING_RATE,
     OPTIMIZERS,
     check_invariant,
@@ -23,14 +24,13 @@ from small_tree import (
 
 from mast.sparsity.masks import apply_masks
 from mast.sparsity.optimizer import sparse
-from mast.sparsity.scores import Growth
 from mast.sparsity.slots import GrownState
 
 
 @pytest.mark.parametrize("grown_state", list(GrownState))
-@pytest.mark.parametrize("growth", list(Growth))
+@pytest.mark.parametrize("growth", range(len(GROWTHS)), ids=GROWTHS)
 def test_what_the_optimizer_remembers_of_grown_weights(
-    grown_state: GrownState, growth: Growth
+    grown_state: GrownState, growth: int
 ) -> None:
     inner = pymarls_rmsprop()
     params, state = start(inner, 8)

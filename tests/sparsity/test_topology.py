@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tree import (
     ACTIVE,
+    DROPS,
+    GROWTHS,
     evolve_jitted,
     filled,
     named,
@@ -25,7 +27,7 @@ from small_tree import (
 
 from golden import topology_by_definition as golden
 from mast.sparsity.optimizer import sparse
-from mast.sparsity.scores import Drop, Growth, random_score
+from mast.sparsity.scores import random_score
 from mast.sparsity.slots import GrownState
 from mast.sparsity.topology import evolve, evolve_mask, total
 
@@ -177,7 +179,7 @@ def test_random_growth_reads_no_gradient_and_reaches_every_candidate() -> None:
     inner = pymarls_rmsprop()
     params, state = start(inner, 13)
     key, other_key = jax.random.split(jax.random.key(1))
-    arguments: dict[str, Any] = {"growth": Growth.RANDOM, "grown_state": GrownState.ZERO}
+    arguments: dict[str, Any] = {"growth": GROWTHS.index("random"), "grown_state": GrownState.ZERO}
     one = one_evolution(inner, params, state, normal_tree(130), key, **arguments)
     two = one_evolution(inner, params, state, normal_tree(131), key, **arguments)
     for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
@@ -204,7 +206,9 @@ def test_layers_of_one_shape_grow_at_different_places() -> None:
     weight, mask = params["first"]["weight"], state.masks["first.weight"]
     weights, masks = {"a": weight, "b": weight}, {"a": mask, "b": mask}
     state = sparse(optax.identity(), masks).init(weights)
-    _, state, _ = one_evolution(optax.identity(), weights, state, weights, growth=Growth.RANDOM)
+    _, state, _ = one_evolution(
+        optax.identity(), weights, state, weights, growth=GROWTHS.index("random")
+    )
     assert (state.masks["a"] != state.masks["b"]).any()
 
 
@@ -246,7 +250,12 @@ def test_random_drop_spares_nobody() -> None:
     lost = 0
     for number in range(20):
         _, evolved, _ = one_evolution(
-            optax.identity(), params, state, gradient, jax.random.key(number), drop=Drop.RANDOM
+            optax.identity(),
+            params,
+            state,
+            gradient,
+            jax.random.key(number),
+            drop=DROPS.index("random"),
         )
         lost += not evolved.masks["first.weight"].ravel()[largest]
     assert 3 < lost < 17, "5 of 11 each time"
@@ -266,10 +275,24 @@ def test_evolution_under_vmap_is_each_run_alone() -> None:
     gradients = [normal_tree(seed) for seed in (30, 31, 32, 33)]
     keys = jax.random.split(jax.random.key(2), 4)
     drop_fraction = jnp.array([0.5, 0.5, 0.3, 0.0])
-    growth = jnp.array([Growth.GRADIENT, Growth.RANDOM, Growth.RANDOM, Growth.GRADIENT])
+    growth = jnp.array(
+        [
+            GROWTHS.index("gradient"),
+            GROWTHS.index("random"),
+            GROWTHS.index("random"),
+            GROWTHS.index("gradient"),
+        ]
+    )
     grown_state = jnp.array([GrownState.GRAD, GrownState.ZERO, GrownState.MEAN, GrownState.KEEP])
 
-    drop = jnp.array([Drop.MAGNITUDE, Drop.RANDOM, Drop.SENSITIVITY, Drop.MAGNITUDE])
+    drop = jnp.array(
+        [
+            DROPS.index("magnitude"),
+            DROPS.index("random"),
+            DROPS.index("sensitivity"),
+            DROPS.index("magnitude"),
+        ]
+    )
     active = {"first.weight": jnp.array([11, 5, 11, 3])}
 
     def stack(trees: list[Any]) -> Any:

@@ -77,8 +77,26 @@ def test_every_setting_is_in_the_protocol_or_known_not_to_matter() -> None:
 
 def test_keys_stay_what_they_were() -> None:
     """A change here moves every result file: raise protocol.VERSION and mark it **numbers**, or undo it."""
-    config = Config(environment="smax/3m", method="mast", sparsity=0.95, steps=500_000, seed=3)
-    assert key_of(config) == "f2370141"
+    given: dict[str, Any] = {
+        "environment": "smax/3m",
+        "sparsity": 0.95,
+        "steps": 500_000,
+        "seed": 3,
+    }
+    assert key_of(Config(**given, method="mast", preset="paper")) == "f2370141"
+
+
+def test_steps_by_density_are_part_of_a_key_where_there_is_a_density() -> None:
+    given: dict[str, Any] = {"environment": "smax/3m", "sparsity": 0.95, "steps": 500_000}
+    for method in ("dense", "tiny"):
+        keys = {
+            key_of(Config(**given, method=method, **steps))
+            for steps in ({}, {"preset": "paper"}, {"step_exponent": 0.5})
+        }
+        assert len(keys) == 1, method
+    paper = key_of(Config(**given, preset="paper"))
+    assert paper != key_of(Config(**given))
+    assert paper == key_of(Config(**given, preset="paper", step_exponent=0.5))
 
 
 @pytest.mark.parametrize("name", built_in())

@@ -26,7 +26,8 @@ def allowed(name: str) -> str:
     """What a setting may be, in words, as error messages and the help say it."""
     info = Config.model_fields[name]
     if named := choices(name):
-        return "one of " + ", ".join(named)
+        own = f", or package.module:{own_kind(name)}" if own_kind(name) else ""
+        return "one of " + ", ".join(named) + own
     alternatives = kinds(info)
     if name == "density_per_agent":
         return "numbers such as 0.14,0.06,0.06, or none"
@@ -39,8 +40,20 @@ def allowed(name: str) -> str:
 
 def choices(name: str) -> tuple[str, ...]:
     """The names to choose from, where a setting has such; else none."""
+    if found := _extra(name).get("choices"):
+        return tuple(found)
     kind = kinds(Config.model_fields[name])[0]
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+def own_kind(name: str) -> str:
+    """What of the user's own a setting may name beside its choices ("function"); "" for nothing."""
+    return "function" if "choices" in _extra(name) else ""
+
+
+def _extra(name: str) -> dict[str, Any]:
+    extra = Config.model_fields[name].json_schema_extra
+    return extra if isinstance(extra, dict) else {}
 
 
 def check_word(name: str, value: object, words: Iterable[str]) -> None:

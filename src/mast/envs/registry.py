@@ -70,7 +70,7 @@ def make(
 
 def _make_own(id: str, options: dict[str, Any]) -> Environment:
     """Import, build and check a user's environment."""
-    factory = _import_own(id)
+    factory = import_own(id, "class")
     _check_options(factory, id, options)
     try:
         environment = factory(**options)
@@ -82,9 +82,17 @@ def _make_own(id: str, options: dict[str, Any]) -> Environment:
     return environment
 
 
-def _import_own(id: str) -> Callable[..., Any]:
-    """The class that "package.module:Class" names."""
-    module_name, class_name = id.split(":")
+def import_own(id: str, what: str) -> Callable[..., Any]:
+    """The user's class or function that "package.module:Name" names; the current folder counts.
+
+    Args:
+        id: the name.
+        what: "class" or "function", for messages.
+
+    Raises:
+        UserError: it cannot be imported, or is none.
+    """
+    module_name, own_name = id.split(":")
     # As `python -m` does; it stays, since their module may import its neighbours later.
     here = os.getcwd()
     if here not in sys.path:
@@ -101,18 +109,18 @@ def _import_own(id: str) -> Callable[..., Any]:
         raise user_error(id, "import", error) from error
     except Exception as error:
         raise user_error(id, "import", error) from error
-    factory = getattr(module, class_name, None)
-    if not callable(factory):
-        classes = [
+    found = getattr(module, own_name, None)
+    if not callable(found):
+        fits = inspect.isclass if what == "class" else inspect.isfunction
+        names = [
             name
             for name, value in vars(module).items()
-            if inspect.isclass(value) and value.__module__ == module_name
+            if fits(value) and value.__module__ == module_name
         ]
         raise UserError(
-            f"{id}: module {module_name} has no class {class_name}"
-            f" (its classes: {', '.join(classes) or 'none'})"
+            f"{id}: module {module_name} has no {what} {own_name} (it has: {', '.join(names) or 'none'})"
         )
-    return factory
+    return found
 
 
 def _check_options(factory: Callable[..., Any], id: str, options: dict[str, Any]) -> None:

@@ -13,11 +13,12 @@ from mast.learning.algorithms import ALGORITHMS
 from mast.learning.algorithms.value_decomposition import Algorithm, LossMetrics, Sizes
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
+from mast.learning.rules import Rules, rules_of
 from mast.learning.topology import agent_leaves, final_counts, initial_masks
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
 from mast.sparsity.optimizer import SparseState, sparse
-from mast.sparsity.schedules import cubic_count, drop_fraction
-from mast.sparsity.scores import drop_rule, growth_rule
+from mast.sparsity.schedules import cubic_count, schedule_by_number
+from mast.sparsity.scores import score_by_number
 from mast.sparsity.step_size import scale_by_density
 from mast.sparsity.topology import Evolution, evolve
 
@@ -46,10 +47,12 @@ class Learner:
     Args:
         config: resolved settings; of them, what changes shapes or program text and the optimizer's numbers.
         sizes: shapes of the networks.
+        rules: what methods choose from by number; those of `config` alone where None.
     """
 
     config: Config
     sizes: Sizes
+    rules: Rules | None = None
 
     @property
     def algorithm(self) -> Algorithm:
@@ -141,17 +144,18 @@ class Learner:
             env_steps: of the run so far; ζ_t falls with it.
             key: for random scores.
         """
+        rules = self.rules or rules_of([self.config])
         params, opt_state, evolution = evolve(
             state.params,
             state.optimizer,
             self.optimizer(state.optimizer.masks, method),
             gradient,
             key=key,
-            drop_fraction=drop_fraction(
-                method.drop_schedule, method.drop_fraction, env_steps, method.total_env_steps
+            drop_fraction=schedule_by_number(method.drop_schedule, list(rules.schedule.values()))(
+                method.drop_fraction, env_steps, method.total_env_steps
             ),
-            drop_score=drop_rule(method.drop),
-            growth_score=growth_rule(method.growth),
+            drop_score=score_by_number(method.drop, list(rules.drop.values())),
+            growth_score=score_by_number(method.growth, list(rules.growth.values())),
             grown_state=method.grown_state,
             active=self._active_at(env_steps, state.optimizer.masks, method, budget),
             per_unit=agent_leaves(state.params) if self.config.density_per_agent else False,

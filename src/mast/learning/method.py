@@ -1,5 +1,6 @@
 """A method is a record of numbers: what is data in a compiled step, so that methods can be vmapped."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -7,8 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mast.config import Config
 from mast.learning.operators import Operator
-from mast.sparsity.schedules import Schedule
-from mast.sparsity.scores import Drop, Growth
+from mast.learning.rules import Rules, rules_of
 from mast.sparsity.slots import GrownState
 from mast.sparsity.step_size import StepRule
 
@@ -21,8 +21,11 @@ class Method(NamedTuple):
     """
 
     learning_rate: Float[Array, ""]
-    step_rule: StepRule
-    """By what the density of the layers multiplies the steps."""
+    step_exponent: Float[Array, ""]
+    """Of `StepRule`, as the three below; 0 where steps are the same at every density."""
+    step_cap: Float[Array, ""]
+    step_by_layer: Bool[Array, ""]
+    step_biases: Bool[Array, ""]
     operator: Int[Array, ""]
     """An `Operator`."""
     double_q: Bool[Array, ""]
@@ -50,11 +53,11 @@ class Method(NamedTuple):
     drop_fraction: Float[Array, ""]
     """ζ_0; zero where the topology does not evolve."""
     drop_schedule: Int[Array, ""]
-    """A `Schedule`."""
+    """A place in `Rules.schedule`."""
     drop: Int[Array, ""]
-    """A `Drop`."""
+    """A place in `Rules.drop`."""
     growth: Int[Array, ""]
-    """A `Growth`."""
+    """A place in `Rules.growth`."""
     grown_state: Int[Array, ""]
     """A `GrownState`."""
     total_env_steps: Float[Array, ""]
@@ -64,20 +67,29 @@ class Method(NamedTuple):
     prune_begin_env_steps: Float[Array, ""]
     prune_end_env_steps: Float[Array, ""]
 
+    @property
+    def step_rule(self) -> StepRule:
+        """By what the density of the layers multiplies the steps."""
+        return StepRule(self.step_exponent, self.step_cap, self.step_by_layer, self.step_biases)
 
-def method_from_config(config: Config) -> Method:
-    """The record that a resolved configuration describes."""
+
+def method_from_config(config: Config, rules: Rules | None = None) -> Method:
+    """The record that a resolved configuration describes.
+
+    Args:
+        config: the settings.
+        rules: what the program chooses from; those of this configuration alone where None.
+    """
+    rules = rules_of([config]) if rules is None else rules
     grows = config.growth != "none"
-    growth = Growth.RANDOM if config.growth == "random" else Growth.GRADIENT
+    growth = config.growth if grows else next(iter(rules.growth))
     begin = {"hybrid": config.burn_in_fraction, "delayed_n_step": config.delay_fraction}
     return Method(
         learning_rate=jnp.float32(config.learning_rate),
-        step_rule=StepRule(
-            exponent=jnp.float32(0.0 if config.step_density == "none" else config.step_exponent),
-            cap=jnp.float32(config.step_cap),
-            by_layer=jnp.asarray(config.step_density == "layer"),
-            with_dense=jnp.asarray(config.step_biases),
-        ),
+        step_exponent=jnp.float32(0.0 if config.step_density == "none" else config.step_exponent),
+        step_cap=jnp.float32(config.step_cap),
+        step_by_layer=jnp.asarray(config.step_density == "layer"),
+        step_biases=jnp.asarray(config.step_biases),
         operator=jnp.int32(Operator[config.operator.upper()]),
         double_q=jnp.asarray(config.double_q),
         softmax_beta=jnp.float32(config.softmax_beta),
@@ -95,12 +107,16 @@ def method_from_config(config: Config) -> Method:
         res_regulariser=jnp.float32(config.res_regulariser),
         res_unavailable=jnp.asarray(config.res_unavailable == "include"),
         drop_fraction=jnp.float32(config.drop_fraction if grows else 0.0),
-        drop_schedule=jnp.int32(Schedule[config.drop_schedule.upper()]),
-        drop=jnp.int32(Drop[config.drop.upper()]),
-        growth=jnp.int32(growth),
+        drop_schedule=_place(config.drop_schedule, rules.schedule),
+        drop=_place(config.drop, rules.drop),
+        growth=_place(growth, rules.growth),
         grown_state=jnp.int32(GrownState[config.grown_state.upper()]),
         total_env_steps=jnp.float32(config.steps),
         prunes=jnp.asarray(config.pruning == "cubic"),
         prune_begin_env_steps=jnp.float32(config.prune_begin_fraction * config.steps),
         prune_end_env_steps=jnp.float32(config.prune_end_fraction * config.steps),
     )
+
+
+def _place(name: str, rules: Mapping[str, object]) -> Int[Array, ""]:
+    return jnp.int32(list(rules).index(name))

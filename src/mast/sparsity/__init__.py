@@ -29,24 +29,25 @@ if TYPE_CHECKING:
     from mast.sparsity.optimizer import SparseState as SparseState
     from mast.sparsity.optimizer import density as density
     from mast.sparsity.optimizer import sparse as sparse
-    from mast.sparsity.schedules import Schedule as Schedule
+    from mast.sparsity.schedules import SCHEDULES as SCHEDULES
     from mast.sparsity.schedules import constant_drop_fraction as constant_drop_fraction
     from mast.sparsity.schedules import cosine_drop_fraction as cosine_drop_fraction
     from mast.sparsity.schedules import cubic_count as cubic_count
     from mast.sparsity.schedules import cubic_density as cubic_density
-    from mast.sparsity.schedules import drop_fraction as drop_fraction
     from mast.sparsity.schedules import linear_drop_fraction as linear_drop_fraction
     from mast.sparsity.schedules import pruning_counts as pruning_counts
-    from mast.sparsity.scores import Drop as Drop
-    from mast.sparsity.scores import Growth as Growth
+    from mast.sparsity.schedules import schedule_by_number as schedule_by_number
+    from mast.sparsity.scores import DROP_SCORES as DROP_SCORES
+    from mast.sparsity.scores import GROWTH_SCORES as GROWTH_SCORES
     from mast.sparsity.scores import Score as Score
-    from mast.sparsity.scores import drop_rule as drop_rule
     from mast.sparsity.scores import gradient_magnitude as gradient_magnitude
-    from mast.sparsity.scores import growth_rule as growth_rule
     from mast.sparsity.scores import magnitude as magnitude
     from mast.sparsity.scores import random_score as random_score
+    from mast.sparsity.scores import score_by_number as score_by_number
     from mast.sparsity.scores import sensitivity as sensitivity
     from mast.sparsity.slots import GrownState as GrownState
+    from mast.sparsity.step_size import StepRule as StepRule
+    from mast.sparsity.step_size import scale_by_density as scale_by_density
     from mast.sparsity.topology import Evolution as Evolution
     from mast.sparsity.topology import evolve as evolve
     from mast.sparsity.topology import evolve_mask as evolve_mask
@@ -58,11 +59,12 @@ _ROOMS = {
     "masks": "Masks apply_masks draw_masks largest_mask largest_mask_per_unit leaf_path random_mask "
     "random_mask_per_unit",
     "optimizer": "SparseState density sparse",
-    "schedules": "Schedule constant_drop_fraction cosine_drop_fraction cubic_count cubic_density "
-    "drop_fraction linear_drop_fraction pruning_counts",
-    "scores": "Drop Growth Score drop_rule gradient_magnitude growth_rule magnitude random_score "
-    "sensitivity",
+    "schedules": "SCHEDULES constant_drop_fraction cosine_drop_fraction cubic_count cubic_density "
+    "linear_drop_fraction pruning_counts schedule_by_number",
+    "scores": "DROP_SCORES GROWTH_SCORES Score gradient_magnitude magnitude random_score "
+    "score_by_number sensitivity",
     "slots": "GrownState",
+    "step_size": "StepRule scale_by_density",
     "topology": "Evolution evolve evolve_mask total",
 }
 _HOMES = {name: f"mast.sparsity.{room}" for room, names in _ROOMS.items() for name in names.split()}

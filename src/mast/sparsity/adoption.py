@@ -15,6 +15,7 @@ from mast.sparsity.optimizer import SparseState, sparse
 from mast.sparsity.schedules import DropSchedule, Number, cosine_drop_fraction
 from mast.sparsity.scores import Score, gradient_magnitude, magnitude
 from mast.sparsity.slots import GrownState
+from mast.sparsity.step_size import StepRule, scale_by_density
 from mast.sparsity.topology import Evolution, evolve
 
 Include = Callable[[str, Any], bool]
@@ -88,8 +89,8 @@ def sparse_counts(
         model: any pytree.
         sparsity: share of the sparse leaves' weights that are zero, in [0, 1).
         allocation: a name of `allocation.ALLOCATIONS`.
-        include: chooses the sparse leaves among the float arrays that are no scalars; where None, those with
-            at least two axes.
+        include: chooses the sparse leaves among the float arrays that are neither scalars nor empty; where
+            None, those with at least two axes.
 
     Raises:
         UserError: sparsity outside [0, 1), or unknown allocation.
@@ -99,6 +100,7 @@ def sparse_counts(
         TensorShape(name, leaf.shape)
         for name, leaf in leaves_by_path(model).items()
         if _is_float_array(leaf)
+        and leaf.size > 0
         and (leaf.ndim >= 2 if include is None else leaf.ndim >= 1 and include(name, leaf))
     ]
     if not layers:
@@ -115,6 +117,7 @@ def sparsify(
     allocation: str = "erdos_renyi",
     initial_mask: str = "random",
     include: Include | None = None,
+    steps: str | StepRule = "flat",
 ) -> tuple[Any, SparseOptimizer]:
     """The model with its inactive weights set to zero, and an optimizer that keeps them so.
 
@@ -125,13 +128,22 @@ def sparsify(
         sparsity, allocation, include: as in `sparse_counts`. All chosen leaves share one budget.
         key: random key of the masks.
         initial_mask: `"random"`, `"largest"` for the largest |w|, or `"ones"`: dense until it is pruned.
+        steps: `"flat"`, the optimizer's own; `"density"`, larger ones the fewer weights there are, so that a
+            learning rate tuned on a dense network fits (RMSProp, Adam and their like, and SGD); or the rule
+            of the latter. Decoupled weight decay grows with them: to keep it, put `scale_by_density` into
+            the chain yourself.
 
     Raises:
         UserError: sparsity outside [0, 1), or unknown allocation.
-        ValueError: no leaf is sparse, or unknown `initial_mask`.
+        ValueError: no leaf is sparse, or unknown `initial_mask` or `steps`.
     """
     counts = sparse_counts(model, sparsity, allocation, include)
     masks = draw_masks(key, model, counts, initial_mask)
+    if isinstance(steps, str) and steps not in ("flat", "density"):
+        raise ValueError(f"steps is {steps!r}: must be 'flat', 'density' or a StepRule")
+    if steps != "flat":
+        rule = StepRule() if isinstance(steps, str) else steps
+        optimizer = optax.chain(optimizer, scale_by_density(rule))
     return apply_masks(model, masks), SparseOptimizer(*sparse(optimizer, masks))
 
 

@@ -19,8 +19,23 @@ def leaf_path(path: tuple[Any, ...]) -> str:
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
-    """Every leaf of a tree by its path."""
-    return {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    """Every leaf of a tree by its path.
+
+    Raises:
+        ValueError: two leaves have one path, as in {"a.b": …, "a": {"b": …}}.
+    """
+    found: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = leaf_path(path)
+        if name in found:
+            places = [
+                jax.tree_util.keystr(other)
+                for other, _ in jax.tree_util.tree_leaves_with_path(tree)
+                if leaf_path(other) == name
+            ]
+            raise ValueError(f"two leaves are called {name}: {' and '.join(places)}; rename one")
+        found[name] = leaf
+    return found
 
 
 def random_mask(key: PRNGKeyArray, shape: tuple[int, ...], active: int) -> Bool[Array, "..."]:

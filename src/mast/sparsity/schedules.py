@@ -3,9 +3,9 @@
 Steps are in any unit (updates, env steps) as long as all of a call are in the same one.
 """
 
-import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -14,14 +14,6 @@ from mast.sparsity.masks import Masks
 Number = Float[Array, "..."] | Int[Array, "..."] | float | int
 DropSchedule = Callable[[Number, Number, Number], Float[Array, "..."]]
 """From ζ_0, the step and the total number of steps to ζ_t."""
-
-
-class Schedule(enum.IntEnum):
-    """Drop fractions over time, by number."""
-
-    COSINE = 0
-    CONSTANT = 1
-    LINEAR = 2
 
 
 def cosine_drop_fraction(initial: Number, step: Number, total: Number) -> Float[Array, "..."]:
@@ -39,22 +31,29 @@ def linear_drop_fraction(initial: Number, step: Number, total: Number) -> Float[
     return initial * (1.0 - _progress(step, total))
 
 
-def drop_fraction(
-    schedule: Int[Array, ""] | int, initial: Number, step: Number, total: Number
-) -> Float[Array, "..."]:
-    """ζ_t by the `Schedule` of that number, which may be data.
+SCHEDULES: dict[str, DropSchedule] = {
+    "cosine": cosine_drop_fraction,
+    "linear": linear_drop_fraction,
+    "constant": constant_drop_fraction,
+}
+"""Drop fractions over time, by name. A number of a schedule is its place here."""
+
+
+def schedule_by_number(
+    number: Int[Array, ""] | int, schedules: Sequence[DropSchedule]
+) -> DropSchedule:
+    """The schedule at that place, which may be data.
 
     Args:
-        schedule: a `Schedule`.
-        initial: ζ_0.
-        step, total: t and T_end.
+        number: a place in `schedules`.
+        schedules: to choose from.
     """
-    cosine = cosine_drop_fraction(initial, step, total)
-    other = jnp.where(
-        schedule == Schedule.LINEAR, linear_drop_fraction(initial, step, total), cosine
-    )
-    constant = constant_drop_fraction(initial, step, total)
-    return jnp.where(schedule == Schedule.CONSTANT, constant, other)
+
+    def drop_fraction(initial: Number, step: Number, total: Number) -> Float[Array, "..."]:
+        each = [jnp.asarray(of(initial, step, total), jnp.float32) for of in schedules]
+        return jax.lax.select_n(jnp.asarray(number, jnp.int32), *each)
+
+    return drop_fraction
 
 
 def cubic_density(

@@ -1,11 +1,10 @@
-"""What makes a weight worth keeping or growing: scores, as functions and chosen by number.
+"""What makes a weight worth keeping or growing: scores, as functions, by name and by number.
 
 A drop score and a growth score are independent: SET is RigL with another growth score. Smallest drop
 scores are dropped, largest growth scores are grown.
 """
 
-import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,21 +12,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 Score = Callable[[Array, Array, PRNGKeyArray], Array]
 """From a layer's weight, its *dense* gradient and a random key to one number per weight."""
-
-
-class Drop(enum.IntEnum):
-    """Drop scores by number."""
-
-    MAGNITUDE = 0
-    RANDOM = 1
-    SENSITIVITY = 2
-
-
-class Growth(enum.IntEnum):
-    """Growth scores by number: the size of the gradient (RigL, MAST) or chance (SET)."""
-
-    GRADIENT = 0
-    RANDOM = 1
 
 
 def magnitude(
@@ -63,25 +47,32 @@ def random_score(
     return jax.random.uniform(key, weight.shape)
 
 
-def drop_rule(number: Int[Array, ""] | int) -> Score:
-    """The drop score of that `Drop` number, which may be data: several rules in one vmapped program.
+DROP_SCORES: dict[str, Score] = {
+    "magnitude": magnitude,
+    "random": random_score,
+    "sensitivity": sensitivity,
+}
+"""Drop scores by name. A number of a drop score is its place here."""
+
+GROWTH_SCORES: dict[str, Score] = {
+    "gradient": gradient_magnitude,
+    "random": random_score,
+}
+"""Growth scores by name: the size of the gradient (RigL, MAST) or chance (SET); numbers as above."""
+
+
+def score_by_number(number: Int[Array, ""] | int, scores: Sequence[Score]) -> Score:
+    """The score at that place, which may be data: several rules in one vmapped program.
 
     All scores are computed and one is taken, as a switch over a batched number would do too.
+
+    Args:
+        number: a place in `scores`.
+        scores: to choose from.
     """
 
     def score(weight: Array, gradient: Array, key: PRNGKeyArray) -> Array:
-        chance = random_score(weight, gradient, key).astype(weight.dtype)
-        other = jnp.where(number == Drop.RANDOM, chance, magnitude(weight, gradient, key))
-        return jnp.where(number == Drop.SENSITIVITY, sensitivity(weight, gradient, key), other)
-
-    return score
-
-
-def growth_rule(number: Int[Array, ""] | int) -> Score:
-    """The growth score of that `Growth` number, which may be data, as in `drop_rule`."""
-
-    def score(weight: Array, gradient: Array, key: PRNGKeyArray) -> Array:
-        chance = random_score(weight, gradient, key)
-        return jnp.where(number == Growth.RANDOM, chance, gradient_magnitude(weight, gradient, key))
+        each = [of(weight, gradient, key).astype(weight.dtype) for of in scores]
+        return jax.lax.select_n(jnp.asarray(number, jnp.int32), *each)
 
     return score

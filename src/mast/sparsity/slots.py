@@ -15,7 +15,8 @@ from mast.sparsity.optimizer import SparseState
 class GrownState(enum.IntEnum):
     """What the optimizer remembers of a newly grown weight.
 
-    - GRAD: nothing, but a second moment (a slot named `nu`) that is the square of the growth gradient.
+    - GRAD: nothing (slots begin as in `init`), but a second moment (a slot named `nu`) that is the square of
+      the growth gradient.
     - ZERO: nothing.
     - MEAN: nothing, but a second moment that is the mean of those of the layer's active weights.
     - KEEP: whatever was left of it and decayed while it was inactive (RLx2's code).
@@ -31,42 +32,41 @@ def reset_slots(
     optimizer: optax.GradientTransformation,
     state: SparseState,
     masks: Masks,
+    params: Any,
     gradient: Any,
     grown_state: Int[Array, ""] | int,
 ) -> optax.OptState:
     """The wrapped optimizer's state after an evolution: what stayed is kept bit for bit, the rest is reset.
 
-    Zeroing goes through `optax.tree_map_params`, whatever the optimizer; only slots named `nu` (second
-    moments) can get another value, and those are found by their path. A slot that is not of its weight's
-    shape is no number per weight (one per layer, or a factored moment) and stays.
+    A slot begins with what the optimizer's own `init` gives it, whatever the optimizer; only slots named `nu`
+    (second moments) can get another value, and those are found by their path. A slot that is not of its
+    weight's shape is no number per weight (one per layer, or a factored moment) and stays.
 
-    First moments are zero wherever `nu` is set, so that a variance nu − mu² (centred RMSProp) stays ≥ 0.
-    KEEP is sound there too: with zero gradients nu shrinks as d^k and mu² as d^2k.
+    First moments are as after `init` wherever `nu` is set, so that a variance nu − mu² (centred RMSProp)
+    stays ≥ 0. KEEP is sound there too: with zero gradients nu shrinks as d^k and mu² as d^2k.
 
     Args:
         optimizer: the transformation that `sparse` returned.
         state: its state before the evolution.
         masks: the masks after it.
+        params: the parameters after it.
         gradient: the dense gradient.
         grown_state: a `GrownState`.
     """
     stayed = {name: state.masks[name] & mask for name, mask in masks.items()}
     keep = grown_state == GrownState.KEEP
 
-    def zeroed(path: tuple[Any, ...], slot: Any) -> Any:
-        stays = stayed.get(leaf_path(path))
+    def reset(name: str, slot: Any, first: Any) -> Any:
+        stays = stayed.get(name)
         if stays is None or not _is_per_weight(slot, stays):
             return slot
-        return jnp.where(stays | keep, slot, 0).astype(slot.dtype)
+        return jnp.where(stays | keep, slot, first).astype(slot.dtype)
 
-    # Each copy of the parameter tree in the state is taken as a whole, so that what belongs to a slot is
-    # looked up by path: copies may lack leaves (`multi_transform`, Equinox's None).
-    fresh = optax.tree_map_params(
-        optimizer,
-        lambda copy: jax.tree_util.tree_map_with_path(zeroed, copy),
-        state,
-        is_leaf=lambda _: True,
-    ).inner
+    # A model may hold more than has a gradient (functions, None); the optimizer knows of what has one.
+    values = leaves_by_path(params)
+    trained = jax.tree_util.tree_map_with_path(lambda path, _: values[leaf_path(path)], gradient)
+    names = _parameters_of_slots(optimizer, state)
+    fresh = jax.tree.map(reset, names, state.inner, optimizer.init(trained).inner)
     gradients = leaves_by_path(gradient)
 
     def second_moment(path: tuple[Any, ...], slot: Any, old: Any) -> Any:
@@ -82,6 +82,21 @@ def reset_slots(
         return jnp.where(grown & chosen, value, slot).astype(slot.dtype)
 
     return jax.tree_util.tree_map_with_path(second_moment, fresh, state.inner)
+
+
+def _parameters_of_slots(optimizer: optax.GradientTransformation, state: SparseState) -> Any:
+    """The path of the parameter that each leaf of the wrapped state belongs to; "" where to none.
+
+    Each copy of the parameter tree in the state is taken as a whole: copies may lack leaves
+    (`multi_transform`, Equinox's None).
+    """
+    return optax.tree_map_params(
+        optimizer,
+        lambda copy: jax.tree_util.tree_map_with_path(lambda path, _: leaf_path(path), copy),
+        state,
+        transform_non_params=lambda _: "",
+        is_leaf=lambda _: True,
+    ).inner
 
 
 def _is_per_weight(slot: Any, mask: Array) -> bool:

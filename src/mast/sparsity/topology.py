@@ -116,13 +116,14 @@ def evolve(
         masks[name] = (jax.vmap(evolve_mask) if alone else evolve_mask)(
             mask, drop_score(*layer, drop_key), growth_score(*layer, growth_key), drop, grow
         )
-    inner = reset_slots(optimizer, state, masks, gradient, grown_state)
+    evolved = apply_masks(params, masks)
+    inner = reset_slots(optimizer, state, masks, evolved, gradient, grown_state)
     done = Evolution(
         dropped={name: (state.masks[name] & ~mask).sum() for name, mask in masks.items()},
         grown={name: (mask & ~state.masks[name]).sum() for name, mask in masks.items()},
         active={name: mask.sum() for name, mask in masks.items()},
     )
-    return apply_masks(params, masks), SparseState(masks, inner), done
+    return evolved, SparseState(masks, inner), done
 
 
 def _counts(

@@ -14,6 +14,7 @@ from mast.envs.protocol import Environment
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
+from mast.learning.rules import rules_of
 from mast.learning.topology import final_counts
 from mast.sparsity.topology import Evolution
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
@@ -51,7 +52,8 @@ class Engine:
         sizes = sizes_of(config, environment.spec)
         self.compile_seconds = 0.0
         self._seen: set[Any] = set()
-        self._learners = [Learner(each, sizes) for each in configs]
+        rules = rules_of(configs)
+        self._learners = [Learner(each, sizes, rules) for each in configs]
         learner = self._learners[0]
         self._programs: Programs = (
             CompactPrograms(learner, config.threads or usable_cpus())
@@ -63,7 +65,7 @@ class Engine:
             if vmapped
             else players_for(environment, config.replay_dtype)
         )
-        self._method = self._stacked([method_from_config(each) for each in configs])
+        self._method = self._stacked([method_from_config(each, rules) for each in configs])
 
     def init(self, sources: Sequence[Source | None]) -> tuple[State, list[Weights]]:
         """The networks of every run at the start.
@@ -241,5 +243,5 @@ def _program_text(config: Config) -> tuple[Any, ...]:
     data |= {"burn_in_fraction", "delay_fraction", "weights_from", "initial_mask", "from_run"}
     data |= {"prune_begin_fraction", "prune_end_fraction", "pruning", "allocation"}
     data |= {"initial_weights", "online_share", "online_episodes"}
-    data |= {"step_density", "step_exponent", "step_cap", "step_biases"}
+    data |= {"step_density"}
     return tuple(value for name, value in config if name not in data)

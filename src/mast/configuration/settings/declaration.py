@@ -17,3 +17,19 @@ def setting(default: Any, group: str, description: str, source: str, **bounds: A
     """
     extra: dict[str, Any] = {"group": group, "source": source}
     return Field(default, description=description, json_schema_extra=extra, **bounds)
+
+
+OWN = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
+"""The name of something of a user's own: package.module:name."""
+
+
+def named(default: str, choices: tuple[str, ...], group: str, description: str, source: str) -> Any:
+    """A field that names one of these, or a function of the user's own.
+
+    Args:
+        default, group, description, source: as in `setting`.
+        choices: the names that are ours.
+    """
+    extra: dict[str, Any] = {"group": group, "source": source, "choices": choices}
+    pattern = f"^({'|'.join(choices)}|{OWN})$"
+    return Field(default, description=description, json_schema_extra=extra, pattern=pattern)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from mast.configuration.settings.declaration import setting
+from mast.configuration.settings.declaration import named, setting
 
 NETWORK = "networks"
 TOPOLOGY = "sparse topology"
@@ -80,17 +80,26 @@ class TopologySettings(BaseModel):
         ge=0,
         le=1,
     )
-    drop_schedule: Literal["cosine", "linear", "constant"] = setting(
-        "cosine", TOPOLOGY, "how ζ falls to 0 by the end of training, or stays (SET)", "MAST §4.1"
+    drop_schedule: str = named(
+        "cosine",
+        ("cosine", "linear", "constant"),
+        TOPOLOGY,
+        "how ζ falls to 0 by the end of training, or stays (SET)",
+        "MAST §4.1",
     )
-    drop: Literal["magnitude", "random", "sensitivity"] = setting(
+    drop: str = named(
         "magnitude",
+        ("magnitude", "random", "sensitivity"),
         TOPOLOGY,
         "which weights are dropped: the smallest, any, or those of smallest |weight × gradient|",
         "RigL, SET; SNIP",
     )
-    growth: Literal["gradient", "random", "none"] = setting(
-        "none", TOPOLOGY, "where weights grow; none = the mask stays", "RigL, SET"
+    growth: str = named(
+        "none",
+        ("gradient", "random", "none"),
+        TOPOLOGY,
+        "where weights grow; none = the mask stays",
+        "RigL, SET",
     )
     pruning: Literal["none", "cubic"] = setting(
         "none",
