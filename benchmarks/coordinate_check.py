@@ -1,11 +1,12 @@
-"""How far updates move what each layer of the agent computes, by density: the coordinate check of μP and SμPar.
+"""How far updates move what each layer of the agent computes, by density: μP's coordinate check.
 
     taskset -c 0 python benchmarks/coordinate_check.py
 
-One batch of 32 played 2s3z episodes, fresh QMIX networks, one-step targets. For each layer of the agent: the root
-mean square, over the states of the batch, of x ΔWᵀ and of Δb, where ΔW and Δb are what a number of updates on
-that batch change and x is the layer's input before them; once from the start, and once after 20 evolutions (RigL) with
-ten updates before each. Rows go to results/coordinate_check.csv, the picture to results/coordinate_check.png.
+One batch of 32 played 2s3z episodes, fresh QMIX networks, one-step targets. For each layer of the agent: the
+root mean square, over the states of the batch, of x ΔWᵀ and of Δb, where ΔW and Δb are what a number of
+updates on that batch change and x is the layer's input before them; once from the start, and once after 20
+evolutions (RigL) with ten updates before each. Rows go to results/coordinate_check.csv, the picture to
+results/coordinate_check.png.
 """
 
 import argparse
