@@ -31,10 +31,9 @@ ROOT = Path(__file__).parent.parent / "results"
 ENVIRONMENT = "smax/2s3z"
 DENSITIES = (1.0, 0.2, 0.1, 0.05, 0.02, 0.01)
 RULES: dict[str, dict[str, Any]] = {
-    "flat": {"step_density": "none"},
-    "team": {"step_density": "team"},
-    "layer": {"step_density": "layer", "step_exponent": 0.75},
-    "layer, 1/ρ": {"step_density": "layer", "step_exponent": 1.0, "step_biases": False},
+    "the paper's": {"step_exponent": 0.0},
+    "by density": {},
+    "by density, 1/ρ": {"step_exponent": 1.0, "step_cap": 1000.0},
 }
 UPDATES = (10, 200)
 EVOLUTIONS, BETWEEN = 20, 10

@@ -21,7 +21,6 @@ from kernels.cases import (
 )
 from mast.config import resolve
 from mast.kernels import (
-    OptimizerSlot,
     TeamBatch,
     TeamGradient,
     rmsprop_step,
@@ -36,6 +35,7 @@ from mast.learning.compact import targets_of
 from mast.learning.learner import team_optimizer
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
+from mast.sparsity.optimizer import sparse
 
 pytestmark = needs_kernels
 SIZES = Sizes(
@@ -234,10 +234,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_the_optimizers_step_is_that_of_optax(scale: float) -> None:
     config = resolve({"environment": "smax/3m", "method": "dense"})
-    optimizer = team_optimizer(config, method_from_config(config))
+    optimizer = sparse(team_optimizer(config, method_from_config(config)), {})
     generator = np.random.default_rng(0)
-    shapes = [((2, 4, 3),), ((3, 5, 10), (4, 6, 20))]
-    rates = [jnp.full((len(each), 2), config.learning_rate) for each in shapes]
     params = tuple(jnp.asarray(generator.normal(size=n), jnp.float32) for n in (5, 37))
     state, moments = optimizer.init(params), tuple(jnp.zeros_like(x) for x in params)
     expected = params
@@ -248,10 +246,8 @@ def test_the_optimizers_step_is_that_of_optax(scale: float) -> None:
         updates, state = optimizer.update(gradient, state, expected)
         expected = optax.apply_updates(expected, updates)
         changed, norm = rmsprop_step(
-            [
-                OptimizerSlot(*slot)
-                for slot in zip(params, gradient, moments, rates, shapes, strict=True)
-            ],
+            list(zip(params, gradient, moments, strict=True)),
+            learning_rate=config.learning_rate,
             decay=config.rms_decay,
             epsilon=config.rms_epsilon,
             largest_norm=config.gradient_clip,

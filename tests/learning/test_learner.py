@@ -372,7 +372,7 @@ def test_a_run_of_updates_and_evolutions_keeps_the_invariant(method: str) -> Non
 def test_one_batch_is_learned_by_heart(method: str) -> None:
     """Dense, static and evolving at 90 %, towards fixed (Monte Carlo) targets."""
     state, counts = initial(method), counts_of(initial(method))
-    settings = {"td_lambda": 1.0, "burn_in_fraction": 0.0, "step_density": "none"}
+    settings = {"td_lambda": 1.0, "burn_in_fraction": 0.0, "step_exponent": 0.0}
     monte_carlo = numbers(method, **settings)
     losses = []
     for number in range(UPDATES):

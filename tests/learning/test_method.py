@@ -98,11 +98,8 @@ def test_methods_stack_into_one_program() -> None:
     ("setting", "value", "field", "expected"),
     [
         ("learning_rate", 1e-3, "learning_rate", 1e-3),
-        ("step_density", "none", "step_exponent", 0.0),
-        ("step_density", "layer", "step_by_layer", True),
         ("step_exponent", 0.5, "step_exponent", 0.5),
         ("step_cap", 5.0, "step_cap", 5.0),
-        ("step_biases", False, "step_biases", False),
         ("operator", "mellowmax", "operator", Operator.MELLOWMAX),
         ("operator", "softmax", "operator", Operator.SOFTMAX),
         ("double_q", False, "double_q", False),

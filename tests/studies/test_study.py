@@ -96,7 +96,7 @@ def test_steps_by_density_are_part_of_a_key_where_there_is_a_density() -> None:
         assert len(keys) == 1, method
     paper = key_of(Config(**given, preset="paper"))
     assert paper != key_of(Config(**given))
-    assert paper == key_of(Config(**given, preset="paper", step_exponent=0.5))
+    assert paper == key_of(Config(**given, preset="paper", step_cap=9.0))
 
 
 @pytest.mark.parametrize("name", built_in())

@@ -84,7 +84,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Named numbers of a source, on top of the method (spec §4, §5)."""
 
-SOURCE_DEFAULTS: dict[str, Any] = {"step_density": "none"}
+SOURCE_DEFAULTS: dict[str, Any] = {"step_exponent": 0.0}
 """What every preset sets: sources take the same steps at every density."""
 
 ENVIRONMENT_DEFAULTS: dict[str, dict[str, Any]] = {

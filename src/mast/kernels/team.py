@@ -1,6 +1,5 @@
 """The loss of a value-decomposition team and its gradient, in one native call; and the optimizer's step."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mast.kernels import library
 from mast.kernels.library import attributes
-from mast.kernels.networks import Shapes, SparseAgent, SparseQMixer
+from mast.kernels.networks import SparseAgent, SparseQMixer
 
 MIXINGS = ("none", "sum", "monotonic")
 """How utilities become Q_tot: each its own (IQL), their sum (VDN), QMIX's mixer."""
@@ -110,20 +109,10 @@ def team_gradient(
     return TeamGradient(loss, q_tot, target, td_error, gradients[0], d_mixer)
 
 
-class OptimizerSlot(NamedTuple):
-    """One network's numbers as the optimizer's step takes them."""
-
-    parameters: Float[Array, " numbers"]
-    gradient: Float[Array, " numbers"]
-    second_moment: Float[Array, " numbers"]
-    learning_rates: Float[Array, "layers 2"]
-    """Of each layer's weights and of its bias."""
-    shapes: Shapes
-
-
 def rmsprop_step(
-    slots: Sequence[OptimizerSlot],
+    slots: list[tuple[Array, Array, Array]],
     *,
+    learning_rate: Float[Any, ""] | float,
     decay: float,
     epsilon: float,
     largest_norm: float,
@@ -131,22 +120,24 @@ def rmsprop_step(
     """RMSProp, eps outside the root, on gradients clipped to a norm together.
 
     Args:
-      slots: the networks.
-      decay, epsilon: RMSProp's.
+      slots: of each vector its parameters, gradient and second moment.
+      learning_rate, decay, epsilon: RMSProp's; the first may be data.
       largest_norm: of all gradients together.
 
     Returns:
       Of each vector the new parameters and second moment, and the norm before clipping.
     """
     results = [
-        jax.ShapeDtypeStruct(slot.parameters.shape, jnp.float32) for slot in slots for _ in range(2)
+        jax.ShapeDtypeStruct(parameters.shape, jnp.float32)
+        for parameters, _, _ in slots
+        for _ in range(2)
     ]
     call = jax.ffi.ffi_call(
         library.active().target("rmsprop_step"), [*results, jax.ShapeDtypeStruct((), jnp.float32)]
     )
     *changed, norm = call(
-        *(operand for slot in slots for operand in slot[:-1]),
-        layers=np.asarray([shape for slot in slots for shape in slot.shapes], np.int64).ravel(),
+        jnp.asarray(learning_rate, jnp.float32),
+        *(operand for slot in slots for operand in slot),
         decay=np.float32(decay),
         epsilon=np.float32(epsilon),
         largest_norm=np.float32(largest_norm),

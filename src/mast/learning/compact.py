@@ -14,7 +14,6 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from mast.kernels import (
-    OptimizerSlot,
     SparseAgent,
     SparseNetwork,
     SparseQMixer,
@@ -28,7 +27,6 @@ from mast.kernels import (
     team_gradient,
     to_dense,
 )
-from mast.kernels.networks import Shapes
 from mast.learning.algorithms.value_decomposition import LossMetrics, ValueDecomposition
 from mast.learning.compact_loss import as_losses_take_it
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
@@ -42,7 +40,7 @@ from mast.networks.linear import Linear
 from mast.networks.mixers import FeedForwardMixer, IndependentMixer, QMixer, SumMixer
 from mast.sparsity.masks import Masks, largest_mask, leaf_path
 from mast.sparsity.optimizer import SparseState
-from mast.sparsity.step_size import Count, step_factors
+from mast.sparsity.step_size import density_factor
 
 MIXING: dict[type, str] = {IndependentMixer: "none", SumMixer: "sum", SparseQMixer: "monotonic"}
 """What the kernels call each kind of mixer."""
@@ -122,15 +120,20 @@ class CompactLearner:
         # One vector of numbers for each network that has any.
         params, structure = eqx.partition(state.params, eqx.is_inexact_array)
         numbers, networks = jax.tree.flatten(params)
-        slots = zip(
-            numbers,
-            jax.tree.leaves(gradient),
-            jax.tree.leaves(optax.tree.get(state.optimizer, "nu")),
-            *zip(*_learning_rates(state.params, method), strict=True),
-            strict=True,
-        )
+        networks_now = jax.tree.leaves(state.params, is_leaf=_is_network)
+        counts = [shape for each in networks_now if _is_network(each) for shape in each.shapes]
+        density = sum(active for *_, active in counts) / sum(r * c for r, c, _ in counts)
+        factor = density_factor(density, method.step_exponent, method.step_cap)
         changed, norm = rmsprop_step(
-            [OptimizerSlot(*slot) for slot in slots],
+            list(
+                zip(
+                    numbers,
+                    jax.tree.leaves(gradient),
+                    jax.tree.leaves(optax.tree.get(state.optimizer, "nu")),
+                    strict=True,
+                )
+            ),
+            learning_rate=factor * method.learning_rate,
             decay=config.rms_decay,
             epsilon=config.rms_epsilon,
             largest_norm=config.gradient_clip,
@@ -253,27 +256,6 @@ def targets_of(method: Method, env_steps: Float[Array, ""]) -> Targets:
         n_step=jnp.where(begun, method.n_step, 0),
         cuts_are_terminal=method.cuts_are_terminal,
     )
-
-
-def _learning_rates(team: Any, method: Method) -> list[tuple[Float[Array, "layers 2"], Shapes]]:
-    """Of each network in turn the learning rate of every layer's weights and bias, and its layers' shapes."""
-    networks = {
-        leaf_path(path): network
-        for path, network in jax.tree_util.tree_leaves_with_path(team, is_leaf=_is_network)
-        if _is_network(network)
-    }
-    counts = {
-        f"{name}.{layer}.weight": Count(active, rows * columns)
-        for name, network in networks.items()
-        for layer, (rows, columns, active) in zip(network.NAMES, network.shapes, strict=True)
-    }
-    factors = step_factors(counts, method.step_rule)
-    rates = []
-    for name, network in networks.items():
-        layers = [f"{name}.{layer}" for layer in network.NAMES]
-        each = [(factors.masked[f"{layer}.weight"], factors.beside[layer]) for layer in layers]
-        rates.append((method.learning_rate * jnp.asarray(each), network.shapes))
-    return rates
 
 
 def copy_compact_target(state: CompactState) -> CompactState:

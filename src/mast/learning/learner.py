@@ -186,7 +186,11 @@ def team_optimizer(config: Config, method: Method) -> optax.GradientTransformati
     rms = optax.scale_by_rms(decay=config.rms_decay, eps=config.rms_epsilon, eps_in_sqrt=False)
     return optax.chain(
         optax.clip_by_global_norm(config.gradient_clip),
-        optax.chain(rms, scale_by_density(method.step_rule), optax.scale(-method.learning_rate)),
+        optax.chain(
+            rms,
+            scale_by_density(method.step_exponent, method.step_cap),
+            optax.scale(-method.learning_rate),
+        ),
     )
 
 

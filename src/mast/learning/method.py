@@ -10,7 +10,6 @@ from mast.config import Config
 from mast.learning.operators import Operator
 from mast.learning.rules import Rules, rules_of
 from mast.sparsity.slots import GrownState
-from mast.sparsity.step_size import StepRule
 
 
 class Method(NamedTuple):
@@ -22,10 +21,8 @@ class Method(NamedTuple):
 
     learning_rate: Float[Array, ""]
     step_exponent: Float[Array, ""]
-    """Of `StepRule`, as the three below; 0 where steps are the same at every density."""
+    """Of `density_factor`; 0 where steps are the same at every density."""
     step_cap: Float[Array, ""]
-    step_by_layer: Bool[Array, ""]
-    step_biases: Bool[Array, ""]
     operator: Int[Array, ""]
     """An `Operator`."""
     double_q: Bool[Array, ""]
@@ -67,11 +64,6 @@ class Method(NamedTuple):
     prune_begin_env_steps: Float[Array, ""]
     prune_end_env_steps: Float[Array, ""]
 
-    @property
-    def step_rule(self) -> StepRule:
-        """By what the density of the layers multiplies the steps."""
-        return StepRule(self.step_exponent, self.step_cap, self.step_by_layer, self.step_biases)
-
 
 def method_from_config(config: Config, rules: Rules | None = None) -> Method:
     """The record that a resolved configuration describes.
@@ -86,10 +78,8 @@ def method_from_config(config: Config, rules: Rules | None = None) -> Method:
     begin = {"hybrid": config.burn_in_fraction, "delayed_n_step": config.delay_fraction}
     return Method(
         learning_rate=jnp.float32(config.learning_rate),
-        step_exponent=jnp.float32(0.0 if config.step_density == "none" else config.step_exponent),
+        step_exponent=jnp.float32(config.step_exponent),
         step_cap=jnp.float32(config.step_cap),
-        step_by_layer=jnp.asarray(config.step_density == "layer"),
-        step_biases=jnp.asarray(config.step_biases),
         operator=jnp.int32(Operator[config.operator.upper()]),
         double_q=jnp.asarray(config.double_q),
         softmax_beta=jnp.float32(config.softmax_beta),

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mast.sparsity.scores import score_by_number as score_by_number
     from mast.sparsity.scores import sensitivity as sensitivity
     from mast.sparsity.slots import GrownState as GrownState
-    from mast.sparsity.step_size import StepRule as StepRule
+    from mast.sparsity.step_size import density_factor as density_factor
     from mast.sparsity.step_size import scale_by_density as scale_by_density
     from mast.sparsity.topology import Evolution as Evolution
     from mast.sparsity.topology import evolve as evolve
@@ -64,7 +64,7 @@ _ROOMS = {
     "scores": "DROP_SCORES GROWTH_SCORES Score gradient_magnitude magnitude random_score "
     "score_by_number sensitivity",
     "slots": "GrownState",
-    "step_size": "StepRule scale_by_density",
+    "step_size": "density_factor scale_by_density",
     "topology": "Evolution evolve evolve_mask total",
 }
 _HOMES = {name: f"mast.sparsity.{room}" for room, names in _ROOMS.items() for name in names.split()}

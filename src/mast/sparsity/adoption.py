@@ -15,7 +15,7 @@ from mast.sparsity.optimizer import SparseState, sparse
 from mast.sparsity.schedules import DropSchedule, Number, cosine_drop_fraction
 from mast.sparsity.scores import Score, gradient_magnitude, magnitude
 from mast.sparsity.slots import GrownState
-from mast.sparsity.step_size import StepRule, scale_by_density
+from mast.sparsity.step_size import scale_by_density
 from mast.sparsity.topology import Evolution, evolve
 
 Include = Callable[[str, Any], bool]
@@ -117,7 +117,7 @@ def sparsify(
     allocation: str = "erdos_renyi",
     initial_mask: str = "random",
     include: Include | None = None,
-    steps: str | StepRule = "flat",
+    steps: str = "flat",
 ) -> tuple[Any, SparseOptimizer]:
     """The model with its inactive weights set to zero, and an optimizer that keeps them so.
 
@@ -129,8 +129,8 @@ def sparsify(
         key: random key of the masks.
         initial_mask: `"random"`, `"largest"` for the largest |w|, or `"ones"`: dense until it is pruned.
         steps: `"flat"`, the optimizer's own; `"density"`, larger ones the fewer weights there are, so that a
-            learning rate tuned on a dense network fits (RMSProp, Adam and their like, and SGD); or the rule
-            of the latter. Decoupled weight decay grows with them: to keep it, put `scale_by_density` into
+            learning rate tuned on a dense network fits (RMSProp, Adam and their like, and SGD). Decoupled
+            weight decay grows with them: to keep it, or for another exponent, put `scale_by_density` into
             the chain yourself.
 
     Raises:
@@ -139,11 +139,10 @@ def sparsify(
     """
     counts = sparse_counts(model, sparsity, allocation, include)
     masks = draw_masks(key, model, counts, initial_mask)
-    if isinstance(steps, str) and steps not in ("flat", "density"):
-        raise ValueError(f"steps is {steps!r}: must be 'flat', 'density' or a StepRule")
-    if steps != "flat":
-        rule = StepRule() if isinstance(steps, str) else steps
-        optimizer = optax.chain(optimizer, scale_by_density(rule))
+    if steps not in ("flat", "density"):
+        raise ValueError(f"steps is {steps!r}: must be 'flat' or 'density'")
+    if steps == "density":
+        optimizer = optax.chain(optimizer, scale_by_density())
     return apply_masks(model, masks), SparseOptimizer(*sparse(optimizer, masks))
 
 

@@ -34,7 +34,7 @@ Executions and placements take the same steps to rounding; a preset's numbers ar
 KEY_LENGTH = 8
 
 
-STEPS = ("step_density", "step_exponent", "step_cap", "step_biases")
+STEPS = ("step_exponent", "step_cap")
 """How steps depend on the density; nothing to a team that has all its weights."""
 
 
@@ -46,7 +46,7 @@ def identity(config: Config) -> dict[str, Any]:
     """
     reference = reference_settings()
     settings = config.model_dump(mode="json")
-    without = STEPS if config.stays_dense or config.step_density == "none" else ()
+    without = STEPS if config.stays_dense or config.step_exponent == 0 else ()
     return {
         name: value
         for name, value in settings.items()

@@ -243,5 +243,4 @@ def _program_text(config: Config) -> tuple[Any, ...]:
     data |= {"burn_in_fraction", "delay_fraction", "weights_from", "initial_mask", "from_run"}
     data |= {"prune_begin_fraction", "prune_end_fraction", "pruning", "allocation"}
     data |= {"initial_weights", "online_share", "online_episodes"}
-    data |= {"step_density"}
     return tuple(value for name, value in config if name not in data)

@@ -68,26 +68,17 @@ class OptimizerSettings(BaseModel):
     learning_rate: float = setting(
         5e-4, OPTIMIZER, "learning rate of RMSProp", "MAST Table 5", gt=0
     )
-    step_density: Literal["none", "team", "layer"] = setting(
-        "team",
-        OPTIMIZER,
-        "the learning rate is multiplied by density^−step_exponent, with the density of the whole team or of "
-        "each layer; none = the same for all, as in the paper",
-        "docs/experiments.md; SμPar",
-    )
     step_exponent: float = setting(
         0.77,
         OPTIMIZER,
-        "how steeply steps grow as density falls",
+        "the learning rate is multiplied by density^−step_exponent, so that it fits sparse teams; "
+        "0 = the same at every density, as in the paper",
         "docs/experiments.md",
         ge=0,
         le=2,
     )
     step_cap: float = setting(
-        50.0, OPTIMIZER, "largest factor of density on the learning rate", "ours", ge=1
-    )
-    step_biases: bool = setting(
-        True, OPTIMIZER, "whether biases take these steps too", "docs/experiments.md"
+        50.0, OPTIMIZER, "largest factor of density on the learning rate", "ours", ge=1, le=1000
     )
     rms_decay: float = setting(
         0.99, OPTIMIZER, "decay of RMSProp's second moment", "PyMARL", ge=0, lt=1

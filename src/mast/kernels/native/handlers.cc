@@ -254,32 +254,23 @@ ffi::Error TeamGradientOf(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Re
                                  : team_gradient_as<float, ffi::F32>(operands, for_each, layers, mixing);
 }
 
-// Each vector is one network's numbers; `layers` has the layers of all networks, one after the other.
-ffi::Error RmsPropStep(ffi::RemainingArgs args, ffi::RemainingRets results, Table layers, float decay, float epsilon,
+ffi::Error RmsPropStep(ffi::RemainingArgs args, ffi::RemainingRets results, float decay, float epsilon,
                        float largest_norm) {
   Operands operands(args, results);
+  const float* learning_rate = operands.floats({});
   std::vector<Slots> all;
-  size_t layer = 0;
   while (operands.ok() && operands.remaining() > 0) {
-    Slots s{-1, nullptr, nullptr, nullptr, nullptr, nullptr, {}, nullptr};
+    Slots s{-1, nullptr, nullptr, nullptr, nullptr, nullptr};
     s.parameters = operands.floats({&s.size});
     s.gradient = operands.floats({&s.size});
     s.second_moment = operands.floats({&s.size});
     s.new_parameters = operands.out({&s.size});
     s.new_second_moment = operands.out({&s.size});
-    int64_t own_layers = -1, weights_and_bias = 2, numbers = 0;
-    s.learning_rates = operands.floats({&own_layers, &weights_and_bias});
-    for (int64_t i = 0; i < own_layers && layer + 2 < layers.size(); ++i, layer += 3) {
-      s.pieces.push_back(layers[layer + 2]);
-      s.pieces.push_back(layers[layer]);
-      numbers += layers[layer + 2] + layers[layer];
-    }
-    if (operands.ok() && numbers != s.size) operands.fail("the vectors do not fit the layers");
     all.push_back(s);
   }
   float* norm = operands.out({});
   if (!operands.ok()) return operands.error();
-  *norm = clipped_step({decay, epsilon, largest_norm}, all);
+  *norm = clipped_step({*learning_rate, decay, epsilon, largest_norm}, all);
   return ffi::Error::Success();
 }
 
@@ -357,7 +348,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_rmsprop_step, RmsPropStep,
                               ffi::Ffi::Bind()
                                   .RemainingArgs()
                                   .RemainingRets()
-                                  .Attr<Table>("layers")
                                   .Attr<float>("decay")
                                   .Attr<float>("epsilon")
                                   .Attr<float>("largest_norm"));

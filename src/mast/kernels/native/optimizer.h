@@ -8,16 +8,13 @@
 namespace mast {
 
 struct RmsProp {
-  float decay, epsilon, largest_norm;
+  float learning_rate, decay, epsilon, largest_norm;
 };
 
-// A vector of numbers in pieces that lie one behind the other, each with its own learning rate.
 struct Slots {
   int64_t size;
   const float *parameters, *gradient, *second_moment;
   float *new_parameters, *new_second_moment;
-  std::vector<int64_t> pieces;  // their sizes, which add up to `size`
-  const float* learning_rates;
 };
 
 // All slots make one step; returns the norm of all gradients together, before clipping.
@@ -29,15 +26,11 @@ inline float clipped_step(const RmsProp& by, const std::vector<Slots>& all) {
   const float norm = static_cast<float>(std::sqrt(squares));
   const float scale = norm < by.largest_norm ? 1.0f : by.largest_norm / norm;
   for (const Slots& s : all) {
-    int64_t i = 0;
-    for (size_t piece = 0; piece < s.pieces.size(); ++piece) {
-      const float learning_rate = s.learning_rates[piece];
-      for (const int64_t end = i + s.pieces[piece]; i < end; ++i) {
-        const float g = s.gradient[i] * scale;
-        const float moment = by.decay * s.second_moment[i] + (1 - by.decay) * g * g;
-        s.new_second_moment[i] = moment;
-        s.new_parameters[i] = s.parameters[i] - learning_rate * g / (std::sqrt(moment) + by.epsilon);
-      }
+    for (int64_t i = 0; i < s.size; ++i) {
+      const float g = s.gradient[i] * scale;
+      const float moment = by.decay * s.second_moment[i] + (1 - by.decay) * g * g;
+      s.new_second_moment[i] = moment;
+      s.new_parameters[i] = s.parameters[i] - by.learning_rate * g / (std::sqrt(moment) + by.epsilon);
     }
   }
   return norm;

@@ -1,0 +1,1 @@
+"""Size and FLOPs, from what networks are declared to be. Imports no JAX."""

@@ -1,0 +1,162 @@
+"""Architectures, declared once: the layers of each network, what they read, and what a pass costs. No JAX.
+
+From a `NetworkSpec` follow the shapes at the start, the Erdős–Rényi densities, size and FLOPs, tiny widths,
+the order in which kernels take the layers, and which layers read a neuron.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mast.sparsity.allocation import LayerShape
+
+GATES = 3
+"""Of a GRU, stacked in each of its matrices as in Torch: reset, update, new."""
+GRU = "gru"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What fixes the shapes of a team's networks: sizes of the environment, widths of the settings.
+
+    The widths have the names of their settings; their defaults are PyMARL's and the paper's.
+    """
+
+    observation: int
+    """Features of an observation."""
+    state: int
+    actions: int
+    agents: int
+    hidden_size: int = 64
+    mixer_embed: int = 32
+    hypernet_hidden: int = 64
+    unrestricted_hidden: int = 256
+    independent: bool = False
+    """Whether each agent has a network of its own, without an id among its inputs."""
+
+    @property
+    def agent_input(self) -> int:
+        """Observation ⊕ one-hot last action ⊕ one-hot agent id."""
+        return self.observation + self.actions + (0 if self.independent else self.agents)
+
+
+class LayerSpec(NamedTuple):
+    """A weight matrix [outputs, inputs] and its bias."""
+
+    name: str
+    inputs: int
+    outputs: int
+    reads: tuple[str, ...] = ()
+    """The layers, or groups, whose neurons are its inputs; empty where it reads the network's own inputs."""
+    group: str = ""
+    """Layers of one group make the same neurons together, as the two matrices of a GRU do."""
+
+    @property
+    def makes(self) -> str:
+        """What its neurons are called: its group, or its own name."""
+        return self.group or self.name
+
+    @property
+    def units(self) -> int:
+        """How many neurons it makes."""
+        return self.outputs // GATES if self.group == GRU else self.outputs
+
+
+class NetworkSpec(NamedTuple):
+    """One network: its layers, in the order in which they are drawn and packed."""
+
+    layers: tuple[LayerSpec, ...]
+    copies: int = 1
+    """How many networks are stacked in its tensors, one per agent."""
+    passes: int = 1
+    """How often a team runs all copies in one step."""
+    generated_flops: int = 0
+    """Of a pass whose weights are outputs of the layers: dense, without parameters."""
+    widths: tuple[str, ...] = ()
+    """The fields of `Sizes` that make it wider."""
+    kernel: str | None = None
+    """Which native kernels compute it; None where none do."""
+
+    @property
+    def shapes(self) -> tuple[LayerShape, ...]:
+        """The matrices as `mast.sparsity.allocation` takes them."""
+        return tuple(
+            LayerShape(layer.name, layer.inputs, layer.outputs, self.copies)
+            for layer in self.layers
+        )
+
+    def summands(self, layer: LayerSpec) -> int:
+        """How many products one of a layer's outputs adds up, with those of its group."""
+        together = [each for each in self.layers if each.makes == layer.makes]
+        return sum(each.inputs for each in together)
+
+    def makers(self, neurons: str) -> tuple[LayerSpec, ...]:
+        """The layers that make these neurons."""
+        return tuple(layer for layer in self.layers if layer.makes == neurons)
+
+    def readers(self, neurons: str) -> tuple[LayerSpec, ...]:
+        """The layers that read these neurons."""
+        return tuple(layer for layer in self.layers if neurons in layer.reads)
+
+
+def recurrent_agent_spec(sizes: Sizes) -> NetworkSpec:
+    """PyMARL's agent: Linear → ReLU → GRU → Linear (MAST, Appendix B.1)."""
+    h = sizes.hidden_size
+    return NetworkSpec(
+        (
+            LayerSpec("fc1", sizes.agent_input, h),
+            LayerSpec("gru_input", h, GATES * h, ("fc1",), GRU),
+            LayerSpec("gru_hidden", h, GATES * h, (GRU,), GRU),
+            LayerSpec("fc2", h, sizes.actions, (GRU,)),
+        ),
+        copies=sizes.agents if sizes.independent else 1,
+        passes=1 if sizes.independent else sizes.agents,
+        widths=("hidden_size",),
+        kernel=None if sizes.independent else "agent",
+    )
+
+
+def sum_mixer_spec(sizes: Sizes) -> NetworkSpec:
+    """VDN's mixer: no weights, n − 1 additions."""
+    return NetworkSpec((), generated_flops=sizes.agents - 1, kernel="sum")
+
+
+def monotonic_mixer_spec(sizes: Sizes) -> NetworkSpec:
+    """QMIX's mixer: hypernetworks of the state make w1, w_final, b1 and V (Rashid et al. 2018).
+
+    SMAC's state already holds the last joint action (3m: 12 ally + 9 enemy + 27 action features = 48), so
+    nothing is added to it.
+    """
+    state, embed, hidden = sizes.state, sizes.mixer_embed, sizes.hypernet_hidden
+    return NetworkSpec(
+        (
+            LayerSpec("w1_hidden", state, hidden),
+            LayerSpec("w1_out", hidden, sizes.agents * embed, ("w1_hidden",)),
+            LayerSpec("w_final_hidden", state, hidden),
+            LayerSpec("w_final_out", hidden, embed, ("w_final_hidden",)),
+            LayerSpec("b1", state, embed),
+            LayerSpec("v_hidden", state, embed),
+            LayerSpec("v_out", embed, 1, ("v_hidden",)),
+        ),
+        generated_flops=(2 * sizes.agents - 1) * embed + (2 * embed - 1),
+        widths=("mixer_embed", "hypernet_hidden"),
+        kernel="monotonic",
+    )
+
+
+def feed_forward_mixer_spec(sizes: Sizes) -> NetworkSpec:
+    """The unrestricted mixer of OW-QMIX and CW-QMIX: [q_1..q_n, state] → 1, plus V(state)."""
+    state, hidden = sizes.state, sizes.unrestricted_hidden
+    return NetworkSpec(
+        (
+            LayerSpec("fc1", sizes.agents + state, hidden),
+            LayerSpec("fc2", hidden, hidden, ("fc1",)),
+            LayerSpec("fc3", hidden, hidden, ("fc2",)),
+            LayerSpec("fc4", hidden, 1, ("fc3",)),
+            LayerSpec("v_hidden", state, hidden),
+            LayerSpec("v_out", hidden, 1, ("v_hidden",)),
+        ),
+        widths=("unrestricted_hidden",),
+        kernel="feed_forward",
+    )

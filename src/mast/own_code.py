@@ -1,0 +1,81 @@
+"""A user's own code by name, "package.module:name": of the current folder or an installed package."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from mast.errors import UserError
+
+_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is of something of the user's own."""
+    return _OWN.fullmatch(name) is not None
+
+
+def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
+    """What "package.module:name" names.
+
+    Args:
+        name: as above.
+        what: what it must be, for messages: "class", "function".
+        fits: whether something in the module is one.
+
+    Raises:
+        UserError: it cannot be imported, or is none.
+    """
+    module_name, own_name = name.split(":")
+    # As `python -m` does; it stays, since their module may import its neighbours later.
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # Only a part of the name asked for is a slip in the name; else their import is at fault.
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(
+                f"{name}: no module {error.name} in {here} or among the installed packages"
+            ) from error
+        raise user_error(name, "import", error) from error
+    except Exception as error:
+        raise user_error(name, "import", error) from error
+    found = getattr(module, own_name, None)
+    if found is None or not fits(found):
+        names = [
+            known
+            for known, value in vars(module).items()
+            if fits(value) and getattr(value, "__module__", module_name) == module_name
+        ]
+        raise UserError(
+            f"{name}: module {module_name} has no {what} {own_name} (it has: {', '.join(names) or 'none'})"
+        )
+    return found
+
+
+def user_error(name: str, doing: str, error: BaseException) -> UserError:
+    """One line about an exception in a user's own code: what it was and where it was raised.
+
+    Args:
+        name: of their class, function or module.
+        doing: what Mast was doing with it: "reset", "import".
+        error: to be chained by `raise … from`.
+    """
+    message = " ".join(str(error).split())
+    message = message if len(message) <= 200 else message[:200] + "…"
+    # Their own line tells more than one deep inside a library.
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(part in frame.filename for part in ("site-packages", "<frozen", __file__))
+    ]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return UserError(f"{name}: {doing} failed: {type(error).__name__}: {message}{where}")
