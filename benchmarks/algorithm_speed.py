@@ -22,13 +22,13 @@ import numpy as np
 from update import played_batch
 
 from mast import resolve
+from mast.accounting.run import sizes_of
+from mast.algorithms.registry import NAMES
 from mast.configuration.record import processor
 from mast.envs.registry import environment_of
 from mast.learning.learner import Learner
 from mast.learning.method import method_from_config
-from mast.training.execution import COMPACT_ALGORITHMS
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
-from mast.training.sizes import sizes_of
 
 TABLE = Path(__file__).parent.parent / "results" / "algorithm_speed.csv"
 ROUNDS = 25
@@ -67,7 +67,7 @@ def arm(algorithm: str, method: str, execution: str, batch: Any) -> Callable[[],
 def main() -> None:
     """Measure, and rewrite the table or some rows of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=COMPACT_ALGORITHMS)
+    parser.add_argument("--only", nargs="+", choices=NAMES)
     only = parser.parse_args().only
     batch = jax.device_put(played_batch("smax/3m"))
     arms = {
@@ -75,7 +75,7 @@ def main() -> None:
     }
     arms |= {("qmix", "tiny", "masked"): None, ("owqmix", "tiny", "masked"): None}
     arms |= {("qmix", "tiny", "compact"): None}
-    arms |= {(name, "mast", "compact"): None for name in COMPACT_ALGORITHMS}
+    arms |= {(name, "mast", "compact"): None for name in NAMES}
     if only:
         arms = {key: None for key in arms if key[0] in {"qmix", *only} and key[1] == "mast"}
     made = {key: arm(*key, batch) for key in arms}

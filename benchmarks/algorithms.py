@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from mast import Trainer, resolve
+from mast.accounting.run import account_of
+from mast.algorithms.registry import NAMES
 from mast.config import METHODS
 from mast.configuration.record import processor
-from mast.sparsity.run_account import account_of
 
 TABLE = Path(__file__).parent.parent / "results" / "algorithms.csv"
-ALGORITHMS = ("iql", "vdn", "qmix", "owqmix", "cwqmix", "res")
 SOURCES = {"winning-ticket": "mast", "one-shot": "dense"}
 COLUMNS = (
     "algorithm",
@@ -92,14 +92,14 @@ def rows() -> list[dict[str, str]]:
 def print_table() -> None:
     """Methods by algorithm: updates per second, and size and training FLOPs as shares of dense."""
     cells = {(row["method"], row["algorithm"]): row for row in rows()}
-    print("| method | " + " | ".join(ALGORITHMS) + " |")
-    print("|---" * (len(ALGORITHMS) + 1) + "|")
+    print("| method | " + " | ".join(NAMES) + " |")
+    print("|---" * (len(NAMES) + 1) + "|")
     for method in METHODS:
         shown = [
             "{updates_per_second}/s · {size_ratio} · {flops_train_ratio}".format(**cells[key])
             if (key := (method, algorithm)) in cells
             else "-"
-            for algorithm in ALGORITHMS
+            for algorithm in NAMES
         ]
         print(f"| {method} | " + " | ".join(shown) + " |")
 
@@ -115,7 +115,7 @@ def main() -> None:
         return
     done = {(row["algorithm"], row["method"]) for row in rows()}
     with tempfile.TemporaryDirectory() as runs:
-        for algorithm in ALGORITHMS:
+        for algorithm in NAMES:
             for method in METHODS:
                 if (algorithm, method) in done:
                     continue

@@ -20,12 +20,12 @@ import numpy as np
 from update import played_batch
 
 from mast import resolve
+from mast.accounting.run import sizes_of
 from mast.envs.registry import environment_of
 from mast.learning.learner import Learner
 from mast.learning.method import method_from_config
 from mast.networks.agent import RecurrentAgent, last_actions
 from mast.networks.gru import gru_sequence, split_gates
-from mast.training.sizes import sizes_of
 
 ROOT = Path(__file__).parent.parent / "results"
 ENVIRONMENT = "smax/2s3z"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mast.algorithms.value.decomposition import Team
 from mast.config import Config
-from mast.learning.algorithms.value_decomposition import LossMetrics, Team
 from mast.learning.learner import LearnerState, UpdateMetrics
 from mast.learning.replay import Batch
 from mast.networks.agent import RecurrentAgent
@@ -170,7 +170,15 @@ class TorchPrograms:
         )
         state.optimizer.step()
         numbers = [np.float32(each.item()) for each in (loss, *metrics, norm)]
-        return state, UpdateMetrics(numbers[0], LossMetrics(*numbers[1:4]), numbers[4]), None
+        return (
+            state,
+            UpdateMetrics(
+                numbers[0],
+                dict(zip(("q_tot", "target", "td_error"), numbers[1:4], strict=True)),
+                numbers[4],
+            ),
+            None,
+        )
 
     def loss(self, state: TorchState, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Σ mask (y − Q_tot)² / Σ mask; and the means of Q_tot, y and |y − Q_tot|."""

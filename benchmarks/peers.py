@@ -156,10 +156,10 @@ class OurLoop:
         import jax
         import numpy as np
 
+        from mast.accounting.run import sizes_of
         from mast.learning.learner import Learner
         from mast.learning.method import method_from_config
         from mast.learning.replay import bucket
-        from mast.training.sizes import sizes_of
 
         trainer = self._trainer
         learner = Learner(trainer.config, sizes_of(trainer.config, trainer.environment.spec))

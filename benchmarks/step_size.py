@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from update import played_batch
 
 from mast import resolve
+from mast.accounting.run import sizes_of
+from mast.algorithms.value.decomposition import episodes_of, utilities
 from mast.envs.registry import environment_of
-from mast.learning.algorithms.value_decomposition import episodes_of, utilities
 from mast.learning.learner import Learner
 from mast.learning.method import method_from_config
-from mast.training.sizes import sizes_of
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = "smax/2s3z"

@@ -30,11 +30,11 @@ from machine import commit, processor
 
 from mast import Trainer, resolve
 from mast.kernels import library
-from mast.learning.algorithms.value_decomposition import Sizes
 from mast.learning.compact import CompactLearner
 from mast.learning.learner import Learner
 from mast.learning.method import method_from_config
 from mast.learning.replay import Batch, bucket, length_buckets
+from mast.networks.spec import Sizes
 
 TABLE = Path(__file__).parent.parent / "results" / "kernels_update.csv"
 BATCH = 32
@@ -94,7 +94,7 @@ def learner_for(environment: str, batch: Batch, width: int, sparsity: float) -> 
     )
     _, _, agents, features = batch.observation.shape
     sizes = Sizes(
-        features=features,
+        observation=features,
         actions=batch.available.shape[-1],
         agents=agents,
         state=batch.state.shape[-1],

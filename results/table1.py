@@ -6,9 +6,10 @@ python results/table1.py
 import csv
 from importlib import resources
 
+from mast.accounting.costs import account
+from mast.algorithms.registry import BUILT_IN, algorithm_entry
 from mast.envs.smac_sizes import smac_sizes
-from mast.sparsity.accounting import account
-from mast.sparsity.team_networks import Dimensions
+from mast.networks.spec import Sizes
 
 ALGORITHMS = {"qmix": "qmix", "wqmix": "owqmix", "res": "res"}
 
@@ -20,8 +21,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for row in csv.DictReader(text.splitlines()):
         sizes = smac_sizes(f"smac/{row['map']}")
-        dimensions = Dimensions(sizes.observation, sizes.state, sizes.actions, sizes.agents)
-        ours = account(dimensions, ALGORITHMS[row["algorithm"]], float(row["sparsity"]))
+        team = Sizes(sizes.observation, sizes.state, sizes.actions, sizes.agents)
+        name = ALGORITHMS[row["algorithm"]]
+        entry, operator = algorithm_entry(name), BUILT_IN[name].defaults.get("operator", "max")
+        ours = account(entry.networks(team), entry.uses(team, operator), float(row["sparsity"]))
         pairs = (
             (ours.size_ratio, row["total_size"]),
             (ours.flops_train_ratio, row["flops_train"]),

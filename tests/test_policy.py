@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from fresh_networks import independent_agents, recurrent_agent
 from golden import networks_by_definition as golden
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
-from mast.networks.agent import RecurrentAgent, recurrent_agent
-from mast.networks.independent import independent_agents
+from mast.networks.agent import RecurrentAgent
 from mast.policy import COMPACT_FORMAT, FORMAT, LAYERS, Policy, save_policy
 from mast.sparsity.masks import Masks, apply_masks
 

@@ -11,6 +11,7 @@ import pytest
 from examples.pursuit import Pursuit
 from played import last_json
 
+from fresh_networks import recurrent_agent
 from mast.cli import main
 from mast.config import resolve, write_run_record
 from mast.diagnosis.log import append_diagnostics
@@ -83,7 +84,6 @@ def test_without_diagnostics_one_line_says_so(
 def test_without_snapshots_the_policys_masks_are_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mast.networks.agent import recurrent_agent
     from mast.policy import save_policy
 
     run = with_diagnostics(recorded(tmp_path / "r"))

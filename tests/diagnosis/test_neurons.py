@@ -5,14 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fresh_networks import feed_forward_mixer, independent_agents, q_mixer, recurrent_agent
+from mast.algorithms.value.decomposition import Team
+from mast.algorithms.value.weighted import WeightedTeam
 from mast.diagnosis.neurons import disconnected_neurons, dormant_neurons, shares
 from mast.diagnosis.values import Played
-from mast.learning.algorithms.value_decomposition import Team
-from mast.learning.algorithms.weighted import WeightedTeam
-from mast.networks.agent import recurrent_agent
-from mast.networks.independent import independent_agents
 from mast.networks.linear import Linear
-from mast.networks.mixers import SumMixer, feed_forward_mixer, q_mixer
+from mast.networks.mixers import SumMixer
 
 UNITS = 2
 
@@ -98,6 +97,7 @@ def played(observation: list[list[float]]) -> Played:
     return Played(
         observation=values[..., None, None],
         state=values[..., None],
+        available=np.ones((*values.shape, 1, 1), bool),
         action=np.zeros((*values.shape, 1), int),
         reward=np.zeros(values.shape),
         mask=mask,

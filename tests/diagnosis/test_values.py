@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fresh_networks import q_mixer, recurrent_agent
+from mast.algorithms.value.decomposition import Team
 from mast.diagnosis.values import (
     Played,
     ValueLog,
@@ -19,10 +21,8 @@ from mast.diagnosis.values import (
     played_of_recording,
     q_tot_and_returns,
 )
-from mast.learning.algorithms.value_decomposition import Team
 from mast.learning.replay import Batch
-from mast.networks.agent import recurrent_agent
-from mast.networks.mixers import IndependentMixer, SumMixer, q_mixer
+from mast.networks.mixers import IndependentMixer, SumMixer
 
 AGENTS, ACTIONS, FEATURES, STATE = 2, 3, 4, 5
 
@@ -37,6 +37,7 @@ def played(lengths: list[int], limit: int = 4, seed: int = 0) -> Played:
     return Played(
         observation=rng.standard_normal((limit, count, AGENTS, FEATURES)).astype(np.float16),
         state=rng.standard_normal((limit, count, STATE)).astype(np.float16),
+        available=np.ones((limit, count, AGENTS, ACTIONS), bool),
         action=rng.integers(0, ACTIONS, (limit, count, AGENTS)).astype(np.int16),
         reward=rng.standard_normal((limit, count)).astype(np.float32),
         mask=np.arange(limit)[:, None] < np.array(lengths),
@@ -134,6 +135,7 @@ def test_a_recording_may_hold_more_than_the_real_episodes() -> None:
     recording = SimpleNamespace(
         observation=np.zeros((5, 3, AGENTS, FEATURES)),
         state=np.zeros((5, 3, STATE)),
+        available=np.ones((5, 3, AGENTS, ACTIONS), bool),
         action=np.zeros((4, 3, AGENTS), int),
         reward=np.zeros((4, 3)),
     )

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from examples.pursuit import Pursuit
 
+from fresh_networks import independent_agents, recurrent_agent
 from mast.config import resolve, write_run_record
-from mast.networks.agent import recurrent_agent
-from mast.networks.independent import independent_agents
 from mast.policy import LAYERS, Policy, save_policy
 from mast.sparsity.masks import apply_masks
 

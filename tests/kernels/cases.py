@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fresh_networks import recurrent_agent
 from mast.kernels import SparseAgent, SparseMatrix, available, library, sparse_agent
-from mast.networks.agent import NO_ACTION, RecurrentAgent, recurrent_agent
+from mast.networks.agent import NO_ACTION, RecurrentAgent
 from mast.networks.linear import Linear
 
 needs_kernels = pytest.mark.skipif(not available(), reason="there are no kernels here")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fresh_networks import q_mixer
 from kernels.cases import (
     INSTRUCTION_SETS,
     REFUSED,
@@ -22,9 +23,8 @@ from kernels.cases import (
     needs_kernels,
     places,
 )
+from mast.algorithms.value.res import res_softmax_value
 from mast.kernels import joint_softmax_values, mixed_values, sparse_q_mixer
-from mast.learning.algorithms.res import res_softmax_value
-from mast.networks.mixers import q_mixer
 
 pytestmark = needs_kernels
 

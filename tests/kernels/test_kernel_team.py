@@ -19,6 +19,8 @@ from kernels.cases import (
     layer_names,
     needs_kernels,
 )
+from mast.algorithms.registry import algorithm_entry
+from mast.algorithms.value.decomposition import Team
 from mast.config import resolve
 from mast.kernels import (
     TeamBatch,
@@ -29,17 +31,16 @@ from mast.kernels import (
     team_gradient,
     to_dense,
 )
-from mast.learning.algorithms import ALGORITHMS
-from mast.learning.algorithms.value_decomposition import Sizes, Team
 from mast.learning.compact import targets_of
 from mast.learning.learner import team_optimizer
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
+from mast.networks.spec import Sizes
 from mast.sparsity.optimizer import sparse
 
 pytestmark = needs_kernels
 SIZES = Sizes(
-    features=19, actions=6, agents=3, state=21, hidden_size=17, mixer_embed=5, hypernet_hidden=7
+    observation=19, actions=6, agents=3, state=21, hidden_size=17, mixer_embed=5, hypernet_hidden=7
 )
 STEPS, EPISODES, ENV_STEPS = 7, 13, 1000.0
 MIXINGS = {"iql": "none", "vdn": "sum", "qmix": "monotonic"}
@@ -70,7 +71,7 @@ def batch_of(seed: int, dtype: str) -> Batch:
     available = generator.random((*rows, SIZES.actions)) < 0.6
     available[..., 2] |= ~available.any(-1)
     return Batch(
-        observation=generator.normal(size=(*rows, SIZES.features)).astype(dtype),
+        observation=generator.normal(size=(*rows, SIZES.observation)).astype(dtype),
         state=generator.normal(size=(STEPS + 1, EPISODES, SIZES.state)).astype(dtype),
         available=available,
         action=generator.integers(0, SIZES.actions, (STEPS, EPISODES, SIZES.agents), np.int32),
@@ -90,7 +91,7 @@ def kernel_batch(batch: Batch) -> TeamBatch:
 @functools.cache
 def team_of(algorithm: str, seed: int, density: float) -> tuple[Team, dict[str, dict[str, Any]]]:
     """A random sparse team, as many weights in a layer whatever the seed, and the masks of its networks."""
-    team: Any = ALGORITHMS[algorithm].init(jax.random.key(seed), SIZES)
+    team: Any = algorithm_entry(algorithm).init(jax.random.key(seed), SIZES)
     generator = np.random.default_rng(seed)
 
     def sparse(network: Any) -> tuple[Any, dict[str, Any]]:
@@ -114,7 +115,7 @@ def team_of(algorithm: str, seed: int, density: float) -> tuple[Team, dict[str, 
 def reference(algorithm: str) -> Any:
     """Loss, metrics and dense gradient in float64, one program for all methods."""
     with jax.enable_x64(True):
-        return jax.jit(jax.value_and_grad(ALGORITHMS[algorithm].loss, has_aux=True))
+        return jax.jit(jax.value_and_grad(algorithm_entry(algorithm).algorithm.loss, has_aux=True))
 
 
 def expected_of(algorithm: str, online: Team, target: Team, batch: Batch, method: Method) -> Any:

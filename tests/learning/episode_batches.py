@@ -11,14 +11,15 @@ import numpy as np
 
 from golden import res_by_definition, weighted_by_definition
 from golden import value_decomposition_by_definition as golden
+from mast.algorithms.registry import algorithm_entry
+from mast.algorithms.value.decomposition import LossMetrics
 from mast.config import Config
-from mast.learning.algorithms import ALGORITHMS
-from mast.learning.algorithms.value_decomposition import LossMetrics, Sizes
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch, Episode
+from mast.networks.spec import Sizes
 
 SIZES = Sizes(
-    features=5,
+    observation=5,
     actions=3,
     agents=2,
     state=4,
@@ -66,7 +67,7 @@ def make_episode(rng: np.random.Generator, steps: int, terminated: bool) -> Epis
     available[..., 0] |= ~available.any(-1)
     return Episode(
         # Numbers that half precision holds, so that storage is no difference.
-        observation=rng.normal(size=(steps + 1, SIZES.agents, SIZES.features))
+        observation=rng.normal(size=(steps + 1, SIZES.agents, SIZES.observation))
         .astype(np.float16)
         .astype(np.float32),
         state=rng.normal(size=(steps + 1, SIZES.state)).astype(np.float16).astype(np.float32),
@@ -151,14 +152,16 @@ class Compiled:
     """An algorithm's networks, with weights that reach every bend, and its compiled loss."""
 
     def __init__(self, name: str, sizes: Sizes) -> None:
-        self.name, algorithm = name, ALGORITHMS[name]
+        self.name, algorithm = name, algorithm_entry(name)
         shapes = jax.eval_shape(lambda key: algorithm.init(key, sizes), jax.random.key(0))
         rng = np.random.default_rng(0)  # of the first seeds, one where OW and CW use both weights
         self.params, self.target = (
             jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
             for _ in range(2)
         )
-        self._value_and_grad = jax.jit(jax.value_and_grad(algorithm.loss, (0, 1), has_aux=True))
+        self._value_and_grad = jax.jit(
+            jax.value_and_grad(algorithm.algorithm.loss, (0, 1), has_aux=True)
+        )
 
     def __call__(
         self, batch: Batch, case: Case, target: Any = None, params: Any = None

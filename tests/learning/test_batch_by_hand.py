@@ -27,7 +27,7 @@ from episode_batches import (
 
 from golden import value_decomposition_by_definition as golden
 from golden.value_decomposition_by_definition import Rules
-from mast.learning.algorithms import ALGORITHMS
+from mast.algorithms.registry import NAMES
 from mast.learning.replay import Batch, Episode, Ring
 
 RULES = Rules(golden.double_q_max, discount=0.5)
@@ -68,7 +68,7 @@ def episode(
     state = np.zeros((steps + 1, SIZES.state), np.float32)
     state[:, 0] = values
     return Episode(
-        observation=np.ones((steps + 1, SIZES.agents, SIZES.features), np.float32),
+        observation=np.ones((steps + 1, SIZES.agents, SIZES.observation), np.float32),
         state=state,
         available=np.ones((steps + 1, SIZES.agents, SIZES.actions), bool),
         action=np.array(actions),
@@ -84,7 +84,7 @@ def batch() -> Batch:
     sizes = SimpleNamespace(
         agents=SIZES.agents,
         actions=SIZES.actions,
-        observation=SIZES.features,
+        observation=SIZES.observation,
         state=SIZES.state,
         episode_limit=LENGTH,
     )
@@ -116,7 +116,7 @@ def known(params: Any) -> Any:
     return params
 
 
-@pytest.fixture(params=ALGORITHMS)
+@pytest.fixture(params=NAMES)
 def algorithm(request: pytest.FixtureRequest) -> Compiled:
     return compiled(request.param)
 
@@ -126,7 +126,7 @@ def outcome(algorithm: Compiled, batch: Batch) -> tuple[float, float]:
     params = known(algorithm.params)
     case = RES_CASE if algorithm.name == "res" else CASE
     loss, metrics, _ = algorithm(batch, case, target=params, params=params)
-    return float(metrics.target), float(loss)
+    return float(metrics["target"]), float(loss)
 
 
 def test_target_and_loss_are_those_computed_by_hand(algorithm: Compiled, batch: Batch) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from mast import kernels
+from mast.accounting.run import sizes_of
+from mast.algorithms.registry import NAMES
 from mast.config import Config, resolve
 from mast.envs.registry import environment_of
 from mast.learning.compact import (
@@ -21,9 +23,7 @@ from mast.learning.method import method_from_config
 from mast.learning.replay import Batch, Ring, bucket, length_buckets
 from mast.networks.agent import NO_ACTION
 from mast.sparsity.masks import leaf_path
-from mast.training.execution import COMPACT_ALGORITHMS as ALGORITHMS
 from mast.training.rollout import JaxPlayers, episodes
-from mast.training.sizes import sizes_of
 
 pytestmark = pytest.mark.skipif(
     not kernels.available(), reason=f"no kernels here: {kernels.unavailable_reason()}"
@@ -117,7 +117,7 @@ def programs(algorithm: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
     [
-        *((algorithm, {}) for algorithm in ALGORITHMS),
+        *((algorithm, {}) for algorithm in NAMES),
         ("owqmix", {"operator": "max", "targets": "n_step"}),
         ("owqmix", {"operator": "softmax", "weights_from": "online_restricted"}),
         ("cwqmix", {"operator": "mellowmax", "timeout": "terminal"}),

@@ -11,7 +11,6 @@ import pytest
 
 from golden import topology_by_definition as golden
 from mast.config import Config
-from mast.learning.algorithms.value_decomposition import Sizes
 from mast.learning.learner import (
     Learner,
     LearnerState,
@@ -21,12 +20,13 @@ from mast.learning.learner import (
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
 from mast.learning.topology import initial_masks, sparse_layers
+from mast.networks.spec import Sizes
 from mast.sparsity.masks import leaf_path
 from mast.sparsity.topology import Evolution, total
 
 # Few different shapes, as each costs its own compilations.
 SIZES = Sizes(
-    features=2, actions=4, agents=2, state=8, hidden_size=8, mixer_embed=4, hypernet_hidden=8
+    observation=2, actions=4, agents=2, state=8, hidden_size=8, mixer_embed=4, hypernet_hidden=8
 )
 LAYERS = {
     "agent": {
@@ -77,7 +77,7 @@ def batch() -> Batch:
     mask = np.arange(LENGTH)[:, None] < steps
     agents = SIZES.agents
     return Batch(
-        observation=rng.normal(size=(LENGTH + 1, EPISODES, agents, SIZES.features)).astype("f4"),
+        observation=rng.normal(size=(LENGTH + 1, EPISODES, agents, SIZES.observation)).astype("f4"),
         state=rng.normal(size=(LENGTH + 1, EPISODES, SIZES.state)).astype("f4"),
         available=np.ones((LENGTH + 1, EPISODES, agents, SIZES.actions), bool),
         action=rng.integers(0, SIZES.actions, (LENGTH, EPISODES, agents)).astype("i4"),

@@ -6,16 +6,19 @@ import optax
 
 from golden import traces
 from mast.config import Config
-from mast.learning.algorithms.value_decomposition import Sizes
 from mast.learning.learner import Learner
+from mast.learning.method import method_from_config
+from mast.networks.spec import Sizes
 
 
 def test_rmsprop_is_torchs() -> None:
     """ε outside the root: with it inside, the smallest gradients would move 30 times less."""
     trace = traces.stored()["rmsprop"]
     config = Config(environment="smax/3m", gradient_clip=1e9)
-    sizes = Sizes(2, 2, 2, 2, 2, 2, 2)
-    optimizer = Learner(config, sizes).optimizer({"theta": jnp.ones(4, bool)})
+    sizes = Sizes(2, 2, 2, 2)
+    optimizer = Learner(config, sizes).optimizer(
+        {"theta": jnp.ones(4, bool)}, method_from_config(config)
+    )
     params = {"theta": jnp.asarray(trace["initial"], jnp.float32)}
     state = optimizer.init(params)
     for gradient, expected in zip(trace["gradients"], trace["thetas"], strict=True):

@@ -10,13 +10,14 @@ from episode_batches import LENGTH, STEPS, Case, all_episodes, compiled, side_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fresh_networks import q_mixer
 from golden import networks_by_definition
 from golden import value_decomposition_by_definition as golden
 from golden.res_by_definition import LARGE_NEGATIVE, res_value
 from golden.value_decomposition_by_definition import Rules
-from mast.learning.algorithms import ALGORITHMS
-from mast.learning.algorithms.res import UNAVAILABLE, res_softmax_value
-from mast.networks.mixers import QMixer, q_mixer
+from mast.algorithms.registry import algorithm_entry
+from mast.algorithms.value.res import UNAVAILABLE, res_softmax_value
+from mast.networks.mixers import QMixer
 
 AGENTS, ACTIONS, STATE = 2, 3, 4
 
@@ -167,7 +168,7 @@ def test_the_operator_is_data_under_vmap() -> None:
     @jax.jit
     @jax.vmap
     def together(method: Any) -> jax.Array:
-        loss = ALGORITHMS["res"].loss
+        loss = algorithm_entry("res").algorithm.loss
         return loss(algorithm.params, algorithm.target, batch, method, jnp.float32(STEPS))[0]
 
     for loss, case in zip(together(methods), cases, strict=True):

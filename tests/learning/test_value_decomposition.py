@@ -25,7 +25,7 @@ from episode_batches import (
 from golden import operators_by_definition as operators
 from golden import value_decomposition_by_definition as golden
 from golden.value_decomposition_by_definition import Rules
-from mast.learning.algorithms import ALGORITHMS
+from mast.algorithms.registry import NAMES, algorithm_entry
 from mast.learning.method import Method
 from mast.learning.replay import Batch, Episode
 
@@ -107,7 +107,7 @@ def cases_of(algorithm: str) -> dict[str, Case]:
 
 EVERY_CASE = [
     pytest.param(name, case, id=f"{name}-{label}")
-    for name in ALGORITHMS
+    for name in NAMES
     for label, case in (cases_of(name) | SAME).items()
 ]
 
@@ -122,7 +122,7 @@ def batch(episodes: list[Episode]) -> Batch:
     return side_by_side(episodes, LENGTH)
 
 
-@pytest.fixture(params=ALGORITHMS)
+@pytest.fixture(params=NAMES)
 def algorithm(request: pytest.FixtureRequest) -> Compiled:
     return compiled(request.param)
 
@@ -143,10 +143,10 @@ def test_loss_and_metrics_are_the_definition(
     heads = SIZES.agents if name == "iql" else 1
     assert len(steps) == heads * sum(length for length, _ in ENDINGS)
     assert float(loss) == pytest.approx(golden.loss(steps, case.rules), rel=2e-5)
-    assert float(metrics.q_tot) == pytest.approx(np.mean([s.q_tot for s in steps]), rel=1e-4)
-    assert float(metrics.target) == pytest.approx(np.mean([s.target for s in steps]), rel=1e-4)
+    assert float(metrics["q_tot"]) == pytest.approx(np.mean([s.q_tot for s in steps]), rel=1e-4)
+    assert float(metrics["target"]) == pytest.approx(np.mean([s.target for s in steps]), rel=1e-4)
     errors = [abs(s.target - s.q_tot) for s in steps]
-    assert float(metrics.td_error) == pytest.approx(np.mean(errors), rel=1e-4)
+    assert float(metrics["td_error"]) == pytest.approx(np.mean(errors), rel=1e-4)
 
 
 def test_the_cases_differ_from_each_other(algorithm: Compiled, batch: Batch) -> None:
@@ -182,7 +182,7 @@ def test_no_gradient_flows_through_the_target(name: str, batch: Batch) -> None:
     @jax.jit
     @jax.grad
     def own_target(params: object, batch: Batch, method: Method) -> jax.Array:
-        loss = ALGORITHMS[name].loss
+        loss = algorithm_entry(name).algorithm.loss
         return loss(params, params, batch, method, jnp.float32(STEPS))[0]
 
     cases = ("double_q", "single_q", "mast", "rlx2")

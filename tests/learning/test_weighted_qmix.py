@@ -21,7 +21,7 @@ from episode_batches import (
 from golden import operators_by_definition as operators
 from golden import value_decomposition_by_definition as golden
 from golden.value_decomposition_by_definition import Rules
-from mast.learning.algorithms.weighted import (
+from mast.algorithms.value.weighted import (
     Evidence,
     WeightedTeam,
     is_best_or_better,

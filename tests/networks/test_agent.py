@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fresh_networks import recurrent_agent
 from golden import networks_by_definition as golden
-from mast.networks.agent import NO_ACTION, RecurrentAgent, last_actions, recurrent_agent
+from mast.networks.agent import NO_ACTION, RecurrentAgent, last_actions
 from mast.networks.linear import Linear
 
 FEATURES, ACTIONS, AGENTS, HIDDEN = 5, 3, 2, 4

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fresh_networks import independent_agents, recurrent_agent
 from golden import networks_by_definition as golden
-from mast.networks.agent import NO_ACTION, Agent, RecurrentAgent, recurrent_agent
-from mast.networks.independent import IndependentAgents, independent_agents
+from mast.networks.agent import NO_ACTION, Agent, RecurrentAgent
+from mast.networks.independent import IndependentAgents
 
 FEATURES, ACTIONS, AGENTS, HIDDEN = 5, 3, 2, 4
 STEPS, BATCH = 6, 2

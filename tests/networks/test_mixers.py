@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fresh_networks import feed_forward_mixer, q_mixer
 from golden import networks_by_definition as golden
 from mast.networks.mixers import (
     FeedForwardMixer,
@@ -15,9 +16,7 @@ from mast.networks.mixers import (
     MixingWeights,
     QMixer,
     SumMixer,
-    feed_forward_mixer,
     mix_deviations,
-    q_mixer,
 )
 
 AGENTS, STATE, EMBED, HYPER = 3, 4, 5, 6

@@ -1,5 +1,6 @@
 """Which execution a run gets, and what is refused."""
 
+import dataclasses
 from typing import Any
 from unittest import mock
 
@@ -7,6 +8,7 @@ import pytest
 
 from kernels.cases import needs_kernels
 from mast import kernels
+from mast.algorithms.registry import NAMES, algorithm_entry
 from mast.config import resolve
 from mast.errors import UserError
 from mast.training import execution
@@ -54,9 +56,8 @@ def test_speedup_is_that_of_the_table_and_between_its_rows_interpolated() -> Non
 
 @needs_kernels
 def test_auto_asks_more_of_algorithms_that_gain_less_than_qmix() -> None:
-    least = {"qmix": 1.0, "vdn": 1.0} | {
-        name: 1 / share for name, share in execution.RELATIVE_SPEEDUP.items()
-    }
+    least = {name: 1 / algorithm_entry(name).compact_speedup for name in NAMES}
+    assert least["qmix"] == 1 < least["res"]
     for algorithm, speedup in least.items():
         for factor, expected in ((0.99, "masked"), (1.01, "compact")):
             with mock.patch.object(execution, "compact_speedup", return_value=factor * speedup):
@@ -72,9 +73,10 @@ def test_a_tiny_team_counts_as_a_narrow_dense_one() -> None:
 
 
 def test_compact_is_refused_to_an_algorithm_whose_networks_have_no_kernels() -> None:
+    masked_only = dataclasses.replace(algorithm_entry("qmix"), compact_speedup=None)
     with (
-        mock.patch.object(execution, "COMPACT_ALGORITHMS", ("vdn",)),
-        pytest.raises(UserError, match="algorithm qmix has none yet; use masked"),
+        mock.patch.object(execution, "algorithm_entry", return_value=masked_only),
+        pytest.raises(UserError, match="algorithm qmix has none; use masked"),
     ):
         chosen(algorithm="qmix", execution="compact")
 

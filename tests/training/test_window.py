@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from fresh_networks import recurrent_agent
 from mast.config import resolve
 from mast.learning.replay import Episode, Ring
-from mast.networks.agent import RecurrentAgent, recurrent_agent
+from mast.networks.agent import RecurrentAgent
 from mast.training.window import DynamicWindow, differing_share, greedy_actions
 
 

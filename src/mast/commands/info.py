@@ -6,6 +6,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from mast.accounting.costs import (
+    Account,
+    Cost,
+    Costs,
+)
+from mast.accounting.run import account_of
 from mast.commands.options import (
     JSON,
     QUIET,
@@ -22,12 +28,6 @@ from mast.envs.names import check_id
 from mast.envs.smac_sizes import PREFIX, smac_sizes
 from mast.errors import UserError
 from mast.folders import seed_folders
-from mast.sparsity.accounting import (
-    Account,
-    Cost,
-    Costs,
-)
-from mast.sparsity.run_account import account_of
 from mast.training.logging import read_metrics
 
 SHAPING = (
@@ -42,11 +42,15 @@ SHAPING = (
     "unrestricted_hidden",
     "sharing",
     "density_per_agent",
+    "preset",
+    "learning_rate",
+    "step_exponent",
+    "step_cap",
     "from_run",
     "state_last_action",
     "episode_limit",
 )
-"""The settings that size, FLOPs and densities depend on."""
+"""The settings that size, FLOPs, densities and steps depend on."""
 
 
 def run_info(values: Values) -> int:
@@ -73,6 +77,11 @@ def run_info(values: Values) -> int:
         for folder in seed_folders(run, config):
             _show_progress(folder, output)
     _show_account(account, output)
+    factor = _step_factor(config, account)
+    output.say(
+        f"steps: learning rate {config.learning_rate:g} × {factor:.2f} = "
+        f"{config.learning_rate * factor:.3g} for every parameter (density^−step_exponent)"
+    )
     output.result(_result(config, account, identity, run))
     return 0
 
@@ -104,6 +113,14 @@ def _sizes(config: Config) -> Any:
     from mast.envs.registry import environment_of
 
     return environment_of(config).spec
+
+
+def _step_factor(config: Config, account: Account) -> float:
+    """What the density multiplies the learning rate by."""
+    from mast.sparsity.step_size import density_factor
+
+    density = 1.0 if config.stays_dense else account.density
+    return float(density_factor(density, config.step_exponent, config.step_cap))
 
 
 def _show_settings(config: Config, given: set[str], identity: str, output: Output) -> None:
@@ -187,6 +204,7 @@ def _result(config: Config, account: Account, identity: str, run: Path | None) -
         "flops_train_ratio": account.flops_train_ratio,
         "flops_inference": account.costs.flops_inference.sparse,
         "flops_inference_ratio": account.flops_inference_ratio,
+        "step_factor": _step_factor(config, account),
         "networks": [
             {"network": network.name, **_costs_json(network.costs)} for network in account.networks
         ],

@@ -48,7 +48,7 @@ def choices(name: str) -> tuple[str, ...]:
 
 def own_kind(name: str) -> str:
     """What of the user's own a setting may name beside its choices ("function"); "" for nothing."""
-    return "function" if "choices" in _extra(name) else ""
+    return str(_extra(name).get("own", ""))
 
 
 def _extra(name: str) -> dict[str, Any]:

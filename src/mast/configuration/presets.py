@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mast.algorithms.registry import BUILT_IN
+
 
 @dataclass(frozen=True)
 class MethodPreset:
@@ -58,15 +60,11 @@ METHODS: dict[str, MethodPreset] = {
     ),
 }
 
-ALGORITHM_DEFAULTS: dict[str, dict[str, Any]] = {
-    "owqmix": {"epsilon_steps": 100_000, "td_lambda": 0.6},
-    "cwqmix": {"epsilon_steps": 100_000, "td_lambda": 0.6},
-    "res": {"operator": "res_softmax"},
-}
+ALGORITHM_DEFAULTS = {name: known.defaults for name, known in BUILT_IN.items() if known.defaults}
 """Settings that an algorithm wants with every method (spec §5)."""
 
-MAST_DEFAULTS: dict[str, dict[str, Any]] = {
-    "res": {"operator": "res_softmax"},
+MAST_DEFAULTS = {
+    name: known.mast_defaults for name, known in BUILT_IN.items() if known.mast_defaults
 }
 """What MAST's targets, of whichever method, are on an algorithm other than QMIX (spec §5, §6)."""
 

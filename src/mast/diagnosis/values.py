@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from mast.learning.replay import Batch
 from mast.learning.returns import discounted_returns
 from mast.networks.agent import last_actions
+from mast.networks.mixers import joint_value
 
 
 class Played(NamedTuple):
@@ -17,6 +18,7 @@ class Played(NamedTuple):
 
     observation: Float[Any, "time episodes agents features"]
     state: Float[Any, "time episodes state"]
+    available: Bool[Any, "time episodes agents actions"]
     action: Integer[Any, "time episodes agents"]
     reward: Float[Any, "time episodes"]
     mask: Bool[Any, "time episodes"]
@@ -47,6 +49,7 @@ def played_of_batch(batch: Batch) -> Played:
     return Played(
         observation=batch.observation[:length],
         state=batch.state[:length],
+        available=batch.available[:length],
         action=batch.action,
         reward=batch.reward,
         mask=batch.mask,
@@ -68,6 +71,7 @@ def played_of_recording(recording: Any, lengths: np.ndarray, terminated: np.ndar
     return Played(
         observation=recording.observation[:limit],
         state=recording.state[:limit],
+        available=recording.available[:limit],
         action=recording.action,
         reward=recording.reward,
         mask=np.arange(limit)[:, None] < all_lengths,
@@ -80,6 +84,7 @@ def q_tot_and_returns(
     params: Any,
     observation: Float[Any, "time episodes agents features"],
     state: Float[Any, "time episodes state"],
+    available: Bool[Any, "time episodes agents actions"],
     action: Integer[Any, "time episodes agents"],
     reward: Float[Any, "time episodes"],
     mask: Bool[Any, "time episodes"],
@@ -92,14 +97,13 @@ def q_tot_and_returns(
 
     Args:
         params: an algorithm's, with an `agent` and a `mixer`.
-        observation, state, action, reward, mask: of the episodes, see `Played`.
+        observation, state, available, action, reward, mask: of the episodes, see `Played`.
         discount: γ.
     """
     action = jnp.asarray(action, jnp.int32)
     q = params.agent.sequence(jnp.asarray(observation, jnp.float32), last_actions(action)[:-1])
-    chosen = (q * jax.nn.one_hot(action, q.shape[-1])).sum(-1)
-    q_tot = params.mixer(chosen, jnp.asarray(state, jnp.float32)).mean(-1)
-    return q_tot, discounted_returns(reward, mask, discount)
+    q_tot = joint_value(params.mixer, q, action, available, jnp.asarray(state, jnp.float32))
+    return q_tot.mean(-1), discounted_returns(reward, mask, discount)
 
 
 def compare_values(

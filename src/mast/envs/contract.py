@@ -1,6 +1,5 @@
 """The contract of an environment, checked by playing one episode; each breach is one line."""
 
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -10,6 +9,7 @@ import numpy as np
 
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 from mast.errors import UserError
+from mast.own_code import user_error
 
 Result = TypeVar("Result")
 
@@ -59,26 +59,6 @@ def check_contract(environment: Any, name: str) -> None:
             f"{name}: step",
             f"neither terminated nor truncated after spec.episode_limit = {spec.episode_limit} steps",
         )
-
-
-def user_error(name: str, doing: str, error: BaseException) -> UserError:
-    """One line about an exception in a user's own code: what it was and where it was raised.
-
-    Args:
-        name: The environment's name.
-        doing: What Mast was doing with it: "reset", "import".
-        error: The exception, to be chained by `raise … from`.
-    """
-    message = " ".join(str(error).split())
-    message = message if len(message) <= 200 else message[:200] + "…"
-    # Their own line tells more than one deep inside a library.
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not any(part in frame.filename for part in ("site-packages", "<frozen", __file__))
-    ]
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return UserError(f"{name}: {doing} failed: {type(error).__name__}: {message}{where}")
 
 
 def _refuse(where: str, what: str) -> NoReturn:

@@ -5,10 +5,10 @@ what jaxmarl really has.
 """
 
 import difflib
-import re
 from dataclasses import dataclass
 
 from mast.errors import UserError
+from mast.own_code import is_own
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,6 @@ def smax_identity(version: str, limit: int, reward_scale: float, state_last_acti
 def mpe_identity(version: str, limit: int, reward_scale: float) -> str:
     """What stands beside every number of MPE's simple_spread."""
     return f"MPE simple_spread (jaxmarl {version}), limit {limit}, reward x{reward_scale:g}"
-
-
-_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-
-
-def is_own(id: str) -> bool:
-    """Whether the name is a user's own environment, "package.module:Class"."""
-    return _OWN.fullmatch(id) is not None
 
 
 def check_id(id: str) -> None:

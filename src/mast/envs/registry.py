@@ -1,18 +1,16 @@
 """Environments by name: those that come with Mast, and the user's own as "package.module:Class"."""
 
-import importlib
 import inspect
 import math
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from mast.config import Config
-from mast.envs.contract import check_contract, user_error
-from mast.envs.names import ENTRIES, EnvironmentEntry, check_id, is_own
+from mast.envs.contract import check_contract
+from mast.envs.names import ENTRIES, EnvironmentEntry, check_id
 from mast.envs.protocol import Environment
 from mast.errors import UserError
+from mast.own_code import import_own, is_own, user_error
 
 
 def available() -> list[EnvironmentEntry]:
@@ -70,7 +68,7 @@ def make(
 
 def _make_own(id: str, options: dict[str, Any]) -> Environment:
     """Import, build and check a user's environment."""
-    factory = import_own(id, "class")
+    factory = import_own(id, "class", callable)
     _check_options(factory, id, options)
     try:
         environment = factory(**options)
@@ -80,47 +78,6 @@ def _make_own(id: str, options: dict[str, Any]) -> Environment:
         raise user_error(id, "making it", error) from error
     check_contract(environment, id)
     return environment
-
-
-def import_own(id: str, what: str) -> Callable[..., Any]:
-    """The user's class or function that "package.module:Name" names; the current folder counts.
-
-    Args:
-        id: the name.
-        what: "class" or "function", for messages.
-
-    Raises:
-        UserError: it cannot be imported, or is none.
-    """
-    module_name, own_name = id.split(":")
-    # As `python -m` does; it stays, since their module may import its neighbours later.
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # Only a part of the name asked for is a slip in the name; else their import is at fault.
-        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise UserError(
-                f"{id}: no module {error.name} in {here} or among the installed packages"
-            ) from error
-        raise user_error(id, "import", error) from error
-    except Exception as error:
-        raise user_error(id, "import", error) from error
-    found = getattr(module, own_name, None)
-    if not callable(found):
-        fits = inspect.isclass if what == "class" else inspect.isfunction
-        names = [
-            name
-            for name, value in vars(module).items()
-            if fits(value) and value.__module__ == module_name
-        ]
-        raise UserError(
-            f"{id}: module {module_name} has no {what} {own_name} (it has: {', '.join(names) or 'none'})"
-        )
-    return found
 
 
 def _check_options(factory: Callable[..., Any], id: str, options: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
+from mast.accounting.costs import matrix_flops
 from mast.config import load_run_config
 from mast.export.check import agreement, require
 from mast.export.contract import names_of
@@ -19,9 +20,6 @@ from mast.export.kinds import Job, PolicyArtefact
 from mast.export.network import Network, networks_of, widened, without_dead_neurons
 from mast.files import write_atomically
 from mast.policy import COMPACT_FORMAT, LAYERS, Policy, is_independent
-from mast.sparsity.accounting import matrix_flops
-from mast.sparsity.allocation import LayerShape
-from mast.sparsity.team_networks import WeightMatrix
 
 if TYPE_CHECKING:
     from mast.envs.protocol import Environment
@@ -66,7 +64,7 @@ def layer_sizes(
         weights = [int(np.count_nonzero(matrix)) for matrix, _ in mine]
         outputs = sum(len(matrix) for matrix, _ in mine)
         flops = [
-            matrix_flops(WeightMatrix(LayerShape(layer, 1, 1), summands), count)
+            matrix_flops(summands, count)
             for (_, summands), count in zip(mine, weights, strict=True)
             if count
         ]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from mast.algorithms.value.decomposition import LossMetrics, ValueDecomposition
 from mast.kernels import (
     SparseAgent,
     SparseNetwork,
@@ -27,7 +28,6 @@ from mast.kernels import (
     team_gradient,
     to_dense,
 )
-from mast.learning.algorithms.value_decomposition import LossMetrics, ValueDecomposition
 from mast.learning.compact_loss import as_losses_take_it
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
 from mast.learning.method import Method, method_from_config
@@ -113,7 +113,7 @@ class CompactLearner:
         self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[CompactState, UpdateMetrics]:
         """One gradient step; arguments as in `Learner.update`."""
-        fused = isinstance(self.masked.algorithm, ValueDecomposition)
+        fused = isinstance(self.masked.entry.algorithm, ValueDecomposition)
         gradient_of = self._fused_gradient if fused else self._gradient
         loss, metrics, gradient = gradient_of(state, batch, method, env_steps)
         config = self.masked.config
@@ -190,7 +190,7 @@ class CompactLearner:
                 as_losses_take_it(team, batch, self.threads)
                 for team in (eqx.combine(numbers, structure), state.target)
             )
-            return self.masked.algorithm.loss(online, target, batch, method, env_steps)
+            return self.masked.entry.algorithm.loss(online, target, batch, method, env_steps)
 
         (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(numbers)
         return value, metrics, gradient
@@ -219,7 +219,7 @@ class CompactLearner:
             mixing=MIXING[type(online.mixer)],
             threads=self.threads,
         )
-        metrics = LossMetrics(found.q_tot, found.target, found.td_error)
+        metrics = {"q_tot": found.q_tot, "target": found.target, "td_error": found.td_error}
         return found.loss, metrics, (found.agent, found.mixer)
 
     def _compact_team(self, team: Any, masks: Masks) -> Any:

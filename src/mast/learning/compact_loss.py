@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
+from mast.algorithms.value.decomposition import Episodes, Utilities, utilities
+from mast.algorithms.value.res import mix_states, res_softmax_value
 from mast.kernels import (
     SparseAgent,
     SparseFeedForwardMixer,
@@ -18,8 +20,6 @@ from mast.kernels import (
     joint_softmax_values,
     mixed_values,
 )
-from mast.learning.algorithms.res import mix_states, res_softmax_value
-from mast.learning.algorithms.value_decomposition import Episodes, Utilities, utilities
 from mast.learning.replay import Batch
 
 

@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from mast.algorithms.entry import AlgorithmEntry
+from mast.algorithms.registry import algorithm_entry
+from mast.algorithms.value.decomposition import LossMetrics
 from mast.config import Config
-from mast.learning.algorithms import ALGORITHMS
-from mast.learning.algorithms.value_decomposition import Algorithm, LossMetrics, Sizes
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
 from mast.learning.rules import Rules, rules_of
 from mast.learning.topology import agent_leaves, final_counts, initial_masks
+from mast.networks.spec import Sizes
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
 from mast.sparsity.optimizer import SparseState, sparse
 from mast.sparsity.schedules import cubic_count, schedule_by_number
@@ -55,9 +57,9 @@ class Learner:
     rules: Rules | None = None
 
     @property
-    def algorithm(self) -> Algorithm:
+    def entry(self) -> AlgorithmEntry:
         """The algorithm that the configuration names."""
-        return ALGORITHMS[self.config.algorithm]
+        return algorithm_entry(self.config.algorithm)
 
     def init(self, key: PRNGKeyArray) -> LearnerState:
         """Fresh networks with their masks; the target is a copy."""
@@ -65,7 +67,7 @@ class Learner:
 
     def dense_params(self, key: PRNGKeyArray) -> Any:
         """The networks' first weights, before a mask."""
-        return self.algorithm.init(jax.random.split(key)[0], self.sizes)
+        return self.entry.init(jax.random.split(key)[0], self.sizes)
 
     def begin(self, key: PRNGKeyArray, params: Any, masks: Masks | None = None) -> LearnerState:
         """The state at the start.
@@ -102,9 +104,9 @@ class Learner:
         Returns:
             What to report, and the *dense* gradient: unmasked and unclipped, as growth needs it.
         """
-        (loss, loss_metrics), gradient = jax.value_and_grad(self.algorithm.loss, has_aux=True)(
-            state.params, state.target, batch, method, env_steps
-        )
+        (loss, loss_metrics), gradient = jax.value_and_grad(
+            self.entry.algorithm.loss, has_aux=True
+        )(state.params, state.target, batch, method, env_steps)
         norm = optax.tree.norm(apply_masks(gradient, state.optimizer.masks))
         return UpdateMetrics(loss, loss_metrics, norm), gradient
 

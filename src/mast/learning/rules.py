@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from mast.config import Config
-from mast.envs.registry import import_own
 from mast.errors import UserError
+from mast.own_code import import_own
 from mast.sparsity.schedules import SCHEDULES, DropSchedule
 from mast.sparsity.scores import DROP_SCORES, GROWTH_SCORES, Score
 
@@ -49,7 +49,7 @@ def _own(
     check: Callable[[Callable[..., Any]], str],
 ) -> dict[str, Any]:
     names = sorted({getattr(config, setting) for config in configs} - known.keys())
-    found = {name: import_own(name, "function") for name in names}
+    found = {name: import_own(name, "function", callable) for name in names}
     for name, rule in found.items():
         try:
             wrong = check(rule)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.networks.gru import gru_sequence, gru_step, split_gates
-from mast.networks.linear import Linear, torch_linear
+from mast.networks.linear import Linear, torch_layers
+from mast.networks.spec import NetworkSpec
 
 NO_ACTION = -1
 """The last action at the first step of an episode: its one-hot code is all zeros."""
@@ -134,16 +135,7 @@ class RecurrentAgent(eqx.Module):
 
 
 def recurrent_agent(
-    key: PRNGKeyArray, features: int, actions: int, agents: int, hidden_size: int = 64
+    key: PRNGKeyArray, network: NetworkSpec, features: int, actions: int
 ) -> RecurrentAgent:
-    """A fresh dense agent, initialised as Torch does (GRU: U(±1/√h)); `agents` = 0: without an id."""
-    keys = jax.random.split(key, 4)
-    h = hidden_size
-    return RecurrentAgent(
-        fc1=torch_linear(keys[0], features + actions + agents, h),
-        gru_input=torch_linear(keys[1], h, 3 * h, fan_in=h),
-        gru_hidden=torch_linear(keys[2], h, 3 * h, fan_in=h),
-        fc2=torch_linear(keys[3], h, actions),
-        features=features,
-        actions=actions,
-    )
+    """A fresh dense agent of these layers, initialised as Torch does."""
+    return RecurrentAgent(**torch_layers(key, network), features=features, actions=actions)

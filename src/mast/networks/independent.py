@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.networks.agent import RecurrentAgent, recurrent_agent
 from mast.networks.linear import Linear
+from mast.networks.spec import NetworkSpec
 
 
 class IndependentAgents(eqx.Module):
@@ -82,14 +83,14 @@ class IndependentAgents(eqx.Module):
 
 
 def independent_agents(
-    key: PRNGKeyArray, features: int, actions: int, agents: int, hidden_size: int = 64
+    key: PRNGKeyArray, network: NetworkSpec, features: int, actions: int
 ) -> IndependentAgents:
-    """Fresh dense networks, each initialised as `recurrent_agent` does."""
+    """Fresh dense networks, `network.copies` of them, each initialised as `recurrent_agent` does."""
 
     def one(key: PRNGKeyArray) -> RecurrentAgent:
-        return recurrent_agent(key, features, actions, agents=0, hidden_size=hidden_size)
+        return recurrent_agent(key, network, features, actions)
 
-    stacked = jax.vmap(one)(jax.random.split(key, agents))
+    stacked = jax.vmap(one)(jax.random.split(key, network.copies))
     return IndependentAgents(
         stacked.fc1, stacked.gru_input, stacked.gru_hidden, stacked.fc2, features, actions
     )

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mast.networks.spec import GRU, NetworkSpec
+
 
 class Linear(eqx.Module):
     """An affine map y = W x + b whose weight may be sparse and whose bias is dense.
@@ -36,3 +38,17 @@ def torch_linear(key: PRNGKeyArray, inputs: int, outputs: int, fan_in: int | Non
         weight=jax.random.uniform(weight_key, (outputs, inputs), minval=-bound, maxval=bound),
         bias=jax.random.uniform(bias_key, (outputs,), minval=-bound, maxval=bound),
     )
+
+
+def torch_layers(key: PRNGKeyArray, network: NetworkSpec) -> dict[str, Linear]:
+    """Fresh dense layers of a network, by name, each from a key of its own.
+
+    A layer of a GRU has the fan-in h that Torch gives both of its matrices.
+    """
+    keys = jax.random.split(key, len(network.layers))
+    return {
+        layer.name: torch_linear(
+            each, layer.inputs, layer.outputs, layer.units if layer.group == GRU else None
+        )
+        for each, layer in zip(keys, network.layers, strict=True)
+    }

@@ -1,13 +1,14 @@
 """Mixers: from the agents' utilities to the joint value (one head), or to each its own (IQL)."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+import functools
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
-from mast.networks.linear import Linear, torch_linear
+from mast.networks.linear import Linear
 
 
 @runtime_checkable
@@ -140,32 +141,21 @@ class FeedForwardMixer(eqx.Module):
         return self.fc4(hidden) + self.v_out(jax.nn.relu(self.v_hidden(state)))
 
 
-def q_mixer(
-    key: PRNGKeyArray, state: int, agents: int, embed: int = 32, hypernet_hidden: int = 64
-) -> QMixer:
-    """A fresh dense QMIX mixer (PyMARL's sizes: embed 32, hypernetworks of two layers, 64 wide)."""
-    keys = jax.random.split(key, 7)
-    return QMixer(
-        w1_hidden=torch_linear(keys[0], state, hypernet_hidden),
-        w1_out=torch_linear(keys[1], hypernet_hidden, agents * embed),
-        w_final_hidden=torch_linear(keys[2], state, hypernet_hidden),
-        w_final_out=torch_linear(keys[3], hypernet_hidden, embed),
-        b1=torch_linear(keys[4], state, embed),
-        v_hidden=torch_linear(keys[5], state, embed),
-        v_out=torch_linear(keys[6], embed, 1),
-    )
+@functools.singledispatch
+def joint_value(
+    mixer: Any,
+    q: Float[Array, "*batch agents actions"],
+    action: Int[Array, "*batch agents"],
+    available: Bool[Array, "*batch agents actions"],
+    state: Float[Array, "*batch state"],
+) -> Float[Array, "*batch heads"]:
+    """What a mixer makes of the actions taken, from all action values; a kind of mixer may have its own way.
 
-
-def feed_forward_mixer(
-    key: PRNGKeyArray, state: int, agents: int, hidden: int = 256
-) -> FeedForwardMixer:
-    """A fresh dense unrestricted mixer (WQMIX's sizes: three layers of 256, V one of 256)."""
-    keys = jax.random.split(key, 6)
-    return FeedForwardMixer(
-        fc1=torch_linear(keys[0], agents + state, hidden),
-        fc2=torch_linear(keys[1], hidden, hidden),
-        fc3=torch_linear(keys[2], hidden, hidden),
-        fc4=torch_linear(keys[3], hidden, 1),
-        v_hidden=torch_linear(keys[4], state, hidden),
-        v_out=torch_linear(keys[5], hidden, 1),
-    )
+    Args:
+        mixer: the mixer.
+        q: every agent's values of its actions.
+        action: taken.
+        available: which could have been taken.
+        state: of the team.
+    """
+    return mixer((q * jax.nn.one_hot(action, q.shape[-1])).sum(-1), state)

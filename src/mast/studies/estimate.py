@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from mast.accounting.run import account_of
 from mast.config import Config, resolve
-from mast.sparsity.run_account import account_of
 from mast.studies.cell import Cell
 from mast.studies.results import Result
 from mast.studies.run_result import team_sizes

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from mast.accounting.run import account_of
 from mast.config import Config, load_run_config, load_run_record
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
 from mast.envs.names import ENTRIES, mpe_identity, smax_identity
 from mast.errors import UserError
-from mast.sparsity.run_account import account_of
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
 from mast.studies.results import DIAGNOSTICS_SUFFIX, SCORE_WINDOW, CellFiles, curve_text

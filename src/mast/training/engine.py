@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from mast.accounting.run import sizes_of
 from mast.config import Config, usable_cpus
 from mast.envs.protocol import Environment
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics
@@ -20,7 +21,6 @@ from mast.sparsity.topology import Evolution
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
 from mast.training.rollout import JaxPlayers, Recording, Totals, Watcher, play, players_for
-from mast.training.sizes import sizes_of
 from mast.training.source import Source, Weights, by_path, take_over
 
 State = Any

@@ -6,17 +6,9 @@ import itertools
 import math
 from importlib import resources
 
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.errors import UserError
-
-COMPACT_ALGORITHMS = ("iql", "vdn", "qmix", "owqmix", "cwqmix", "res")
-"""Those whose networks have kernels."""
-
-RELATIVE_SPEEDUP = {"owqmix": 0.8, "cwqmix": 0.8, "res": 0.8}
-"""Compact gains at least so much of what it gains with QMIX (3m at 95 %, results/algorithm_speed.csv).
-
-Taken for all widths and densities: the table by which `auto` chooses is QMIX's, and serves IQL and VDN as is.
-"""
 
 
 def obstacle(config: Config, vmapped: bool) -> str | None:
@@ -42,8 +34,8 @@ def obstacle(config: Config, vmapped: bool) -> str | None:
 
 def settings_obstacle(config: Config) -> str | None:
     """What among the settings keeps a run from being compact on any machine; None where nothing does."""
-    if config.algorithm not in COMPACT_ALGORITHMS:
-        return f"algorithm {config.algorithm} has none yet"
+    if algorithm_entry(config.algorithm).compact_speedup is None:
+        return f"algorithm {config.algorithm} has none"
     if config.sharing != "shared":
         return f"sharing = {config.sharing} has none yet"
     if config.initial_weights == "final":
@@ -87,7 +79,7 @@ def compact_is_faster(config: Config) -> bool:
     if config.widths == "tiny":  # dense, and narrower by about the root of its share of weights
         width, density = max(1, round(width * math.sqrt(density))), 1.0
     of_qmix = compact_speedup(instruction_set, width, density)
-    return of_qmix * RELATIVE_SPEEDUP.get(config.algorithm, 1.0) >= 1
+    return of_qmix * (algorithm_entry(config.algorithm).compact_speedup or 0) >= 1
 
 
 def compact_speedup(instruction_set: str, width: int, density: float) -> float:

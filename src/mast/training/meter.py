@@ -120,9 +120,10 @@ class Meter:
         if updates:
             means |= {
                 "loss": per_run([each.loss for each in updates]),
-                "q_tot": per_run([each.loss_metrics.q_tot for each in updates]),
-                "target": per_run([each.loss_metrics.target for each in updates]),
-                "td_error": per_run([each.loss_metrics.td_error for each in updates]),
+                **{
+                    name: per_run([each.loss_metrics[name] for each in updates])
+                    for name in updates[0].loss_metrics
+                },
                 "gradient_norm": per_run([each.gradient_norm for each in updates]),
             }
         self.updates += len(updates)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mast.sparsity.run_account import account_of
+from mast.accounting.run import account_of
 from mast.training.evaluation import Evaluation, mean_evaluation
 from mast.training.metrics import Metrics
 from mast.training.run import Run

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mast.accounting.run import size_notices
 from mast.config import (
     Config,
     differences_from,
@@ -27,7 +28,6 @@ from mast.learning.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
 from mast.learning.ring_memory import check_ring_memory
 from mast.runtime import prepare
-from mast.sparsity.run_account import size_notices
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise

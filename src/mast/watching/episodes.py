@@ -14,7 +14,7 @@ from mast.envs.scene import ALLY, Scene, Staged, check_scene
 from mast.errors import UserError
 from mast.learning.returns import discounted_returns
 from mast.networks.agent import Agent, last_actions
-from mast.networks.mixers import Mixer
+from mast.networks.mixers import Mixer, joint_value
 from mast.runtime import prepare
 from mast.training.random_keys import PLAY, run_key
 from mast.training.rollout import Recording, Totals, episodes, play, players_for
@@ -120,9 +120,10 @@ def _values(agent: Agent, mixer: Any, recording: Recording, mask: Any, discount:
     )
     q_tot = None
     if mixer is not None:
-        chosen = (q * jax.nn.one_hot(action, q.shape[-1])).sum(-1)
+        state = jnp.asarray(recording.state[:limit], jnp.float32)
+        available = jnp.asarray(recording.available[:limit])
         # Independent learners have a value per agent; what stands for the team is their mean.
-        q_tot = mixer(chosen, jnp.asarray(recording.state[:limit], jnp.float32)).mean(-1)
+        q_tot = joint_value(mixer, q, action, available, state).mean(-1)
     return q, q_tot, discounted_returns(jnp.asarray(recording.reward), mask, discount)
 
 

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mast.accounting.run import sizes_of
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
-from mast.learning.algorithms import ALGORITHMS
 from mast.networks.mixers import Mixer
 from mast.policy import LAYERS
 from mast.sparsity.masks import leaf_path
 from mast.training.checkpoint import CheckpointStore
-from mast.training.sizes import sizes_of
 
 
 def mixer_without_weights(config: Config, spec: EnvironmentSpec) -> Mixer | None:
@@ -66,7 +66,7 @@ def mixer_of(run: Path, agent: Any, config: Config, spec: EnvironmentSpec) -> Mi
 def _shapes(config: Config, spec: EnvironmentSpec) -> Any:
     """A mixer whose arrays are only shapes."""
     sizes = sizes_of(config, spec)
-    init = ALGORITHMS[config.algorithm].init
+    init = algorithm_entry(config.algorithm).init
     return jax.eval_shape(lambda key: init(key, sizes), jax.random.key(0)).mixer
 
 

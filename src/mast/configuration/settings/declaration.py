@@ -23,13 +23,21 @@ OWN = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
 """The name of something of a user's own: package.module:name."""
 
 
-def named(default: str, choices: tuple[str, ...], group: str, description: str, source: str) -> Any:
-    """A field that names one of these, or a function of the user's own.
+def named(
+    default: str,
+    choices: tuple[str, ...],
+    group: str,
+    description: str,
+    source: str,
+    own: str = "function",
+) -> Any:
+    """A field that names one of these, or something of the user's own ("package.module:name").
 
     Args:
         default, group, description, source: as in `setting`.
         choices: the names that are ours.
+        own: what the user's own is, for messages.
     """
-    extra: dict[str, Any] = {"group": group, "source": source, "choices": choices}
+    extra: dict[str, Any] = {"group": group, "source": source, "choices": choices, "own": own}
     pattern = f"^({'|'.join(choices)}|{OWN})$"
     return Field(default, description=description, json_schema_extra=extra, pattern=pattern)

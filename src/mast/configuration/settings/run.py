@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from mast.configuration.settings.declaration import setting
+from mast.algorithms.registry import NAMES
+from mast.configuration.settings.declaration import named, setting
 
 RUN = "run"
 ENVIRONMENT = "environment"
@@ -16,8 +17,13 @@ class RunSettings(BaseModel):
     environment: str = setting(
         ..., RUN, "environment id such as smax/3m (see: mast envs) or package.module:Class", ""
     )
-    algorithm: Literal["iql", "vdn", "qmix", "owqmix", "cwqmix", "res"] = setting(
-        "qmix", RUN, "how the agents' values become the team's", "docs/methods.md"
+    algorithm: str = named(
+        "qmix",
+        NAMES,
+        RUN,
+        "how the team learns, or an own ENTRY (docs/extending.md)",
+        "docs/methods.md",
+        own="ENTRY",
     )
     method: Literal[
         "dense",

@@ -1,7 +1,7 @@
-"""IQL, VDN and QMIX: one loss, three mixers; and the steps of it that other algorithms share."""
+"""Value decomposition: the loss of IQL, VDN and QMIX; and the steps of it that other algorithms share."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -21,40 +21,22 @@ from mast.learning.returns import (
 )
 from mast.networks.agent import Agent, last_actions, recurrent_agent
 from mast.networks.independent import independent_agents
-from mast.networks.mixers import Mixer, QMixer, q_mixer
+from mast.networks.linear import torch_layers
+from mast.networks.mixers import Mixer, QMixer
+from mast.networks.spec import NetworkSpec, Sizes
 
+Networks = Mapping[str, NetworkSpec]
 
-@dataclass(frozen=True)
-class Sizes:
-    """What fixes the shapes of an algorithm's networks."""
-
-    features: int
-    actions: int
-    agents: int
-    state: int
-    hidden_size: int
-    mixer_embed: int
-    hypernet_hidden: int
-    unrestricted_hidden: int = 256
-    independent: bool = False
-    """Whether each agent has a network of its own."""
-
-
-class LossMetrics(NamedTuple):
-    """What a loss tells about its batch, each a mean over the steps really taken."""
-
-    q_tot: Float[Array, ""]
-    target: Float[Array, ""]
-    td_error: Float[Array, ""]
-    """Mean |y − Q_tot|."""
+LossMetrics = dict[str, Float[Array, ""]]
+"""What a loss tells about its batch, each a mean over the steps really taken, by the entry's names."""
 
 
 @runtime_checkable
 class Algorithm(Protocol):
     """What the learner needs of an algorithm."""
 
-    def init(self, key: PRNGKeyArray, sizes: Sizes) -> Any:
-        """Fresh dense parameters; the acting network is their `agent`."""
+    def init(self, key: PRNGKeyArray, networks: Networks, sizes: Sizes) -> Any:
+        """Fresh dense parameters, with the networks of the entry; the acting one is their `agent`."""
         ...
 
     def loss(
@@ -76,15 +58,16 @@ class ValueDecomposition:
     """Q_tot = f_s(Q_1, …, Q_n) learned by the squared error to its target (spec §3).
 
     Args:
-        make_mixer: fresh mixer of given sizes.
+        make_mixer: a fresh mixer, from the declarations of the team's networks.
     """
 
-    make_mixer: Callable[[PRNGKeyArray, Sizes], Mixer]
+    make_mixer: Callable[[PRNGKeyArray, Networks], Mixer]
 
-    def init(self, key: PRNGKeyArray, sizes: Sizes) -> Team:
+    def init(self, key: PRNGKeyArray, networks: Networks, sizes: Sizes) -> Team:
         """Fresh dense parameters."""
         agent_key, mixer_key = jax.random.split(key)
-        return Team(fresh_agent(agent_key, sizes), self.make_mixer(mixer_key, sizes))
+        agent = fresh_agent(agent_key, networks["agent"], sizes)
+        return Team(agent, self.make_mixer(mixer_key, networks))
 
     def loss(
         self, params: Team, target: Team, batch: Batch, method: Method, env_steps: Float[Array, ""]
@@ -142,15 +125,15 @@ def episodes_of(batch: Batch) -> Episodes:
     )
 
 
-def fresh_agent(key: PRNGKeyArray, sizes: Sizes) -> Agent:
-    """A dense agent of these sizes: one network for the team, or one for each of its members."""
-    make = independent_agents if sizes.independent else recurrent_agent
-    return make(key, sizes.features, sizes.actions, sizes.agents, sizes.hidden_size)
+def fresh_agent(key: PRNGKeyArray, network: NetworkSpec, sizes: Sizes) -> Agent:
+    """A dense agent: one network for the team, or one for each of its members."""
+    make = independent_agents if network.copies > 1 else recurrent_agent
+    return make(key, network, sizes.observation, sizes.actions)
 
 
-def monotonic_mixer(key: PRNGKeyArray, sizes: Sizes) -> QMixer:
-    """QMIX's dense mixer of these sizes."""
-    return q_mixer(key, sizes.state, sizes.agents, sizes.mixer_embed, sizes.hypernet_hidden)
+def monotonic_mixer(key: PRNGKeyArray, networks: Networks) -> QMixer:
+    """QMIX's dense mixer."""
+    return QMixer(**torch_layers(key, networks["mixer"]))
 
 
 @functools.singledispatch
@@ -209,12 +192,12 @@ def loss_metrics(
     q_tot: Float[Array, "time batch heads"],
     returns: Float[Array, "time batch heads"],
 ) -> LossMetrics:
-    """What every algorithm reports of its batch."""
-    return LossMetrics(
-        q_tot=mean_over_steps(batch, q_tot),
-        target=mean_over_steps(batch, returns),
-        td_error=mean_over_steps(batch, jnp.abs(returns - q_tot)),
-    )
+    """What every value-based algorithm reports of its batch: Q_tot, y and |y − Q_tot|."""
+    return {
+        "q_tot": mean_over_steps(batch, q_tot),
+        "target": mean_over_steps(batch, returns),
+        "td_error": mean_over_steps(batch, jnp.abs(returns - q_tot)),
+    }
 
 
 def team_targets(

@@ -4,32 +4,41 @@ import csv
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 
 import pytest
 
+from mast.accounting import costs
+from mast.accounting.costs import Account, Cost, account_active, forward_flops, parameters
+from mast.algorithms.registry import BUILT_IN, NAMES, algorithm_entry
 from mast.errors import UserError
-from mast.sparsity.accounting import (
-    Account,
-    Cost,
-    account,
-    account_active,
-    forward_flops,
-    parameters,
-)
-from mast.sparsity.team_networks import (
-    ALGORITHMS,
-    Dimensions,
-    Widths,
-    agent_layers,
-    algorithm_networks,
-    generated_mixing_flops,
-    qmix_mixer_layers,
-    unrestricted_mixer_layers,
+from mast.networks.spec import (
+    NetworkSpec,
+    Sizes,
+    feed_forward_mixer_spec,
+    monotonic_mixer_spec,
+    recurrent_agent_spec,
 )
 
 PAPER_ALGORITHM = {"qmix": "qmix", "wqmix": "owqmix", "res": "res"}
-THREE_MARINES = Dimensions(observation=30, state=48, actions=9, agents=3)
+THREE_MARINES = Sizes(observation=30, state=48, actions=9, agents=3)
+
+
+def networks_of(sizes: Sizes, algorithm: str) -> dict[str, NetworkSpec]:
+    return algorithm_entry(algorithm).networks(sizes)
+
+
+def uses_of(sizes: Sizes, algorithm: str) -> dict[str, costs.Use]:
+    operator = BUILT_IN[algorithm].defaults.get("operator", "max")
+    return algorithm_entry(algorithm).uses(sizes, operator)
+
+
+def account(
+    sizes: Sizes, algorithm: str, sparsity: float, allocation: str = "erdos_renyi"
+) -> Account:
+    networks, uses = networks_of(sizes, algorithm), uses_of(sizes, algorithm)
+    return costs.account(networks, uses, sparsity, allocation)
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -38,9 +47,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 SMAC = {
-    row["map"]: Dimensions(
-        int(row["obs"]), int(row["state"]), int(row["actions"]), int(row["agents"])
-    )
+    row["map"]: Sizes(int(row["obs"]), int(row["state"]), int(row["actions"]), int(row["agents"]))
     for row in rows("smac_dimensions.csv")
 }
 
@@ -87,8 +94,8 @@ def test_table_1_has_36_cells_and_all_but_one_agree_to_the_printed_digit() -> No
 
 def test_dense_agent_follows_equations_9_to_12() -> None:
     inputs, hidden, actions = 42, 64, 9
-    layers = agent_layers(inputs, hidden, actions)
-    dense = {layer.shape.name: layer.shape.weights for layer in layers}
+    layers = recurrent_agent_spec(THREE_MARINES)
+    dense = {shape.name: shape.weights for shape in layers.shapes}
     assert list(dense) == ["fc1", "gru_input", "gru_hidden", "fc2"]
     assert forward_flops(layers, dense) == pytest.approx(
         (2 * inputs - 1) * hidden
@@ -103,7 +110,8 @@ def test_dense_agent_follows_equations_9_to_12() -> None:
 
 def test_gru_uses_the_parameter_weighted_mean_of_its_two_densities() -> None:
     # hidden differs from the input of the GRU only here, so that the weights of the mean matter
-    gru = agent_layers(10, 8, 3)[1:3]
+    agent = recurrent_agent_spec(replace(THREE_MARINES, hidden_size=8))
+    gru = NetworkSpec(agent.layers[1:3])
     active = {"gru_input": 60, "gru_hidden": 12}
     density = (60 + 12) / (3 * 8 * (8 + 8))
     assert forward_flops(gru, active) == pytest.approx(density * 3 * 8 * (2 * (8 + 8) - 1))
@@ -111,8 +119,8 @@ def test_gru_uses_the_parameter_weighted_mean_of_its_two_densities() -> None:
 
 def test_qmix_mixer_layers() -> None:
     shapes = [
-        (layer.shape.name, layer.shape.inputs, layer.shape.outputs)
-        for layer in qmix_mixer_layers(48, agents=3, embed=32, hyper_hidden=64)
+        (layer.name, layer.inputs, layer.outputs)
+        for layer in monotonic_mixer_spec(THREE_MARINES).layers
     ]
     assert shapes == [
         ("w1_hidden", 48, 64),
@@ -127,16 +135,14 @@ def test_qmix_mixer_layers() -> None:
 
 def test_unrestricted_mixer_layers() -> None:
     shapes = [
-        (layer.shape.inputs, layer.shape.outputs)
-        for layer in unrestricted_mixer_layers(48, agents=3, hidden=256)
+        (layer.inputs, layer.outputs) for layer in feed_forward_mixer_spec(THREE_MARINES).layers
     ]
     assert shapes == [(51, 256), (256, 256), (256, 256), (256, 1), (48, 256), (256, 1)]
 
 
 def test_generated_mixing_pass_is_dense() -> None:
-    assert generated_mixing_flops(agents=3, embed=32) == 5 * 32 + 63
-    networks = {n.name: n for n in algorithm_networks(THREE_MARINES, "qmix")}
-    assert networks["mixer"].generated_flops == 223
+    mixer = networks_of(THREE_MARINES, "qmix")["mixer"]
+    assert mixer.generated_flops == 5 * 32 + 63 == 223
     assert account(THREE_MARINES, "vdn", 0.95).networks[1].costs.flops_train == Cost(4 * 2, 4 * 2)
 
 
@@ -147,7 +153,7 @@ def forward(report: Account, name: str) -> float:
 
 def test_training_flops_are_those_of_table_6() -> None:
     n, m = THREE_MARINES.agents, THREE_MARINES.actions
-    for algorithm in ALGORITHMS:
+    for algorithm in NAMES:
         report = account(THREE_MARINES, algorithm, 0.9)
         agent = forward(report, "agent")
         expected = 4 * agent
@@ -168,7 +174,7 @@ def test_training_flops_are_those_of_table_6() -> None:
 def test_size_counts_target_networks() -> None:
     copies = {
         algorithm: {n.name: n.use.copies for n in account(THREE_MARINES, algorithm, 0.9).networks}
-        for algorithm in ALGORITHMS
+        for algorithm in NAMES
     }
     weighted = {"agent": 1, "mixer": 1, "unrestricted_agent": 2, "unrestricted_mixer": 2}
     assert copies == {
@@ -185,10 +191,11 @@ def test_size_counts_target_networks() -> None:
     )
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", NAMES)
 def test_layers_networks_and_whole_agree(algorithm: str) -> None:
     report = account(THREE_MARINES, algorithm, 0.9)
-    generated = {n.name: n.generated_flops for n in algorithm_networks(THREE_MARINES, algorithm)}
+    networks = networks_of(THREE_MARINES, algorithm)
+    generated = {name: network.generated_flops for name, network in networks.items()}
     for quantity in ("parameters", "size", "flops_train", "flops_inference"):
         for network in report.networks:
             extra = {
@@ -205,7 +212,7 @@ def test_layers_networks_and_whole_agree(algorithm: str) -> None:
         assert whole.dense == pytest.approx(sum(part.dense for part in parts))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", NAMES)
 @pytest.mark.parametrize("allocation", ["erdos_renyi", "uniform"])
 def test_zero_sparsity_is_dense(algorithm: str, allocation: str) -> None:
     report = account(THREE_MARINES, algorithm, 0.0, allocation)
@@ -231,12 +238,13 @@ def test_report_counts_one_set_of_online_networks_with_biases() -> None:
 
 def test_measured_counts_may_stand_in_for_allocated_ones() -> None:
     allocated = account(THREE_MARINES, "qmix", 0.9)
+    networks, uses = networks_of(THREE_MARINES, "qmix"), uses_of(THREE_MARINES, "qmix")
     counts: dict[str, dict[str, int]] = {}
     for layer in allocated.layers:
         counts.setdefault(layer.network, {})[layer.layer] = layer.active
-    assert account_active(THREE_MARINES, "qmix", counts) == allocated
+    assert account_active(networks, uses, counts) == allocated
     counts["agent"]["fc2"] = 0  # a layer may die where layers share one budget
-    assert account_active(THREE_MARINES, "qmix", counts).parameters < allocated.parameters
+    assert account_active(networks, uses, counts).parameters < allocated.parameters
 
 
 def test_what_a_network_never_does_has_no_ratio() -> None:
@@ -246,19 +254,19 @@ def test_what_a_network_never_does_has_no_ratio() -> None:
 
 
 def test_widths_change_the_size() -> None:
-    narrow = account(THREE_MARINES, "owqmix", 0.0, widths=Widths(hidden=32, unrestricted_hidden=64))
+    sizes = replace(THREE_MARINES, hidden_size=32, unrestricted_hidden=64)
+    narrow = account(sizes, "owqmix", 0.0)
     assert narrow.parameters < account(THREE_MARINES, "owqmix", 0.0).parameters
     assert {layer.outputs for layer in narrow.layers if layer.layer == "fc1"} == {32, 64}
 
 
 def test_unknown_algorithm_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"^[^\n]*qplex[^\n]*iql, vdn, qmix[^\n]*$"):
-        account(THREE_MARINES, "qplex", 0.9)
+    with pytest.raises(UserError, match=r"^[^\n]*qplexx[^\n]*iql, vdn, qmix[^\n]*$"):
+        algorithm_entry("qplexx")
 
 
 def test_imports_without_jax() -> None:
     program = (
-        "import sys, mast.sparsity.allocation, mast.sparsity.accounting; "
-        "sys.exit('jax' in sys.modules)"
+        "import sys, mast.sparsity.allocation, mast.accounting.run; sys.exit('jax' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mast.learning.algorithms.value_decomposition import (
+from mast.accounting.costs import Use
+from mast.algorithms.entry import AlgorithmEntry
+from mast.algorithms.value.decomposition import (
     LossMetrics,
-    Sizes,
+    Networks,
     backup,
     episodes_of,
     fresh_agent,
@@ -22,6 +24,7 @@ from mast.learning.algorithms.value_decomposition import (
     team_targets,
     utilities,
 )
+from mast.algorithms.value.qmix import monotonic_networks
 from mast.learning.method import Method
 from mast.learning.operators import (
     Operator,
@@ -32,6 +35,7 @@ from mast.learning.replay import Batch
 from mast.learning.returns import discounted_returns
 from mast.networks.agent import Agent
 from mast.networks.mixers import MixingWeights, QMixer, mix, mix_deviations
+from mast.networks.spec import Sizes
 
 UNAVAILABLE = -9_999_999.0
 """The utility of an unavailable action where such joint actions count: PyMARL's number."""
@@ -48,10 +52,11 @@ class MonotonicTeam(eqx.Module):
 class RegularizedSoftmax:
     """Regularized softmax deep multi-agent Q-learning (Pan et al., 2021; spec §5)."""
 
-    def init(self, key: PRNGKeyArray, sizes: Sizes) -> MonotonicTeam:
+    def init(self, key: PRNGKeyArray, networks: Networks, sizes: Sizes) -> MonotonicTeam:
         """Fresh dense parameters: QMIX's."""
         agent_key, mixer_key = jax.random.split(key)
-        return MonotonicTeam(fresh_agent(agent_key, sizes), monotonic_mixer(mixer_key, sizes))
+        agent = fresh_agent(agent_key, networks["agent"], sizes)
+        return MonotonicTeam(agent, monotonic_mixer(mixer_key, networks))
 
     def loss(
         self,
@@ -148,3 +153,25 @@ def res_softmax_value(
     return weighted_softmax_value(
         of_deviations(target_weights, target_q), of_deviations(weights, q), counts, beta
     )
+
+
+def joint_uses(sizes: Sizes, operator: str) -> dict[str, Use]:
+    """Online and target mixer are evaluated on the n·m joint actions: 3 + 2nm passes; else as QMIX.
+
+    Source: MAST eq. 25; its Table 6 prints 5 + nm, which misses Table 1's cell of 3m.
+    """
+    joint = 3 + 2 * sizes.agents * sizes.actions
+    passes = joint if operator == "res_softmax" else 4
+    return {"agent": Use(2, training=4, inference=1), "mixer": Use(2, training=passes)}
+
+
+ENTRY = AlgorithmEntry(
+    name="res",
+    about="QMIX with a softmax over joint actions and a pull to the return (Pan et al. 2021)",
+    algorithm=RegularizedSoftmax(),
+    networks=monotonic_networks,
+    uses=joint_uses,
+    compact_speedup=0.8,
+    defaults={"operator": "res_softmax"},
+    mast_defaults={"operator": "res_softmax"},
+)

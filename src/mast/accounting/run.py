@@ -1,0 +1,139 @@
+"""What a run's networks are and cost, from its settings and the environment's sizes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from mast.accounting.costs import Account, Costs, Use, account, account_active
+from mast.accounting.tiny import Tiny, tiny_account, tiny_sizes
+from mast.algorithms.registry import algorithm_entry
+from mast.config import Config
+from mast.errors import UserError
+from mast.networks.spec import NetworkSpec, Sizes
+from mast.sparsity.allocation import active_counts_per_copy
+
+
+@runtime_checkable
+class TeamSizes(Protocol):
+    """What must be known of an environment; `EnvironmentSpec` has all of it."""
+
+    @property
+    def observation(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def actions(self) -> int: ...
+    @property
+    def agents(self) -> int: ...
+
+
+def full_sizes(config: Config, team: TeamSizes) -> Sizes:
+    """The sizes with the widths that the settings name; a tiny team's are narrower."""
+    return Sizes(
+        observation=team.observation,
+        state=team.state,
+        actions=team.actions,
+        agents=team.agents,
+        hidden_size=config.hidden_size,
+        mixer_embed=config.mixer_embed,
+        hypernet_hidden=config.hypernet_hidden,
+        unrestricted_hidden=config.unrestricted_hidden,
+        independent=config.sharing == "independent",
+    )
+
+
+def sizes_of(config: Config, team: TeamSizes) -> Sizes:
+    """What fixes the shapes of a run's networks.
+
+    Raises:
+        UserError: densities are given for another number of agents.
+    """
+    densities = config.density_per_agent
+    if densities is not None and len(densities) != team.agents:
+        shown = ",".join(str(density) for density in densities)
+        raise UserError(
+            f"density_per_agent = {shown}: must be {team.agents} numbers, one per agent"
+        )
+    return tiny_of(config, team).sizes if config.widths == "tiny" else full_sizes(config, team)
+
+
+def tiny_of(config: Config, team: TeamSizes) -> Tiny:
+    """The widths of the dense networks that have a sparse team's number of parameters."""
+    entry = algorithm_entry(config.algorithm)
+    return tiny_sizes(entry.networks, full_sizes(config, team), config.sparsity, config.allocation)
+
+
+def account_of(config: Config, team: TeamSizes) -> Account:
+    """Size and FLOPs of a run's networks (MAST, Appendix B.4)."""
+    sizes = full_sizes(config, team)
+    entry = algorithm_entry(config.algorithm)
+    networks, uses = entry.networks(sizes), entry.uses(sizes, config.operator)
+    if config.widths == "tiny":
+        return tiny_account(entry.networks(tiny_of(config, team).sizes), networks, uses)
+    sparsity = 0.0 if config.stays_dense else config.sparsity
+    final = account(networks, uses, sparsity, config.allocation)
+    if config.density_per_agent is not None:
+        return _with_density_per_agent(final, networks, uses, config.density_per_agent, config)
+    if config.pruning == "none":
+        return final
+    # The cubic law's mean: all weights before it begins, a quarter of those still to go while it runs.
+    begin, end = config.prune_begin_fraction, config.prune_end_fraction
+    still_there = begin + (end - begin) / 4
+    mean = {
+        network.name: {
+            layer.layer: round(layer.active + still_there * (layer.weights - layer.active))
+            for layer in network.layers
+        }
+        for network in final.networks
+    }
+    return _with_training_of(final, account_active(networks, uses, mean))
+
+
+def _with_density_per_agent(
+    shared: Account,
+    networks: Mapping[str, NetworkSpec],
+    uses: Mapping[str, Use],
+    densities: tuple[float, ...],
+    config: Config,
+) -> Account:
+    """The account with the agents' own counts in the place of one budget."""
+    active: dict[str, dict[str, int]] = {}
+    for name, network in networks.items():
+        if network.copies > 1:
+            counts = active_counts_per_copy(network.shapes, densities, config.allocation)
+            active[name] = {layer: sum(each) for layer, each in counts.items()}
+    for known in shared.networks:
+        active.setdefault(known.name, {layer.layer: layer.active for layer in known.layers})
+    return account_active(networks, uses, active)
+
+
+def _with_training_of(final: Account, training: Account) -> Account:
+    """An account whose training FLOPs are another's: those of the mean over a run that is pruned."""
+
+    def merged(mine: Costs, other: Costs) -> Costs:
+        return replace(mine, flops_train=other.flops_train)
+
+    networks = tuple(
+        replace(
+            mine,
+            layers=tuple(
+                replace(layer, costs=merged(layer.costs, during.costs))
+                for layer, during in zip(mine.layers, other.layers, strict=True)
+            ),
+            costs=merged(mine.costs, other.costs),
+        )
+        for mine, other in zip(final.networks, training.networks, strict=True)
+    )
+    return Account(networks, merged(final.costs, training.costs))
+
+
+def size_notices(config: Config, team: TeamSizes) -> list[str]:
+    """What is to be said about the sizes before training: how near a tiny team comes."""
+    if config.widths != "tiny":
+        return []
+    tiny = tiny_of(config, team)
+    networks = algorithm_entry(config.algorithm).networks(tiny.sizes).values()
+    widths = dict.fromkeys(width for network in networks for width in network.widths)
+    shown = ", ".join(f"{name} {getattr(tiny.sizes, name)}" for name in widths)
+    counts = ", ".join(f"{n.name} {n.tiny:,} for {n.sparse:,}" for n in tiny.networks)
+    return [f"tiny: parameters of {counts} of the sparse team ({shown})"]
