@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import sys
@@ -53,12 +54,18 @@ def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
         names = [
             known
             for known, value in vars(module).items()
-            if fits(value) and getattr(value, "__module__", module_name) == module_name
+            if fits(value) and not _is_imported(value, module_name)
         ]
         raise UserError(
             f"{name}: module {module_name} has no {what} {own_name} (it has: {', '.join(names) or 'none'})"
         )
     return found
+
+
+def _is_imported(value: Any, module_name: str) -> bool:
+    """Whether a class or function of a module comes from another one."""
+    is_code = inspect.isclass(value) or inspect.isroutine(value)
+    return is_code and getattr(value, "__module__", module_name) != module_name
 
 
 def user_error(name: str, doing: str, error: BaseException) -> UserError:
