@@ -1,5 +1,7 @@
 """Groups, the paper's numbers, tables by hand, and the html page of played results."""
 
+import csv
+import itertools
 import re
 import shutil
 import subprocess
@@ -13,12 +15,16 @@ from matplotlib.image import imread
 from study_cells import row, small_study
 
 from mast.cli import main
+from mast.config import METHODS
 from mast.studies.groups import Group, Panel, groups_of, panels_of
 from mast.studies.library import find_study
 from mast.studies.paper_numbers import paper_number
-from mast.studies.report import figures
+from mast.studies.report import curves, figures
+from mast.studies.report.columns import arm_columns, columns_of
 from mast.studies.report.page import page
-from mast.studies.report.tables import lines_of, ordering_of, over_all_maps
+from mast.studies.report.style import COLOURS, SHARED, spread, styles_of
+from mast.studies.report.tables import arms_of, lines_of, ordering_of, over_all_maps, score_said
+from mast.studies.report.text_tables import latex, text_tables
 from mast.studies.results import CellFiles, Result, ResultFolder
 from mast.studies.study import Study
 
@@ -145,20 +151,85 @@ def test_the_front_by_hand() -> None:
     assert figures.pareto_front(costs, scores) == [1, 3, 0]
 
 
-def test_colours_tell_all_groups_of_a_panel_apart() -> None:
+def linear(colour: str) -> np.ndarray:
+    """A colour as linear RGB."""
+    parts = np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE Lab of linear RGB under D65."""
+    xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(xyz) @ np.clip(rgb, 0, 1) / [0.95047, 1, 1.08883])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+# Machado, Oliveira and Fernandes 2009, at full severity, on linear RGB.
+SIGHTS = {
+    "all colours": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_methods_have_colours_far_apart(sight: str) -> None:
+    def distance(first: str, second: str) -> float:
+        seen = [lab(np.array(SIGHTS[sight]) @ linear(COLOURS[name])) for name in (first, second)]
+        return float(np.linalg.norm(seen[0] - seen[1]))
+
+    assert set(COLOURS) == set(METHODS)
+    table1 = ("dense", "tiny", "ss", "set", "rigl", "rlx2", "mast")
+    assert min(distance(*pair) for pair in itertools.combinations(table1, 2)) > 25
+    assert min(distance(*pair) for pair in itertools.combinations(COLOURS, 2)) > 15
+
+
+def test_colours_can_be_read_on_white() -> None:
+    for name, colour in COLOURS.items():
+        luminance = linear(colour) @ [0.2126, 0.7152, 0.0722]
+        assert 1.05 / (luminance + 0.05) >= 3, name  # WCAG's contrast for graphics
+
+
+def test_a_method_has_one_colour_and_its_arms_differ_otherwise() -> None:
     study, results = lite()
     groups = panels_of(study, results)[0].groups
-    colours = figures.colours_of(groups)
-    assert len(set(colours.values())) == len(groups)
+    styles = styles_of(groups)
+    assert {styles[group.label].colour for group in groups} == {COLOURS[g.method] for g in groups}
     sweep = small_study(seeds=1, cells=[{"method": "mast", "td_lambda": [0, 0.2, 0.4, 0.6]}])
-    assert len(set(figures.colours_of(groups_of(sweep, [])).values())) == 4
+    arms = list(styles_of(groups_of(sweep, [])).values())
+    assert {style.colour for style in arms} == {COLOURS["mast"]}
+    assert len({style.dashes for style in arms}) == 4
+
+
+def test_labels_are_moved_apart_as_little_as_possible() -> None:
+    np.testing.assert_allclose(spread([5.0, 0.0, 0.1, 9.0], 1.0), [5.0, -0.45, 0.55, 9.0])
+    np.testing.assert_allclose(spread([1.0, 1.0, 1.0], 2.0), [-1.0, 1.0, 3.0])
+    assert len(spread([], 1.0)) == 0
+
+
+def test_dollars_in_an_arms_name_are_no_formula() -> None:
+    arms = [{"name": "$x^{", "td_lambda": 0.1}, {"name": r"a $\alpha$ b$", "td_lambda": 0.2}]
+    study = small_study(cells=[{"method": "mast", "arms": arms}, {"method": "dense"}])
+    results = played(study, {"mast": (0.4, 0.5), "dense": (0.5, 0.6)}, "dollars")
+    text = page(study, results)
+    assert "<h2>qmix on smax/3m</h2>" in text
+    for table in text_tables(study, panels_of(study, results)):
+        assert r"a \$\textbackslash{}alpha\$ b\$" in latex(study, [table])
 
 
 def test_figures_that_have_no_data_are_left_out() -> None:
     study, results = lite()
     panel = panels_of(study, results)[0]
     assert figures.score_by_sparsity(panel) is None
-    assert figures.estimates(panel) is None
+    assert curves.estimates(panel) is None
     assert figures.pareto(panel) is not None
     sweep = small_study(cells=[{"sparsity": [0.8, 0.9]}])
     found = panels_of(sweep, played(sweep, {"dense": (0.5,), "mast": (0.4,)}, "sweep"))
@@ -166,16 +237,81 @@ def test_figures_that_have_no_data_are_left_out() -> None:
 
 
 def test_many_groups_have_axes_of_their_own() -> None:
-    study, results = lite()
-    few = figures.learning_curves(panels_of(study, results)[0])
-    assert len(few.axes) == 1
-    knobs = [0.1 * k for k in range(figures.CROWDED + 1)]
+    study = small_study()
+    [panel] = panels_of(study, played(study, {"dense": (0.5, 0.6), "mast": (0.4, 0.3)}, "few"))
+    few = curves.learning_curves(panel)
+    assert len(few.figure.axes) == 1
+    knobs = [0.1 * k for k in range(SHARED + 1)]
     sweep = small_study(seeds=1, cells=[{"method": "mast", "td_lambda": knobs}])
     [panel] = panels_of(sweep, played(sweep, {"dense": (0.5,), "mast": (0.4,)}, "sweep"))
-    many = figures.learning_curves(panel)
-    assert [axes.get_title(loc="left") for axes in many.axes] == [g.label for g in panel.groups]
+    many = curves.learning_curves(panel)
+    axes = many.figure.axes
+    assert [each.get_title(loc="left") for each in axes] == [g.label for g in panel.groups]
     # Its own curve, the others behind it.
-    assert all(len(axes.lines) == 1 + len(panel.groups) for axes in many.axes)
+    assert all(len(each.lines) == len(panel.groups) for each in axes)
+    assert "Grey: the means of the others" in many.caption
+
+
+def test_captions_say_what_is_there() -> None:
+    study = small_study()
+    [panel] = panels_of(study, played(study, {"dense": (0.5, 0.6), "mast": (0.4, 0.3)}, "two"))
+    two = curves.learning_curves(panel)
+    assert two.caption == (
+        "Greedy win rate at each evaluation (5 of them). Mean over seeds, thick, and each seed, thin."
+    )
+    assert not two.figure.axes[0].collections  # no band
+    assert len(two.figure.axes[0].lines) == 2 * (2 + 1)
+    three = small_study(seeds=3)
+    scores = {"dense": (0.5, 0.6, 0.7), "mast": (0.4, 0.3, 0.2)}
+    [panel] = panels_of(three, played(three, scores, "three"))
+    assert "95 % bootstrap band" in curves.learning_curves(panel).caption
+    assert len(curves.learning_curves(panel).figure.axes[0].collections) == 2
+    cost = figures.pareto(panel)
+    assert cost is not None
+    assert "grey line" in cost.caption
+    assert score_said(panel) == "its 5 evaluations"
+    worse = {"dense": (0.1, 0.1, 0.1), "mast": (0.4, 0.3, 0.2)}
+    [panel] = panels_of(three, played(three, worse, "worse"))
+    cost = figures.pareto(panel)
+    assert cost is not None
+    assert "grey line" not in cost.caption  # the sparse ones beat dense at any cost
+    text = page(three, played(three, scores, "three"))
+    assert "all maps" not in text
+    assert "All runs of qmix on smax/3m" in text
+
+
+def test_ours_and_the_papers_are_in_one_unit() -> None:
+    study, results = lite()
+    panel = panels_of(study, results)[0]
+    columns = {column.head: column for column in columns_of(panel, lines_of(panel, "table1"))}
+    names = [entry.text.split()[0] for entry in columns["method"].entries]
+    mast = names.index("mast")
+    assert columns["win rate, %"].entries[mast].text == "82.5"
+    assert columns["paper, win rate %"].entries[mast].text == "98.9 ± 2.0"
+    assert columns["each seed"].entries[mast].text == "85 80"
+    assert columns["win rate, %"].entries[mast].small == ""  # no interval from two seeds
+
+
+def test_a_column_for_each_arm_with_the_papers_order() -> None:
+    arms = [{"name": "", "learning_rate": 0.0005}, {"name": "fast", "learning_rate": 0.005}]
+    settings = {"environment": "smax/3m", "steps": 2000, "sparsity": 0.95, "arms": arms}
+    methods = ["mast", "rigl", "ss"]
+    study = small_study(seeds=1, settings=settings, cells=[{"method": methods}], table="table1")
+    [panel] = panels_of(study, played(study, {"mast": (0.2,), "rigl": (0.3,), "ss": (0.1,)}, "a"))
+    found = arms_of(panel, "table1")
+    assert found is not None
+    assert (found.names, found.methods) == (["", "fast"], ["mast 95 %", "rigl 95 %", "ss 95 %"])
+    assert found.agreement == {"": (2, 3), "fast": (2, 3)}  # the paper: mast > rigl > ss
+    columns = arm_columns(panel, "table1")
+    assert [column.head for column in columns] == [
+        "method",
+        "plain: win rate, %",
+        "fast: win rate, %",
+        "paper, % of dense",
+    ]
+    assert [entry.text for entry in columns[2].entries] == ["20.0", "30.0", "10.0", "2 of 3"]
+    assert "Arm by arm" in page(study, [r for g in panel.groups for r in g.results])
+    assert arm_columns(panels_of(*lite())[0], "table1") == []
 
 
 def test_a_column_without_a_number_is_left_out() -> None:
@@ -193,6 +329,9 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
     lite()
     line = ["study", "report", "table1-lite", "--html", "out/r.html", "--figures", "figures"]
     assert main([*line, "--smooth"]) == 0
+    shown = capsys.readouterr().out
+    assert "14 of 15 pairs come in the paper's order" in shown
+    assert "82.5" in shown
     text = Path("out/r.html").read_text()
     body = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
     assert not re.search(r'(src|href)="(?!#)', body.replace('xlink:href="#', 'x="#'))
@@ -205,7 +344,7 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
         "100.9",
         "14 of 15 pairs come in the same order",
         "&lt;EPYC&gt;",
-        "Over all maps",
+        "Over all of 3m, 2s3z",
         "s filter (Savitzky-Golay, 21, 2)",
     ):
         assert words in text, words
@@ -213,6 +352,35 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
     names = {path.name for path in Path("figures").iterdir()}
     assert "table1-lite-smax-3m-qmix-curves.png" in names
     assert "table1-lite-profiles.svg" in names
+
+
+def test_without_html_the_tables_are_printed_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lite()
+    assert main(["study", "report", "table1-lite"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"mast 95 % +2 of 4 +85 80 +82\.5 +97\.1 +100\.9", shown)
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_tables_lie_beside_the_page(tmp_path: Path) -> None:
+    lite()
+    assert main(["study", "report", "table1-lite", "--html", "out/r.html", "--quiet"]) == 0
+    names = {path.name for path in Path("out").iterdir()}
+    assert names == {"r.html", "r-tables.md", "r-tables.tex", "r-tables.csv"}
+    markdown = Path("out/r-tables.md").read_text()
+    assert "| mast 95 % | 6.0 % | 6.0 % | 2 of 4 | 85 80 | 82.5 |" in markdown
+    assert r"mast 95 \% & 6.0 \% & 6.0 \% & 2 of 4" in Path("out/r-tables.tex").read_text()
+    with Path("out/r-tables.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 14
+    mast = next(row for row in rows if (row["environment"], row["method"]) == ("smax/3m", "mast"))
+    assert (mast["mean"], mast["each_seed"], mast["paper_win_rate_percent"]) == (
+        "0.825",
+        "0.85 0.8",
+        "98.9",
+    )
 
 
 def test_time_is_processor_time_where_all_groups_have_it() -> None:
@@ -326,9 +494,9 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     assert "Density per agent, mast 90 %" in text
     assert "discounted return that followed" in text
     assert text.count("data:image/png;base64") == 3
-    overlap = figures.overlaps(panels_of(study, [result])[0])
+    overlap = curves.overlaps(panels_of(study, [result])[0])
     assert overlap is not None
-    np.testing.assert_array_equal(overlap.axes[0].lines[0].get_ydata(), [0.75, 0.75])
+    np.testing.assert_array_equal(overlap.figure.axes[0].lines[0].get_ydata(), [0.75, 0.75])
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to look with")
