@@ -110,9 +110,16 @@ def _more_steps(config: Config, text: str | None) -> int | None:
 def _watch(trainer: Training, out: Path, output: Output) -> int:
     """Trains to the end or to Ctrl-C, and says what came of it."""
     from mast.training.display import open_display
+    from mast.training.logging import read_metrics
 
     resume = f"go on with: mast resume {out}"
-    display = open_display(trainer.config, output.console, quiet=output.quiet)
+    wins = [row["win_rate"] for row in read_metrics(out)]
+    display = open_display(
+        trainer.config,
+        output.console,
+        quiet=output.quiet,
+        earlier=[win for win in wins if win is not None],
+    )
     try:
         with (
             display,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from mast.studies.cell import PLAIN
 from mast.studies.groups import Group, Panel
 from mast.studies.progress import duration
 from mast.studies.report.tables import FEWEST, Arms, Line, arms_of
@@ -12,8 +13,6 @@ from mast.training.statistics import Interval
 
 NONE = "-"
 SEEDS = "seeds"
-PLAIN = "plain"
-"""What the arm without a name is called beside others."""
 
 
 class Entry(NamedTuple):
