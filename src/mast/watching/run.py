@@ -131,7 +131,7 @@ def watch(
         "environment": spec.identity,
         "policy": about["policy"],
         "episodes": [
-            {"outcome": each.outcome, "steps": len(each.reward), "return": float(each.reward.sum())}
+            {"outcome": each.outcome, "steps": len(each.reward), "return": each.total}
             for each in shown
         ],
         "q_tot": shown[0].q_tot is not None,
