@@ -12,6 +12,7 @@ from mast.diagnosis.index_page import FILE_NAME as INDEX
 from mast.diagnosis.index_page import inputs_of, write_contents, write_index
 from mast.envs.names import ENTRIES
 from mast.errors import UserError
+from mast.extras import check_matplotlib
 from mast.folders import seed_folders
 
 FIRST = "agent.fc1.weight"
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def run_inspect(values: Values) -> int:
     """Draws the masks, connection counts, values and densities that a run has recorded."""
+    check_matplotlib("mast inspect")
     output = Output(values)
     run = Path(required(values, "run", "DIR", "runs/my-run"))
     config = load_run_config(run)

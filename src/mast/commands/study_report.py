@@ -17,6 +17,7 @@ from mast.commands.study_options import (
     results_of,
 )
 from mast.errors import UserError
+from mast.extras import check_matplotlib
 from mast.files import write_atomically
 from mast.studies.groups import Panel, panels_of
 from mast.studies.report.text_tables import latex, markdown, numbers_csv, shortest, text_tables
@@ -31,6 +32,9 @@ def run_report(values: Values) -> int:
     output = Output(values)
     study, cells = chosen(values)
     smooth = bool(values.get("smooth"))
+    for name in ("html", "figures"):
+        if name in values:
+            check_matplotlib(f"mast study report --{name}")
     stored = results_of(values, study)
     results = stored.find_all(cells)
     if not results:

@@ -32,7 +32,7 @@ img { max-width: 100%; height: auto; display: block; margin: .4rem 0 1rem; }
 FEW_INPUTS = 200
 """Up to here they are shown at once, else on a click."""
 ABOUT = {
-    "masks": "Masks at each snapshot: dark weights are those of the first one, orange ones, if any, have grown since.",
+    "masks": "Masks at each snapshot: dark weights are of the first one, orange ones, if any, grown since.",
     "connections": "Active weights of each output and input, sorted.",
     "values": "Estimated values against the returns that followed.",
     "density": "Density of each agent's network.",
