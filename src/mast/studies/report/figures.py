@@ -107,10 +107,14 @@ def score_by_sparsity(panel: Panel) -> Drawn | None:
         mean = panel.dense.numbers.mean()
         axes.axhline(mean, color=COLOURS["dense"], linestyle="--", label="dense")
     axes.set_xlabel("sparsity in %")
+    known = sorted({100 * group.sparsity for groups in methods.values() for group in groups})
+    axes.set_xticks(known, [f"{each:g}" for each in known])
     _score_axis(axes, panel)
     legend_below(figure, axes)
     bars = "; bars: 95 % bootstrap intervals" if has_bars else ""
-    return Drawn(figure, f"Score against sparsity: means over seeds{bars}; strokes: the seeds.")
+    apart = " Methods are drawn a little apart." if len(methods) > 1 else ""
+    caption = f"Score against sparsity: means over seeds{bars}; strokes: the seeds.{apart}"
+    return Drawn(figure, caption)
 
 
 def _score_axis(axes: Axes, panel: Panel) -> None:
