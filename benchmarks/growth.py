@@ -18,6 +18,7 @@ import numpy as np
 from machine import commit, processor
 from update import BATCH, compact_arm, learner_for, medians
 
+from mast.configuration.record import without_folder
 from mast.learning.compact import CompactLearner
 from mast.learning.replay import Batch
 
@@ -84,7 +85,7 @@ def main() -> None:
                         "cpu_ms": round(times.cpu, 3),
                         "machine": processor(),
                         "commit": commit(),
-                        "command": " ".join(sys.argv),
+                        "command": " ".join(map(without_folder, sys.argv)),
                     }
                 )
             file.flush()

@@ -337,6 +337,8 @@ def _speed(block: Block, clock: str) -> float:
 
 def provenance(checkout: Path | None) -> dict[str, Any]:
     """Machine, load, versions, commits and command, for every row."""
+    from mast.configuration.record import without_folder
+
     names = ("jax", "jaxmarl", "flax", "flashbax", "torch", "numpy")
     return {
         "machine": processor(),
@@ -346,7 +348,7 @@ def provenance(checkout: Path | None) -> dict[str, Any]:
         "jaxmarl_commit": "" if checkout is None else _commit(checkout),
         "commit": commit(),
         "allocator": f"MALLOC_ARENA_MAX={os.environ.get('MALLOC_ARENA_MAX', '')}",
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name, *map(without_folder, sys.argv[1:])]),
     }
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from machine import commit, processor
 
 from mast import Trainer, resolve
+from mast.configuration.record import without_folder
 from mast.kernels import library
 from mast.learning.compact import CompactLearner
 from mast.learning.learner import Learner
@@ -231,7 +232,7 @@ def measure(environment: str, batch: Batch, width: int, arguments: Any) -> list[
                 "cores": len(os.sched_getaffinity(0)),
                 "machine": processor(),
                 "commit": commit(),
-                "command": " ".join(sys.argv),
+                "command": " ".join(map(without_folder, sys.argv)),
             }
         )
     return rows

@@ -27,6 +27,10 @@ class Grid(NamedTuple):
 class Pursuit:
     """A game for `mast`: a spec, a reset and a step, all of them arrays in and out."""
 
+    # For `mast watch`, `inspect` and `export`; without them actions and features have numbers.
+    action_names = ("stay", "up", "right", "down", "left")
+    feature_names = ("x", "y", "other_x", "other_y", "prey_x", "prey_y")
+
     def __init__(self, episode_limit: int = 30, reward_scale: float = 10.0, size: int = 6) -> None:
         self.size = size
         self.spec = EnvironmentSpec(

@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from mast.configuration.record import processor
+from mast.configuration.record import processor, without_folders
 from mast.training.logging import read_metrics
 from mast.training.statistics import score
 
@@ -55,7 +55,7 @@ def row_of(run: Path) -> dict[str, object]:
         "jaxmarl": record["versions"]["jaxmarl"],
         "cpu_count": record["cpu_count"],
         "machine": record.get("machine", processor()),
-        "command": record["command"],
+        "command": without_folders(record["command"]),
     }
 
 

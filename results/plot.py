@@ -10,14 +10,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from mast.studies.report.style import COLOURS
+
 HERE = Path(__file__).parent
-COLOURS = {
-    "dense": "#222222",
-    "ss": "#999999",
-    "set": "#e69f00",
-    "rigl": "#0072b2",
-    "mast": "#d55e00",
-}
 HEURISTIC = {"smax/3m": 0.52, "smax/2s3z": 0.48}
 """Win rate of SMAX's own heuristic against itself, 128 episodes."""
 WINDOW = 5
@@ -71,7 +66,7 @@ def draw(environment: str, runs: list[dict[str, str]]) -> Path:
             linewidth=2,
             label=f"{label} (score {scores})",
         )
-    axes.axhline(HEURISTIC[environment], color="#009e73", linestyle=":", label="SMAX's heuristic")
+    axes.axhline(HEURISTIC[environment], color="#555555", linestyle=":", label="SMAX's heuristic")
     axes.set(
         xlabel="environment steps (millions)",
         ylabel=f"greedy win rate (mean of {WINDOW} evaluations)",

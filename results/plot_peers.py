@@ -8,6 +8,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from mast.studies.report.style import COLOURS as METHODS
+from mast.studies.report.style import OTHER
+
 HERE = Path(__file__).parent
 NAMES = {
     "mast-compact": "Mast, 95 % sparse, compact",
@@ -17,8 +20,11 @@ NAMES = {
     "jaxmarl-128": "JaxMARL, its 128 steps",
     "torch": "our loop, PyTorch learner",
 }
-COLOURS = {"mast-compact": "#d55e00", "mast-masked": "#e69f00", "dense": "#222222"}
-PEER = "#0072b2"
+COLOURS = {
+    "mast-compact": METHODS["mast"],
+    "mast-masked": METHODS["mast"],
+    "dense": METHODS["dense"],
+}
 
 
 def main() -> None:
@@ -37,7 +43,7 @@ def main() -> None:
         bars = panel.barh(
             [NAMES[arm] for arm in arms],
             [speeds[arm] for arm in arms],
-            color=[COLOURS.get(arm, PEER) for arm in arms],
+            color=[COLOURS.get(arm, OTHER) for arm in arms],
         )
         panel.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
         panel.set_title(f"SMAX {scenario}", fontsize=9)

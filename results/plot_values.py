@@ -10,6 +10,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from mast.studies.report.style import COLOURS, OTHER
+
 HERE = Path(__file__).parent
 ARMS = (("max", "max with double-Q"), ("soft_mellowmax", "Soft Mellowmax (α 1, ω 10)"))
 KINDS = (("greedy", "fresh greedy episodes"), ("replayed", "replayed episodes"))
@@ -19,7 +21,7 @@ def main() -> None:
     """One panel per kind of episodes."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for panel, (kind, title) in zip(panels, KINDS, strict=True):
-        for (name, label), colour in zip(ARMS, ("#d55e00", "#0072b2"), strict=True):
+        for (name, label), colour in zip(ARMS, (OTHER, COLOURS["rigl"]), strict=True):
             with (HERE / "values" / f"3m-rigl95-{name}.csv").open(newline="") as file:
                 rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
             steps = [row["env_steps"] / 1000 for row in rows]

@@ -1,6 +1,9 @@
 """`mast export`: what it prints, what it refuses, and `mast evaluate` of what it made."""
 
 import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,35 @@ def test_it_says_what_int8_loses(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*line, "--quantize", "int8", "--episodes", "1", "--prefix", "tiny"]) == 0
     assert "int8 loses: action values differ by" in capsys.readouterr().out
     assert (tmp_path / "out" / "tiny_agent.c").is_file()
+
+
+def test_the_smallest_form_is_taken_and_all_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["export", str(make_run(tmp_path / "run")), "--to", "c", "--out", str(tmp_path / "out")]
+    assert main([*line, "--smallest", "--episodes", "1", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"flash of each form, bytes: by layer [\d,]+ · dense [\d,]+ · unrolled", text)
+    facts = last_json(text)["c"]
+    flash = facts["flash_by_form"]
+    assert {"by layer", "dense", "unrolled", "blocked", "int8 by layer"} <= set(flash)
+    floats = {name: size for name, size in flash.items() if not name.startswith("int8")}
+    least = min(floats, key=floats.__getitem__)
+    assert (facts["storage"] or "by layer") == least
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize("options", [[], ["--quantize", "int8"]], ids=["float32", "int8"])
+def test_the_example_in_c_plays_what_was_recorded(tmp_path: Path, options: list[str]) -> None:
+    line = ["export", str(make_run(tmp_path / "run")), "--to", "c", "--out", str(tmp_path / "out")]
+    assert main([*line, "--episodes", "1", "--quiet", *options]) == 0
+    example = Path(__file__).parents[2] / "examples" / "export_c"
+    places = [f"EXPORT={tmp_path / 'out'}", f"BUILD={tmp_path / 'build'}"]
+    done = subprocess.run(
+        ["make", "-C", str(example), *places], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 differ" in done.stdout
 
 
 def test_without_a_compiler_it_says_that_nothing_was_checked(
@@ -98,6 +130,11 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([str(run), "--to", "c", "--out", str(tmp_path / "file" / "x")], "cannot write to"),
         ([str(run), "--to", "c", "--out", new, "--prefix", "7up"], "prefix = 7up: must be a short"),
         ([str(run), "--to", "onnx", "--out", new, "--quantize", "int8"], "only with --to c"),
+        ([str(run), "--to", "onnx", "--out", new, "--smallest"], "smallest: only with --to c"),
+        (
+            [str(run), "--to", "c", "--out", new, "--smallest", "--storage", "dense"],
+            "storage = dense: the smallest form is chosen for you",
+        ),
         ([str(run), "--to", "c", "--out", new, "--quantize", "int4"], "must be one of int8"),
         ([str(run), "--to", "c", "--out", new, "--storage", "csr"], "must be one of unrolled"),
         ([str(run), "--to", "c", "--out", new, "--episodes", "0"], "at least 1"),

@@ -1,5 +1,6 @@
 """`mast inspect`: which pictures it draws, and what it says where something is missing."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from mast.cli import main
 from mast.config import resolve, write_run_record
 from mast.diagnosis.log import append_diagnostics
 from mast.diagnosis.snapshots import save_snapshot
+from mast.envs.registry import environment_of
+from mast.export.contract import input_names
 
 LAYERS = ("agent.fc1", "mixer.b1")
 VALUES = {"q_tot": 1.0, "discounted_return": 2.0}
@@ -53,7 +56,14 @@ def test_everything_that_was_recorded_is_drawn(
     run = with_diagnostics(with_snapshots(recorded(tmp_path / "r")), [0.1, 0.2])
     assert main(["inspect", str(run), "--json"]) == 0
     kinds = [f"{kind}-{name}.png" for kind in ("connections", "masks") for name in LAYERS]
-    assert drawn(run / "pictures") == sorted([*kinds, "values.png", "density.png"])
+    expected = [*kinds, "values.png", "density.png", "index.html"]
+    assert drawn(run / "pictures") == sorted(expected)
+    page = (run / "pictures" / "index.html").read_text()
+    assert re.findall(r'<img src="([^"]*)"', page) == [
+        *(f"{kind}-{name}.png" for name in LAYERS for kind in ("masks", "connections")),
+        "values.png",
+        "density.png",
+    ]
     out = capsys.readouterr().out
     result = last_json(out)
     assert sorted(Path(file).name for file in result["files"]) == drawn(run / "pictures")
@@ -68,7 +78,7 @@ def test_one_layer_in_a_folder_of_ones_own(
     out = tmp_path / "a" / "b"
     line = ["inspect", str(run), "--layer", "mixer.b1", "--out", str(out), "--quiet"]
     assert main(line) == 0
-    assert drawn(out) == ["connections-mixer.b1.png", "masks-mixer.b1.png"]
+    assert drawn(out) == ["connections-mixer.b1.png", "index.html", "masks-mixer.b1.png"]
     assert capsys.readouterr().out == ""
 
 
@@ -102,7 +112,7 @@ def test_several_seeds_have_folders_of_their_own(tmp_path: Path) -> None:
         with_snapshots(recorded(run / f"seed-{seed}", seed=seed))
     assert main(["inspect", str(run), "--layer", "agent.fc1", "--quiet"]) == 0
     for seed in (3, 4):
-        wanted = ["connections-agent.fc1.png", "masks-agent.fc1.png"]
+        wanted = ["connections-agent.fc1.png", "index.html", "masks-agent.fc1.png"]
         assert drawn(run / "pictures" / f"seed-{seed}") == wanted
 
 
@@ -138,3 +148,35 @@ def test_pictures_need_no_jax(tmp_path: Path) -> None:
     code += "sys.exit(99 if 'jax' in sys.modules else code)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_inputs_have_their_features_names(tmp_path: Path) -> None:
+    environment = environment_of(resolve({"environment": "mpe/simple_spread"}))
+    names = input_names(environment)
+    spec = environment.spec
+    run = recorded(tmp_path / "r", environment="mpe/simple_spread")
+    mask = np.zeros((4, spec.observation + spec.actions + spec.agents), bool)
+    mask[:3, 1] = True
+    save_snapshot(run, 0, {"agent.fc1.weight": mask})
+    assert main(["inspect", str(run), "--quiet"]) == 0
+    page = (run / "pictures" / "index.html").read_text()
+    rows = re.findall(r'<span title="([^"]*)">.*?<b>(\d+)</b>', page)
+    assert [name for name, _ in rows] == names
+    assert rows[1] == ("self.velocity_y", "3")
+    assert f"{len(names) - 1} of {len(names)} have none" in page
+
+
+def test_one_s_own_environment_is_not_run_for_names(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "r", environment="examples.pursuit:Pursuit")
+    save_snapshot(run, 0, {"agent.fc1.weight": np.ones((4, 13), bool)})
+    assert main(["inspect", str(run), "--quiet"]) == 0
+    assert 'title="input 12"' in (run / "pictures" / "index.html").read_text()
+
+
+def test_several_seeds_have_a_page_that_leads_to_theirs(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "r", seeds=2)
+    for seed in (0, 1):
+        with_snapshots(recorded(run / f"seed-{seed}"))
+    assert main(["inspect", str(run), "--quiet"]) == 0
+    page = (run / "pictures" / "index.html").read_text()
+    assert re.findall('href="([^"]*)"', page) == ["seed-0/index.html", "seed-1/index.html"]

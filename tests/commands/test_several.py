@@ -1,5 +1,6 @@
 """Several seeds: one vmapped trainer, or one process each."""
 
+import io
 import os
 import signal
 import sys
@@ -9,14 +10,17 @@ from typing import Any
 
 import pytest
 from played import FakeTrainer, last_json
+from rich.console import Console
 
 from mast.cli import main
 from mast.commands import several
+from mast.commands.live_table import LiveTable
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary
 from mast.config import Config, load_run_record
 from mast.training.logging import MetricsWriter
+from mast.training.remaining import seconds_left
 
 
 def test_vmapped_seeds_are_one_trainer(
@@ -146,3 +150,33 @@ def test_every_run_shows_its_own_speed(tmp_path: Path, capsys: pytest.CaptureFix
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("running  500,000 steps 25%  win 0.25  return 3.00  1,500 env steps/s")
     assert second.endswith("return 3.00")
+
+
+def test_the_table_says_compiling_and_when_a_run_will_be_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[tuple[str, ...]] = []
+    monkeypatch.setattr(LiveTable, "draw", lambda table, rows: drawn.extend(rows))
+    output = Output({})
+    output.console = Console(file=io.StringIO(), force_terminal=True)
+    run = SimpleNamespace(folder=tmp_path, state="running")
+    with RunsDisplay(Config(environment="smax/3m", steps=10_000), [run], output) as display:
+        display.update()
+        writer = MetricsWriter(tmp_path, tensorboard=False)
+        for steps, seconds in ((1000, 100.0), (2000, 200.0)):
+            writer.write({"env_steps": steps, "seconds": seconds, "win_rate": 0.25, "return": 3.0})
+        display.update()
+    assert drawn[0][1] == "compiling…"
+    assert drawn[1][3] == "win 0.25"
+    assert drawn[1][6] == "13 min left"  # 8,000 steps at 0.1 s
+
+
+def test_time_left_shrinks_between_evaluations() -> None:
+    rows = [
+        {"env_steps": 1000 * k, "seconds": 10.0 * k, "env_steps_per_second": 1.0} for k in (1, 2)
+    ]
+    assert seconds_left(rows, 5000, 0.0) == 30.0
+    assert seconds_left(rows, 5000, 4.0) == 26.0
+    assert seconds_left(rows, 5000, 99.0) == 0.0
+    assert seconds_left(rows[:1], 5000, 0.0) == 4000.0  # one evaluation: its own speed
+    assert seconds_left([], 5000, 0.0) is None

@@ -4,7 +4,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from played import SUMMARY, FakeTrainer, last_json, round_metrics
@@ -174,3 +177,62 @@ def test_resuming_a_finished_run_changes_nothing(
     assert "r is finished; for more: mast resume r --steps N" in out
     assert last_json(out)["score"] == 0.4
     assert trainer.made[-1].saved == 0
+
+
+class PlayedWandb:
+    """What `wandb.init` gives: it writes down what it is sent."""
+
+    def __init__(self, **about: Any) -> None:
+        self.about = about
+        self.rows: list[tuple[int, dict[str, Any]]] = []
+        self.finished = False
+
+    def log(self, row: dict[str, Any], step: int) -> None:
+        self.rows.append((step, row))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_evaluations_are_sent_to_wandb(
+    trainer: type[FakeTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[PlayedWandb] = []
+
+    def init(**about: Any) -> PlayedWandb:
+        runs.append(PlayedWandb(**about))
+        return runs[-1]
+
+    spec = ModuleSpec("wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, __spec__=spec))
+    line = ["train", "smax/3m", "--out", "r", "--quiet"]
+    assert main([*line, "--log", "wandb"]) == 0
+    [run] = runs
+    assert run.about["id"] == "r"
+    assert run.about["config"]["environment"] == "smax/3m"
+    assert [step for step, _ in run.rows] == [1000, 2000, 3000]
+    assert "return" in run.rows[0][1]
+    assert "loss" not in run.rows[0][1]  # not defined yet
+    assert run.finished
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--log", "wandb"], "log = wandb: not installed: pip install 'mast-marl[wandb]'"),
+        (["--log", "wand"], "log = wand: must be one of none, wandb"),
+        (["--log", "wandb", "--seeds", "2"], "log = wandb: one run at a time"),
+    ],
+    ids=["missing", "unknown", "several"],
+)
+def test_a_logger_that_cannot_be_is_refused(
+    trainer: type[FakeTrainer],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert main(["train", "smax/3m", "--out", "r", "--quiet", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("r").exists()

@@ -22,7 +22,7 @@ def test_a_team_becomes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert result["q_tot"] is False
     page = out.read_text()
     assert "hunter_1" in page
-    assert "action 4" in page  # Pursuit does not name its actions
+    assert '"actions":["stay","up","right","down","left"]' in page
     exported = tmp_path / "exported"
     assert main(["export", str(run), "--to", "safetensors", "--out", str(exported)]) == 0
     assert main(["watch", str(exported), "--out", str(out), "--episodes", "2", "--json"]) == 0

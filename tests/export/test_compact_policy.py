@@ -68,8 +68,8 @@ def test_what_is_left_is_counted(tmp_path: Path) -> None:
     # Unit 2 leads nowhere, and so do the neurons 1 and 3 of the encoder.
     assert report["neurons"] == {"encoder": [4, 1], "hidden": [4, 3]}
     assert report["inputs"] == [13, 1]
-    assert "feature 2" not in report["unread"]
-    assert {"feature 0", "last action 0", "agent id hunter_1"} <= set(report["unread"])
+    assert "other_x" not in report["unread"]
+    assert {"x", "last action stay", "agent id hunter_1"} <= set(report["unread"])
     layers = report["layers"]
     assert layers["fc1"]["after"] == {
         "shape": "1 × 1", "weights": 1, "parameters": 2, "bytes": 8, "flops": 2 * 1.0,

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from teams import SPEC, make_run, policy_of
 from mast.envs.registry import make
 from mast.errors import SelfCheckError, UserError
 from mast.export import c_build, check, kinds
+from mast.export.contract import names_of
 from mast.export.folder import export_run
 from mast.export.load import load_exported
 from mast.export.recording import record_episodes
@@ -59,8 +61,10 @@ def test_the_contract_says_what_the_team_needs(run: Path, c_folder: Path) -> Non
     assert contract["environment"]["id"] == SPEC.id
     assert contract["environment"]["identity"] == SPEC.identity
     assert [agent["name"] for agent in contract["agents"]] == ["hunter_0", "hunter_1"]
-    # Pursuit does not say what its features are.
-    assert contract["observation"]["features"] is None
+    assert contract["observation"]["features"][2:4] == ["other_x", "other_y"]
+    # An environment need not say what its features are.
+    nameless: Any = SimpleNamespace(spec=SPEC)
+    assert names_of(nameless, "feature_names", SPEC.observation) is None
     assert contract["observation"]["size"] == 6
     assert contract["actions"]["size"] == 5
     assert contract["check"]["episodes"] == 2

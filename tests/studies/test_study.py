@@ -157,12 +157,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"cells": [{"masks": "yes"}]}, "cells 1: masks = yes: must be true or false"),
     (
         {"cells": [{"arms": [{"name": "a", "omega": 1.0}, {"name": "a", "omega": 2.0}]}]},
-        "cells 1: two different cells are called 3m-qmix-dense-a-s0; name an arm",
+        "cells 1: two different cells are called 3m-qmix-dense-a-s0 (omega is 2.0 and 1.0); name one "
+        'in its block with arm = "omega 2.0", or among its arms with { name = "omega 2.0", omega = 2.0 }',
     ),
     (
-        {"cells": [{}, {"omega": 2.0}]},
-        "cells 2: two different cells are called 3m-qmix-dense-s0",
+        {"cells": [{}, {"arm": "", "double_q": False}]},
+        "cells 2: two different cells are called 3m-qmix-dense-s0 (double_q is False and True)",
     ),
+    ({"cells": [{"arm": "a\nb"}]}, r"cells 1: arm = 'a\nb': must be a text of one line"),
     ({"cells": [{"environment": "smax/3n"}]}, 'cells 1: unknown environment "smax/3n"'),
 ]
 
@@ -177,6 +179,36 @@ def test_a_wrong_file_is_refused_in_one_line(changes: dict[str, Any], message: s
 def test_an_arm_without_a_name_is_called_by_its_settings() -> None:
     study = small_study(cells=[{"method": "mast", "arms": [{"omega": 5.0}, {"td_lambda": 0.2}]}])
     assert {cell.arm for cell in study.cells} == {"omega = 5.0", "td_lambda = 0.2"}
+
+
+def test_a_scalar_that_makes_names_collide_becomes_the_arm() -> None:
+    blocks = [{"method": "rigl"}, {"method": "rigl", "drop_fraction": 0.1, "seeds": [1, 2]}]
+    study = small_study(cells=blocks)
+    arms = [(cell.config.seed, cell.arm) for cell in study.cells]
+    named = "drop_fraction = 0.1"
+    assert arms == [(0, ""), (1, ""), (1, named), (2, named)]
+    assert study.cells[2].name.startswith("3m-qmix-rigl90-drop_fraction_0.1-s1-")
+    both = small_study(cells=[{"omega": 2.0}, {"omega": 3.0, "gradient_clip": 10.0}], seeds=1)
+    assert {cell.arm for cell in both.cells} == {"omega = 2.0", "omega = 3.0"}
+    longer = small_study(cells=[{"steps": [1000, 2000], "method": "mast"}], seeds=1)
+    assert {cell.arm for cell in longer.cells} == {"steps = 1000", "steps = 2000"}
+    tickets = [
+        {"method": "rigl", "sparsity": 0.9},
+        {"method": "rigl", "sparsity": 0.9, "drop_fraction": 0.1},
+        {"method": "winning-ticket", "sparsity": 0.9, "from": {"method": "rigl", "arm": named}},
+    ]
+    *_, ticket = small_study(cells=tickets, seeds=1).cells
+    assert ticket.source is not None
+    assert ticket.source.arm == named
+
+
+def test_choosing_among_arms() -> None:
+    with pytest.raises(UserError, match="--only arm: no cell of study small has an arm"):
+        small_study().chosen({"arm": ["x"]})
+    study = small_study(cells=[{}, {"omega": 2.0}])
+    with pytest.raises(UserError, match=r"arm = x: study small has plain, omega = 2\.0"):
+        study.chosen({"arm": ["x"]})
+    assert {cell.arm for cell in study.chosen({"arm": ["plain"]})} == {""}
 
 
 def test_files_of_ones_own(tmp_path: Any) -> None:

@@ -13,6 +13,8 @@ from test_study_results import finished_run
 from mast.cli import main
 from mast.commands import study_run as commands
 from mast.studies import runner
+from mast.studies.progress import running_cells
+from mast.studies.runner import Seen
 
 SMALL = """
 title = "Small"
@@ -69,6 +71,25 @@ def test_run_show_and_run_again(
     shown = last_json(capsys)
     assert (shown["done"], shown["total"], shown["seconds_left"]) == (4, 4, 0.0)
     assert {cell["score"] for cell in shown["cells"]} == {0.5}
+
+
+def test_a_results_folder_that_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], small: str
+) -> None:
+    play(monkeypatch)
+    for words in (["list"], ["show", small]):
+        assert main(["study", *words, "--results", "reslts"]) == 0
+        assert "note: --results reslts: no such folder; nothing counts" in capsys.readouterr().out
+    assert main(["study", "run", small, "--results", "reslts"]) == 0
+    assert "note: --results reslts: no such folder; it is made" in capsys.readouterr().out
+    assert main(["study", "show", small, "--results", "reslts"]) == 0
+    assert "note" not in capsys.readouterr().out
+
+
+def test_the_live_table_says_compiling_the_win_rate_and_the_time_left() -> None:
+    assert running_cells(Seen(0.0, None, 130.0)) == ("compiling…", "", "about 2 min left")
+    assert running_cells(Seen(0.25, 0.5, 90.0)) == ("25%", "win 0.50", "90 s left")
+    assert running_cells(Seen(0.25, None, 90.0)) == ("25%", "", "90 s left")
 
 
 def test_a_failure_is_said_and_sets_the_exit_code(

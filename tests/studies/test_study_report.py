@@ -1,64 +1,26 @@
 """Groups, the paper's numbers, tables by hand, and the html page of played results."""
 
+import csv
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from played_results import SCORES, lite, played
 from study_cells import row, small_study
 
 from mast.cli import main
 from mast.studies.groups import Group, Panel, groups_of, panels_of
 from mast.studies.library import find_study
 from mast.studies.paper_numbers import paper_number
-from mast.studies.report import figures
+from mast.studies.report import curves, figures
+from mast.studies.report.columns import arm_columns, columns_of
 from mast.studies.report.page import page
-from mast.studies.report.tables import lines_of, ordering_of, over_all_maps
-from mast.studies.results import CellFiles, Result, ResultFolder
-from mast.studies.study import Study
-
-SCORES = {
-    "dense": (0.9, 0.8),
-    "tiny": (0.7, 0.7),
-    "ss": (0.5, 0.6),
-    "set": (0.6, 0.6),
-    "rigl": (0.6, 0.65),
-    "rlx2": (0.2, 0.1),
-    "mast": (0.85, 0.8),
-}
-
-
-def played(study: Study, scores: Mapping[str, tuple[float, ...]], folder: str) -> list[Result]:
-    """Results of a study's first seeds, by method."""
-    kept = ResultFolder(Path(folder))
-    results = []
-    for cell in study.cells:
-        known = scores.get(cell.config.method, ())
-        if cell.config.seed < len(known):
-            score = known[cell.config.seed]
-            lines = [f"{1000 * k},{score},{20 * score}" for k in range(1, 6)]
-            curve = "\n".join(["env_steps,win_rate,return", *lines]) + "\n"
-            ratio = 1.0 if cell.config.method == "dense" else 0.06
-            more: dict[str, Any] = {
-                "environment": "SMAX (jaxmarl 0.2.0), limit 101, reward x10",
-                "size_ratio": ratio,
-                "flops_train_ratio": ratio,
-                "versions": {"jax": "0.10.2"},
-                "settings": {"execution": "masked"},
-                "machine": "<EPYC>",
-            }
-            results.append(kept.write(cell, CellFiles(row(score, 60.0, **more), curve)))
-    return results
-
-
-def lite(scores: Mapping[str, tuple[float, ...]] = SCORES) -> tuple[Study, list[Result]]:
-    study = find_study("table1-lite")
-    return study, played(study, scores, "results/table1-lite")
+from mast.studies.report.tables import arms_of, lines_of, ordering_of, over_all_maps
+from mast.studies.results import CellFiles, ResultFolder
 
 
 def test_groups_are_seeds() -> None:
@@ -145,37 +107,49 @@ def test_the_front_by_hand() -> None:
     assert figures.pareto_front(costs, scores) == [1, 3, 0]
 
 
-def test_colours_tell_all_groups_of_a_panel_apart() -> None:
-    study, results = lite()
-    groups = panels_of(study, results)[0].groups
-    colours = figures.colours_of(groups)
-    assert len(set(colours.values())) == len(groups)
-    sweep = small_study(seeds=1, cells=[{"method": "mast", "td_lambda": [0, 0.2, 0.4, 0.6]}])
-    assert len(set(figures.colours_of(groups_of(sweep, [])).values())) == 4
-
-
 def test_figures_that_have_no_data_are_left_out() -> None:
     study, results = lite()
     panel = panels_of(study, results)[0]
     assert figures.score_by_sparsity(panel) is None
-    assert figures.estimates(panel) is None
+    assert curves.estimates(panel) is None
     assert figures.pareto(panel) is not None
     sweep = small_study(cells=[{"sparsity": [0.8, 0.9]}])
     found = panels_of(sweep, played(sweep, {"dense": (0.5,), "mast": (0.4,)}, "sweep"))
     assert figures.score_by_sparsity(found[0]) is not None
 
 
-def test_many_groups_have_axes_of_their_own() -> None:
+def test_ours_and_the_papers_are_in_one_unit() -> None:
     study, results = lite()
-    few = figures.learning_curves(panels_of(study, results)[0])
-    assert len(few.axes) == 1
-    knobs = [0.1 * k for k in range(figures.CROWDED + 1)]
-    sweep = small_study(seeds=1, cells=[{"method": "mast", "td_lambda": knobs}])
-    [panel] = panels_of(sweep, played(sweep, {"dense": (0.5,), "mast": (0.4,)}, "sweep"))
-    many = figures.learning_curves(panel)
-    assert [axes.get_title(loc="left") for axes in many.axes] == [g.label for g in panel.groups]
-    # Its own curve, the others behind it.
-    assert all(len(axes.lines) == 1 + len(panel.groups) for axes in many.axes)
+    panel = panels_of(study, results)[0]
+    columns = {column.head: column for column in columns_of(panel, lines_of(panel, "table1"))}
+    names = [entry.text.split()[0] for entry in columns["method"].entries]
+    mast = names.index("mast")
+    assert columns["win rate, %"].entries[mast].text == "82.5"
+    assert columns["paper, win rate %"].entries[mast].text == "98.9 ± 2.0"
+    assert columns["each seed"].entries[mast].text == "85 80"
+    assert columns["win rate, %"].entries[mast].small == ""  # no interval from two seeds
+
+
+def test_a_column_for_each_arm_with_the_papers_order() -> None:
+    arms = [{"name": "", "learning_rate": 0.0005}, {"name": "fast", "learning_rate": 0.005}]
+    settings = {"environment": "smax/3m", "steps": 2000, "sparsity": 0.95, "arms": arms}
+    methods = ["mast", "rigl", "ss"]
+    study = small_study(seeds=1, settings=settings, cells=[{"method": methods}], table="table1")
+    [panel] = panels_of(study, played(study, {"mast": (0.2,), "rigl": (0.3,), "ss": (0.1,)}, "a"))
+    found = arms_of(panel, "table1")
+    assert found is not None
+    assert (found.names, found.methods) == (["", "fast"], ["mast 95 %", "rigl 95 %", "ss 95 %"])
+    assert found.agreement == {"": (2, 3), "fast": (2, 3)}  # the paper: mast > rigl > ss
+    columns = arm_columns(panel, "table1")
+    assert [column.head for column in columns] == [
+        "method",
+        "plain: win rate, %",
+        "fast: win rate, %",
+        "paper, % of dense",
+    ]
+    assert [entry.text for entry in columns[2].entries] == ["20.0", "30.0", "10.0", "2 of 3"]
+    assert "Arm by arm" in page(study, [r for g in panel.groups for r in g.results])
+    assert arm_columns(panels_of(*lite())[0], "table1") == []
 
 
 def test_a_column_without_a_number_is_left_out() -> None:
@@ -193,6 +167,9 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
     lite()
     line = ["study", "report", "table1-lite", "--html", "out/r.html", "--figures", "figures"]
     assert main([*line, "--smooth"]) == 0
+    shown = capsys.readouterr().out
+    assert "14 of 15 pairs come in the paper's order" in shown
+    assert "82.5" in shown
     text = Path("out/r.html").read_text()
     body = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
     assert not re.search(r'(src|href)="(?!#)', body.replace('xlink:href="#', 'x="#'))
@@ -205,7 +182,7 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
         "100.9",
         "14 of 15 pairs come in the same order",
         "&lt;EPYC&gt;",
-        "Over all maps",
+        "Over all of 3m, 2s3z",
         "s filter (Savitzky-Golay, 21, 2)",
     ):
         assert words in text, words
@@ -213,6 +190,35 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
     names = {path.name for path in Path("figures").iterdir()}
     assert "table1-lite-smax-3m-qmix-curves.png" in names
     assert "table1-lite-profiles.svg" in names
+
+
+def test_without_html_the_tables_are_printed_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lite()
+    assert main(["study", "report", "table1-lite"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"mast 95 % +2 of 4 +85 80 +82\.5 +97\.1 +100\.9", shown)
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_tables_lie_beside_the_page(tmp_path: Path) -> None:
+    lite()
+    assert main(["study", "report", "table1-lite", "--html", "out/r.html", "--quiet"]) == 0
+    names = {path.name for path in Path("out").iterdir()}
+    assert names == {"r.html", "r-tables.md", "r-tables.tex", "r-tables.csv"}
+    markdown = Path("out/r-tables.md").read_text()
+    assert "| mast 95 % | 6.0 % | 6.0 % | 2 of 4 | 85 80 | 82.5 |" in markdown
+    assert r"mast 95 \% & 6.0 \% & 6.0 \% & 2 of 4" in Path("out/r-tables.tex").read_text()
+    with Path("out/r-tables.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 14
+    mast = next(row for row in rows if (row["environment"], row["method"]) == ("smax/3m", "mast"))
+    assert (mast["mean"], mast["each_seed"], mast["paper_win_rate_percent"]) == (
+        "0.825",
+        "0.85 0.8",
+        "98.9",
+    )
 
 
 def test_time_is_processor_time_where_all_groups_have_it() -> None:
@@ -326,9 +332,9 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     assert "Density per agent, mast 90 %" in text
     assert "discounted return that followed" in text
     assert text.count("data:image/png;base64") == 3
-    overlap = figures.overlaps(panels_of(study, [result])[0])
+    overlap = curves.overlaps(panels_of(study, [result])[0])
     assert overlap is not None
-    np.testing.assert_array_equal(overlap.axes[0].lines[0].get_ydata(), [0.75, 0.75])
+    np.testing.assert_array_equal(overlap.figure.axes[0].lines[0].get_ydata(), [0.75, 0.75])
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to look with")

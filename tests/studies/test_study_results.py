@@ -1,6 +1,8 @@
 """Rows and curves: written whole, found by their hash, refused when damaged; and only of the right run."""
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from study_cells import files, small_study
 
 from mast.config import resolve, write_run_record
+from mast.configuration.record import without_folders
 from mast.errors import UserError
 from mast.studies.results import CellFiles, ResultFolder, curve_text
 from mast.studies.run_result import check_is_cell, environment_identity, files_of_run, is_finished
@@ -42,6 +45,23 @@ def test_a_row_is_found_by_its_hash(tmp_path: Path) -> None:
     assert found.diagnostics == []
     assert [r.cell.key for r in folder.find_all(cells)] == [cells[0].key]
     assert not list(folder.folder.glob("*.partial"))
+
+
+def test_a_row_names_no_folder_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = ["/opt/tool/mast", "train", "smax/3m", "--out", "/data/me/r", "--from=/data/me/a b"]
+    monkeypatch.setattr(sys, "argv", [*typed, "--config", "here/c.json"])
+    run = finished_run(tmp_path / "run", [0.5], seed=0, sparsity=0.9)
+    command = files_of_run(run, small_study().cells[0]).row["command"]
+    assert command == "mast train smax/3m --out r '--from=a b' --config here/c.json"
+    assert without_folders("/opt/src/mast/__main__.py train smax/3m") == "mast train smax/3m"
+
+
+def test_no_row_of_the_repository_names_a_folder_of_a_machine() -> None:
+    rows = Path(__file__).parents[2] / "results"
+    for path in (*rows.rglob("*.json"), *rows.glob("*.csv")):
+        assert not re.search(r"[\s\",=']/\w", path.read_text(encoding="utf-8")), path
 
 
 def test_a_row_appears_only_once_its_curve_is_there(

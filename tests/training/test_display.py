@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from mast.training.display import (
     duration,
     open_display,
     plain_line,
+    sparkline,
     title,
 )
 from mast.training.evaluation import Evaluation
@@ -104,6 +106,17 @@ def test_no_width_and_no_gap_breaks_the_live_table(metrics: Metrics, width: int)
         display.update(metrics)
     assert "nan" not in printed(screen).lower()
     assert "None" not in printed(screen)
+
+
+def test_the_win_rate_is_a_line_of_bars() -> None:
+    assert sparkline([0.0, 0.5, 1.0], 10) == "▁▅█"
+    assert sparkline([0.0, 0.0, 1.0, 1.0, 0.5, 0.5], 3) == "▁█▅"
+    assert len(sparkline([0.3] * 100, 48)) == 48
+    screen = console(True)
+    with open_display(CONFIG, screen, earlier=[0.0, 0.0]) as display:
+        display.update(BEFORE)
+        display.update(LATER)
+    assert "win rate, greedy ▁▁▇ 3 evaluations" in re.sub(r"\x1b\[[\d;]*m", "", printed(screen))
 
 
 def test_compiling_is_said_from_the_first_moment() -> None:

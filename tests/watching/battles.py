@@ -60,3 +60,18 @@ def battle(
         outcome=outcome,
         scene=scene if staged else None,
     )
+
+
+def crowd(agents: int) -> Shown:
+    """Two steps of a large team without a scene, all of whom go north."""
+    q = np.tile(np.float32([0.1, 0.3, 0.2]), (2, agents, 1))
+    return Shown(
+        available=np.ones((2, agents, 3), bool),
+        action=np.ones((2, agents), np.int32),
+        q=q,
+        q_tot=None,
+        to_come=np.ones(2, np.float32),
+        reward=np.full(2, -0.0004, np.float32),
+        outcome="cut",
+        scene=None,
+    )

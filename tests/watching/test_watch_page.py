@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mast.watching.page import write_page
-from watching.battles import ABOUT, battle
+from watching.battles import ABOUT, battle, crowd
 from watching.chromium import BROWSER, Chromium
 
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no chromium on this machine")
@@ -52,7 +52,7 @@ def test_the_slider_moves_the_frame(page: Chromium) -> None:
     assert page.run("$('map').innerHTML") != first[0]
     assert float(page.run(UNIT)) > float(first[1])
     assert page.run("$('cursor').innerHTML") != first[2]
-    assert ABOUT["actions"][shown.action[2, 1]] in page.run(SECOND_CARD)
+    assert ABOUT["actions"][shown.action[2, 1]].replace("_", " ") in page.run(SECOND_CARD)
     assert f"{shown.q[2, 1, 0]:.2f}" in page.run(SECOND_CARD)
     assert "50 %" in page.run(SECOND_CARD)
     assert "Q_tot 5.00" in page.run("$('legend').textContent")
@@ -79,6 +79,40 @@ def test_keys_choose_step_and_episode(page: Chromium) -> None:
     page.run("$('play').click()")
     assert page.run("$('play').textContent") == "Play"
     assert page.complaints == []
+
+
+@needs_browser
+def test_the_battle_fills_the_field(page: Chromium) -> None:
+    page.run("choose(0)")
+    for step in (0, 2):
+        slide(page, step)
+        box = "$('map').viewBox.baseVal"
+        places = page.run(
+            "[...document.querySelectorAll('#map circle')].map(c => +c.getAttribute('cx'))"
+        )
+        width = page.run(f"{box}.width")
+        assert max(places) - min(places) > 0.6 * width
+        assert min(places) > 0
+        assert max(places) < width
+
+
+@needs_browser
+def test_a_large_team_has_small_cards_that_open(tmp_path: Path) -> None:
+    path = tmp_path / "team.html"
+    team = {"agents": [f"ally_{k}" for k in range(27)], "kinds": ["marine"] * 27}
+    write_page(path, ABOUT | team | {"actions": ["stop", "move_north", "east"]}, [crowd(27)])
+    browser = Chromium(path)
+    try:
+        cards = "document.querySelectorAll('#agents .agent')"
+        assert browser.run(f"{cards}.length") == 27
+        assert browser.run("$('agents').getBoundingClientRect().height") < 700
+        assert browser.run("document.querySelectorAll('.qs').length") == 0
+        assert "move north" in browser.run(f"{cards}[3].textContent")
+        browser.run(f"{cards}[3].click()")
+        assert browser.run("document.querySelectorAll('.qs').length") == 1
+        assert browser.complaints == []
+    finally:
+        browser.close()
 
 
 @needs_browser

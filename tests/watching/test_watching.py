@@ -24,7 +24,7 @@ from mast.watching import ffmpeg as ffmpeg_module
 from mast.watching.episodes import play_to_watch
 from mast.watching.film import write_film
 from mast.watching.mixer import mixer_of, mixer_without_weights
-from watching.battles import ABOUT, battle
+from watching.battles import ABOUT, battle, crowd
 
 
 def test_what_is_shown_is_what_the_policy_does(tmp_path: Path) -> None:
@@ -170,3 +170,9 @@ def test_an_mp4_is_made_by_ffmpeg_or_nothing_is(
         pytest.skip(str(error))
     write_film(out, ABOUT, [battle(1)])
     subprocess.run([program, "-v", "error", "-i", str(out), "-f", "null", "-"], check=True)
+
+
+def test_the_return_is_rounded_once() -> None:
+    assert battle(4).total == 4.0
+    shown = str(crowd(9).total)
+    assert shown == "0.0"  # neither -0.0 nor -0.0008

@@ -33,7 +33,8 @@ def run_export(values: Values) -> int:
         values.get("quantize"),
         values.get("storage"),
     )
-    check_options(values["to"], checkpoint, prefix, quantize, storage)
+    smallest = bool(values.get("smallest"))
+    check_options(values["to"], checkpoint, prefix, quantize, storage, smallest)
     episodes = whole_number(values, "episodes", 3, at_least=1)
     config = load_run_config(run)
     policy_file(run, config, checkpoint)
@@ -49,6 +50,8 @@ def run_export(values: Values) -> int:
             prefix=prefix,
             quantize=quantize,
             storage=storage,
+            compare=values["to"] == "c",
+            smallest=smallest,
         )
     for line in [*_sizes(contract), _checked(contract)]:
         output.say(line)
@@ -82,6 +85,10 @@ def _sizes(contract: Mapping[str, Any]) -> list[str]:
             f"{'unknown' if stack is None else f'at most {stack:,} bytes'}, "
             f"{measured['warnings'] or 'no'} warnings"
         )
+    known = {name: size for name, size in facts["flash_by_form"].items() if size is not None}
+    if known:
+        sizes = " · ".join(f"{name} {size:,}" for name, size in known.items())
+        lines.append(f"flash of each form, bytes: {sizes}")
     return lines
 
 
@@ -123,6 +130,11 @@ EXPORT = Command(
             "of every layer: unrolled, blocked, dense",
             "FORM",
             "default by density and size · C only",
+        ),
+        Option(
+            "smallest",
+            "store every layer in the form with the least flash of its precision",
+            note="C only",
         ),
         QUIET,
         JSON,

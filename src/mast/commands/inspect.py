@@ -8,8 +8,15 @@ from mast.commands.options import JSON, QUIET, Command, Option, Values, required
 from mast.commands.output import Output
 from mast.config import Config, load_run_config
 from mast.configuration.explain import did_you_mean
+from mast.diagnosis.index_page import FILE_NAME as INDEX
+from mast.diagnosis.index_page import inputs_of, write_contents, write_index
+from mast.envs.names import ENTRIES
 from mast.errors import UserError
+from mast.extras import check_matplotlib
 from mast.folders import seed_folders
+
+FIRST = "agent.fc1.weight"
+"""The layer that the observation enters."""
 
 if TYPE_CHECKING:
     from mast.diagnosis.pictures import Snapshot
@@ -17,20 +24,27 @@ if TYPE_CHECKING:
 
 def run_inspect(values: Values) -> int:
     """Draws the masks, connection counts, values and densities that a run has recorded."""
+    check_matplotlib("mast inspect")
     output = Output(values)
     run = Path(required(values, "run", "DIR", "runs/my-run"))
     config = load_run_config(run)
     out = Path(values.get("out", run / "pictures"))
     files: list[Path] = []
     missing: list[str] = []
+    pages: list[Path] = []
     for folder in seed_folders(run, config):
         there = out if folder == run else out / folder.name
         with output.only_ours():
             drawn, lacking = _draw(folder, config, there, values.get("layer"))
+        *_, page = drawn
+        pages.append(page)
         files += drawn
         missing += lacking
         for file in drawn:
             output.say(str(file))
+    if pages != [out / INDEX]:
+        files.append(write_contents(out, _title(run, config), pages))
+        output.say(str(files[-1]))
     for line in missing:
         output.say(f"note: {line}")
     output.result({"files": files, "missing": missing, "out": str(out), "run": str(run)})
@@ -57,18 +71,41 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
         ):
             files.append(out / f"{kind}-{name}.png")
             draw(snapshots, path, files[-1])
-    if layer is not None:
-        return files, missing
-    if not records:
+    if layer is None and not records:
         asked = load_run_config(run).diagnostics
         why = "no evaluation is recorded yet" if asked else "train with --diagnostics true"
-        return files, [*missing, f"{run} has no diagnostics: {why}"]
-    files.append(out / "values.png")
-    pictures.draw_values(records, files[-1])
-    if records[0]["density_per_agent"] is not None:
-        files.append(out / "density.png")
-        pictures.draw_densities(records, _unit_types(config), files[-1])
+        missing = [*missing, f"{run} has no diagnostics: {why}"]
+    elif layer is None:
+        files.append(out / "values.png")
+        pictures.draw_values(records, files[-1])
+        if records[0]["density_per_agent"] is not None:
+            files.append(out / "density.png")
+            pictures.draw_densities(records, _unit_types(config), files[-1])
+    inputs = None
+    if FIRST in layers:
+        last = snapshots[-1]
+        names = _input_names(config)
+        inputs = inputs_of(FIRST.removesuffix(".weight"), last.when, last.masks[FIRST], names)
+    files.append(write_index(out, _title(run, config), files, inputs, missing))
     return files, missing
+
+
+def _title(run: Path, config: Config) -> str:
+    sparse = f" {100 * config.sparsity:g} %" if config.sparsity else ""
+    return f"{run}: {config.algorithm}, {config.method}{sparse} on {config.environment}"
+
+
+def _input_names(config: Config) -> list[str] | None:
+    """What enters the agents' networks; None for an environment of one's own, whose code is not run here."""
+    if all(entry.id != config.environment for entry in ENTRIES):
+        return None
+    from mast.envs.registry import environment_of
+    from mast.export.contract import input_names
+
+    environment = environment_of(config)
+    names = input_names(environment)
+    ids = 0 if config.sharing == "shared" else environment.spec.agents
+    return names[: len(names) - ids]
 
 
 def _snapshots(run: Path) -> tuple[list["Snapshot"], list[str]]:
@@ -125,7 +162,7 @@ INSPECT = Command(
     "draw the masks, connections and values of a run",
     "Draws what a run has recorded to PNG: each layer's mask at every snapshot and its sorted connection "
     "counts; with --diagnostics, estimated values against returns, and the density of each agent that has "
-    "a network of its own.",
+    "a network of its own. index.html shows all of it, with what reads each input of the agents.",
     (
         Option("run", "the run's folder", "DIR", positional=True),
         Option("out", "folder for the pictures", "DIR", "default RUN/pictures"),

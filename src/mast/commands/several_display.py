@@ -1,6 +1,7 @@
 """A line per run while several train side by side, read from their metrics.csv."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -8,7 +9,10 @@ from typing import Protocol, runtime_checkable
 from mast.commands.live_table import LiveTable
 from mast.commands.output import Output
 from mast.config import Config
+from mast.studies.progress import duration
+from mast.training.logging import FILE_NAME as METRICS
 from mast.training.logging import read_metrics
+from mast.training.remaining import seconds_left
 
 
 @runtime_checkable
@@ -68,10 +72,11 @@ class RunsDisplay:
                 self._said[index] = line
                 self._output.say(line)
 
-    def _seen(self, run: Watched) -> tuple[str, str, str, str, str]:
+    def _seen(self, run: Watched) -> tuple[str, str, str, str, str, str]:
         rows = read_metrics(run.folder) if run.folder.exists() else []
         if not rows:
-            return run.state, "", "", "", ""
+            state = "compiling…" if run.state == "running" else run.state
+            return state, "", "", "", "", ""
         last = rows[-1]
         steps = last["env_steps"] or 0
         win, rate = last["win_rate"], last["env_steps_per_second"]
@@ -81,4 +86,14 @@ class RunsDisplay:
             "" if win is None else f"win {win:.2f}",
             f"return {last['return'] or 0:.2f}",
             "" if rate is None else f"{rate:,.0f} env steps/s",
+            self._eta(run, rows) if self._table.is_shown and run.state == "running" else "",
         )
+
+    def _eta(self, run: Watched, rows: Sequence[Mapping[str, int | float | None]]) -> str:
+        """Moves between evaluations too, so that only a table redrawn in place shows it."""
+        try:
+            age = time.time() - (run.folder / METRICS).stat().st_mtime
+        except OSError:
+            return ""
+        seconds = seconds_left(rows, self._config.steps, age)
+        return "" if seconds is None else f"{duration(seconds)} left"

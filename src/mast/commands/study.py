@@ -17,6 +17,7 @@ from mast.commands.study_options import (
     STUDY,
     chosen,
     make_folder,
+    note_missing_results,
     results_of,
 )
 from mast.commands.study_report import REPORT
@@ -32,10 +33,13 @@ from mast.studies.protocol import key_of
 from mast.studies.run_result import check_is_cell, files_of_run
 from mast.studies.study import Study
 
+NOTHING_DONE = "nothing counts as done"
+
 
 def run_list(values: Values) -> int:
     """Lists the studies that come with Mast."""
     output = Output(values)
+    note_missing_results(values, output, NOTHING_DONE)
     table = plain_table()
     for heading in ("study", "done", "cells", ""):
         table.add_column(heading, justify="right" if heading in ("done", "cells") else "left")
@@ -55,6 +59,7 @@ def run_show(values: Values) -> int:
     """Shows a study: its cells, what is done, and how long the rest will take here."""
     output = Output(values)
     study, cells = chosen(values)
+    note_missing_results(values, output, NOTHING_DONE)
     found = {result.cell.key: result for result in results_of(values, study).find_all(cells)}
     estimator = Estimator(found.values())
     left = [cell for cell in cells if cell.key not in found]

@@ -1,11 +1,13 @@
-"""`mast study report`: tables, curves and the paper's numbers in one html file."""
+"""`mast study report`: the tables, and with `--html` curves and costs too."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.text import Text
+
 from mast.commands.options import JSON, QUIET, Command, Option, Values
-from mast.commands.output import Output
+from mast.commands.output import Output, plain_table
 from mast.commands.study_options import (
     FILTERS,
     RESULTS,
@@ -15,7 +17,10 @@ from mast.commands.study_options import (
     results_of,
 )
 from mast.errors import UserError
+from mast.extras import check_matplotlib
 from mast.files import write_atomically
+from mast.studies.groups import Panel, panels_of
+from mast.studies.report.text_tables import latex, markdown, numbers_csv, shortest, text_tables
 from mast.studies.results import Result
 from mast.studies.study import Study
 
@@ -23,48 +28,91 @@ DOTS_PER_INCH = 200
 
 
 def run_report(values: Values) -> int:
-    """Writes the report of what is done so far."""
+    """Prints the tables of what is done so far, and writes what was asked for."""
     output = Output(values)
     study, cells = chosen(values)
-    html = Path(str(values.get("html", f"{study.name}.html")))
     smooth = bool(values.get("smooth"))
+    for name in ("html", "figures"):
+        if name in values:
+            check_matplotlib(f"mast study report --{name}")
     stored = results_of(values, study)
     results = stored.find_all(cells)
     if not results:
         raise UserError(
             f"{stored.folder} has no result yet; first: mast study run {values['study']}"
         )
-    folders = [html.parent, Path(str(values.get("figures", "."))), _parent(values, "marl_eval")]
-    for folder in folders:
-        make_folder(folder)
-    from mast.studies.report.page import page
-
-    try:
-        write_atomically(html, page(study, results, smooth).encode())
-    except OSError as error:
-        raise UserError(f"cannot write {html}: {error.strerror}") from None
-    written = [str(html)]
+    for name in ("html", "marl_eval"):
+        make_folder(Path(str(values.get(name, "."))).parent)
+    make_folder(Path(str(values.get("figures", "."))))
+    panels = panels_of(study, results)
+    _show_tables(study, panels, output)
+    written = []
+    if "html" in values:
+        written += _write_page(study, panels, results, smooth, Path(values["html"]))
     if "figures" in values:
-        written += _write_figures(study, results, smooth, Path(values["figures"]))
+        written += _write_figures(study, panels, smooth, Path(values["figures"]))
     if "marl_eval" in values:
-        written.append(_write_marl_eval(study, results, Path(values["marl_eval"])))
-    output.say(f"{html}: {len(results)} of {len(cells)} cells")
+        written.append(_write_marl_eval(panels, Path(values["marl_eval"])))
+    output.say(f"\n{len(results)} of {len(cells)} cells done")
+    if written:
+        output.say(f"written: {', '.join(written[:4])}" + _and_more(len(written) - 4))
+    else:
+        output.say("with curves and costs: --html FILE")
     output.result(
         {"study": study.name, "done": len(results), "total": len(cells), "files": written}
     )
     return 0
 
 
-def _write_figures(
-    study: Study, results: Sequence[Result], smooth: bool, folder: Path
+def _and_more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
+def _show_tables(study: Study, panels: Sequence[Panel], output: Output) -> None:
+    for table in text_tables(study, panels, brief=True):
+        shown = plain_table()
+        for place, column in enumerate(table.columns):
+            head = Text(column.head.replace(", % of dense", ""))
+            shown.add_column(
+                head,
+                justify="right" if place else "left",
+                no_wrap=column.head not in ("method", "each seed"),
+            )
+        for row in table.rows:
+            shown.add_row(*(Text(shortest(entry)) for entry in row))
+        output.say(f"\n{table.title}\n")
+        output.show(shown)
+        for note in table.notes:
+            output.say(note)
+
+
+def _write_page(
+    study: Study, panels: Sequence[Panel], results: Sequence[Result], smooth: bool, html: Path
 ) -> list[str]:
+    """The html, and its tables beside it as Markdown, LaTeX and CSV; their paths."""
+    from mast.studies.report.page import page
+
+    tables = text_tables(study, panels)
+    texts = {
+        html: page(study, results, smooth),
+        html.with_name(f"{html.stem}-tables.md"): markdown(study, tables),
+        html.with_name(f"{html.stem}-tables.tex"): latex(study, tables),
+        html.with_name(f"{html.stem}-tables.csv"): numbers_csv(study, panels),
+    }
+    for path, text in texts.items():
+        try:
+            write_atomically(path, text.encode())
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from None
+    return [str(path) for path in texts]
+
+
+def _write_figures(study: Study, panels: Sequence[Panel], smooth: bool, folder: Path) -> list[str]:
     """The figures as PNG and SVG, for a paper; their paths."""
-    from mast.studies.groups import panels_of
     from mast.studies.report.masks import density_pictures, mask_pictures
     from mast.studies.report.page import file_name, pictures_of, svg_of
 
     written = []
-    panels = panels_of(study, results)
     for picture in pictures_of(study, panels, smooth):
         path = folder / f"{study.name}-{picture.name}"
         path.with_suffix(".svg").write_text(svg_of(picture.figure, picture.name), encoding="utf-8")
@@ -78,28 +126,22 @@ def _write_figures(
     return written
 
 
-def _write_marl_eval(study: Study, results: Sequence[Result], path: Path) -> str:
-    from mast.studies.groups import panels_of
+def _write_marl_eval(panels: Sequence[Panel], path: Path) -> str:
     from mast.studies.marl_eval import marl_eval_data
 
-    data = marl_eval_data(panels_of(study, results))
-    write_atomically(path, (json.dumps(data, allow_nan=False) + "\n").encode())
+    write_atomically(path, (json.dumps(marl_eval_data(panels), allow_nan=False) + "\n").encode())
     return str(path)
-
-
-def _parent(values: Values, name: str) -> Path:
-    """The folder of a file that was named; this one where none was."""
-    return Path(str(values.get(name, "."))).parent
 
 
 REPORT = Command(
     "study report",
-    "tables beside the paper's, curves and costs, in one html file",
-    "Writes one html file that needs nothing from outside, of what is done so far.",
+    "tables beside the paper's; curves and costs in one html file",
+    "Prints the tables of what is done so far. --html writes one file that needs nothing from "
+    "outside, with curves and costs, and the tables beside it: FILE-tables.md, .tex and .csv.",
     (
         STUDY,
         *FILTERS,
-        Option("html", "the file to write", "FILE", "default STUDY.html"),
+        Option("html", "also write a page with tables and figures", "FILE", "default none"),
         Option("figures", "also write each figure as PNG and SVG into this folder", "DIR"),
         Option("marl_eval", "also write the evaluations in marl-eval's JSON format", "FILE"),
         Option("smooth", "draw curves through the paper's filter; numbers stay as measured"),

@@ -1,8 +1,9 @@
 """`mast train` and `mast resume`: one run here; several of them in `mast.commands.several`."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mast.commands.interruption import INTERRUPTED, Interruption
 from mast.commands.options import (
@@ -19,9 +20,17 @@ from mast.commands.output import Output
 from mast.commands.several import resume_processes, train_processes
 from mast.commands.summary import show_summary
 from mast.config import Config, limit_threads, load_config_file, load_run_config, notices, resolve
+from mast.configuration.explain import check_word
+from mast.errors import UserError
+from mast.extras import is_installed
 from mast.folders import check_new, default_folder
 
-"""Exit code of a run that was stopped and saved."""
+if TYPE_CHECKING:
+    from mast.training.tracker import WandbTracker
+
+LOGGERS = ("none", "wandb")
+"""Where evaluations can be sent while a run trains."""
+LOG = Option("log", "send evaluations to a logger too", "NAME", "default none; wandb")
 
 
 @runtime_checkable
@@ -53,6 +62,7 @@ def run_train(values: Values) -> int:
         given["initial_weights"] = "initial"
     config = resolve(given)
     out = Path(values["out"]) if "out" in values else default_folder(config)
+    logger = _logger(values, config)
     check_new(out)
     for notice in notices(given):
         output.say(f"note: {notice}")
@@ -69,7 +79,7 @@ def run_train(values: Values) -> int:
         trainer = Trainer(config, out=out, given=given)
         for notice in trainer.notices:
             output.say(f"note: {notice}")
-        return _watch(trainer, out, output)
+        return _watch(trainer, out, output, logger)
 
 
 def run_resume(values: Values) -> int:
@@ -78,6 +88,7 @@ def run_resume(values: Values) -> int:
     run = Path(required(values, "run", "DIR", "runs/my-run"))
     config = load_run_config(run)
     steps = _more_steps(config, values.get("steps"))
+    logger = _logger(values, config)
     limit_threads(config.threads)
     with output.only_ours():
         if config.seeds > 1 and config.placement == "process":
@@ -88,7 +99,7 @@ def run_resume(values: Values) -> int:
         for notice in trainer.notices:
             output.say(f"note: {notice}")
         if not trainer.finished:
-            return _watch(trainer, run, output)
+            return _watch(trainer, run, output, logger)
     output.say(f"{run} is finished; for more: mast resume {run} --steps N")
     output.result(trainer.summary())
     return 0
@@ -107,14 +118,41 @@ def _more_steps(config: Config, text: str | None) -> int | None:
     return None if text is None else resolve(config.model_dump() | {"steps": text}).steps
 
 
-def _watch(trainer: Training, out: Path, output: Output) -> int:
+def _logger(values: Values, config: Config) -> str:
+    """Where evaluations are sent beside metrics.csv."""
+    logger = str(values.get("log", "none"))
+    check_word("log", logger, LOGGERS)
+    if logger != "none" and config.seeds > 1:
+        raise UserError(f"log = {logger}: one run at a time; start each seed by itself")
+    if logger != "none" and not is_installed(logger):
+        raise UserError(f"log = {logger}: not installed: pip install 'mast-marl[{logger}]'")
+    return logger
+
+
+def _tracker(logger: str, config: Config, out: Path) -> "WandbTracker | None":
+    if logger == "none":
+        return None
+    from mast.training.tracker import WandbTracker
+
+    return WandbTracker(config, out)
+
+
+def _watch(trainer: Training, out: Path, output: Output, logger: str) -> int:
     """Trains to the end or to Ctrl-C, and says what came of it."""
     from mast.training.display import open_display
+    from mast.training.logging import read_metrics
 
     resume = f"go on with: mast resume {out}"
-    display = open_display(trainer.config, output.console, quiet=output.quiet)
+    wins = [row["win_rate"] for row in read_metrics(out)]
+    display = open_display(
+        trainer.config,
+        output.console,
+        quiet=output.quiet,
+        earlier=[win for win in wins if win is not None],
+    )
     try:
         with (
+            _tracker(logger, trainer.config, out) or contextlib.nullcontext() as tracker,
             display,
             Interruption(
                 lambda: display.note("stopping after this round; Ctrl-C again stops at once")
@@ -122,6 +160,8 @@ def _watch(trainer: Training, out: Path, output: Output) -> int:
         ):
             for metrics in trainer:
                 display.update(metrics)
+                if tracker is not None:
+                    tracker.update(metrics)
                 if interruption.requested:
                     break
             if interruption.requested:
@@ -154,6 +194,7 @@ TRAIN = Command(
         ),
         Option("out", "the run's folder", "DIR", "default runs/ENV-ALGORITHM-METHOD-TIME"),
         Option("config", "start from the settings of a config.json (or a run's folder)", "FILE"),
+        LOG,
         Option("rewind", "begin with the first weights of --from's run: --initial-weights initial"),
         QUIET,
         JSON,
@@ -169,6 +210,7 @@ RESUME = Command(
     (
         Option("run", "the run's folder", "DIR", positional=True),
         Option("steps", "a later end, for more training", "N", "default the run's own"),
+        LOG,
         QUIET,
         JSON,
     ),

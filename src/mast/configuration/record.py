@@ -44,8 +44,24 @@ def run_record(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
         "git_commit": _git_commit(),
         "cpu_count": usable_cpus(),
         "machine": processor(),
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(["mast", *sys.argv[1:]]),
     }
+
+
+def without_folders(command: str) -> str:
+    """A command as another would type it: `mast`, and of absolute paths only the last name.
+
+    Args:
+        command: as a run's config.json has it; in those of earlier versions the program is a path.
+    """
+    _, *words = shlex.split(command) or [""]
+    return shlex.join(["mast", *map(without_folder, words)])
+
+
+def without_folder(word: str) -> str:
+    """A typed word, an absolute path (as `--out=/a/b` too) by its last name only."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + equals + (Path(value).name if value.startswith("/") else value)
 
 
 def _typed(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:

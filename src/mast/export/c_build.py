@@ -74,6 +74,19 @@ def footprint(compiler: str, source: Path) -> Footprint:
         return Footprint(compiler, _flash(target), stack, said.count("warning:"))
 
 
+def flash_bytes(compiler: str, source: Path) -> int | None:
+    """Code and constants of a C export compiled for size; None where the machine has no `size`.
+
+    Args:
+        compiler: its path.
+        source: the C file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "agent.o")
+        compile_c(compiler, source, target, ("-std=c99", "-Os", "-c"))
+        return _flash(target)
+
+
 def _flash(target: Path) -> int | None:
     """The code and the constants of an object file."""
     size = shutil.which("size")

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from mast.accounting.costs import matrix_flops
 from mast.config import load_run_config
 from mast.export.check import agreement, require
-from mast.export.contract import names_of
+from mast.export.contract import input_names
 from mast.export.folder import check_out, folder_made_whole, policy_file, write_contract
 from mast.export.kinds import Job, PolicyArtefact
 from mast.export.network import Network, networks_of, widened, without_dead_neurons
@@ -226,14 +226,7 @@ def _total(layers: Mapping[str, LayerSize]) -> dict[str, Any]:
 
 def _unread(small: Compacted, job: Job) -> list[str]:
     """The inputs that nothing reads, by name."""
-    spec = job.environment.spec
-    features = names_of(job.environment, "feature_names", spec.observation)
-    actions = names_of(job.environment, "action_names", spec.actions)
-    names = [
-        *(features or [f"feature {index}" for index in range(spec.observation)]),
-        *(f"last action {name}" for name in actions or range(spec.actions)),
-        *(f"agent id {name}" for name in spec.agent_names),
-    ]
+    names = input_names(job.environment)
     width = small.networks[0].features + small.networks[0].codes.shape[1]
     read = set(small.inputs)
     return [name for index, name in enumerate(names[:width]) if index not in read]

@@ -82,6 +82,22 @@ def names_of(environment: "Environment", attribute: str, size: int) -> Sequence[
     return None if names is None else list(names)
 
 
+def input_names(environment: "Environment") -> list[str]:
+    """What enters a network, in order: the observation, the last action, the agent.
+
+    Features and actions that the environment does not name have numbers. Networks of agents of their own
+    have no agent id: for them the list is longer than what they read.
+    """
+    spec = environment.spec
+    features = names_of(environment, "feature_names", spec.observation)
+    actions = names_of(environment, "action_names", spec.actions)
+    return [
+        *(features or [f"feature {index}" for index in range(spec.observation)]),
+        *(f"last action {name}" for name in actions or range(spec.actions)),
+        *(f"agent id {name}" for name in spec.agent_names),
+    ]
+
+
 def read_contract(folder: Path) -> dict[str, Any]:
     """The contract of an exported folder.
 

@@ -34,6 +34,8 @@ def export_run(
     prefix: str = "mast",
     quantize: str | None = None,
     storage: str | None = None,
+    compare: bool = False,
+    smallest: bool = False,
     environment: "Environment | None" = None,
 ) -> dict[str, Any]:
     """Export the team of a run, checked against its policy on whole episodes.
@@ -47,6 +49,8 @@ def export_run(
         prefix: of every name in the exported C.
         quantize: "int8": weights in 8 bits, for C.
         storage: the form of every layer of the exported C; chosen per layer where None.
+        compare: measure the flash of every form, for C.
+        smallest: take the form with the least flash on this machine, for C.
         environment: made from the run's settings where None.
 
     Returns:
@@ -57,7 +61,7 @@ def export_run(
         SelfCheckError: the export does not do what the policy does.
     """
     run, out = Path(run), Path(out)
-    check_options(to, checkpoint, prefix, quantize, storage)
+    check_options(to, checkpoint, prefix, quantize, storage, smallest)
     check_out(out)
     config = load_run_config(run)
     policy = policy_file(run, config, checkpoint)
@@ -67,7 +71,8 @@ def export_run(
     job = Job.load(policy, config, environment, episodes, checkpoint)
     with folder_made_whole(out) as folder:
         if to == "c":
-            kind = write_c(job, folder, prefix, storage, quantize == "int8")
+            int8 = quantize == "int8"
+            kind = write_c(job, folder, prefix, storage, int8, compare, smallest)
         else:
             kind = {"onnx": write_onnx, "safetensors": write_safetensors}[to](job, folder)
         return write_contract(folder, job.contract() | {"kind": to} | kind)
@@ -91,7 +96,12 @@ def write_contract(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_options(
-    to: str, checkpoint: str, prefix: str, quantize: str | None, storage: str | None
+    to: str,
+    checkpoint: str,
+    prefix: str,
+    quantize: str | None,
+    storage: str | None,
+    smallest: bool = False,
 ) -> None:
     """Refuse what cannot be exported.
 
@@ -108,6 +118,10 @@ def check_options(
     for name, value in (("quantize", quantize), ("storage", storage)):
         if to != "c" and value is not None:
             raise UserError(f"{name} = {value}: only with --to c")
+    if smallest and to != "c":
+        raise UserError("smallest: only with --to c")
+    if smallest and storage is not None:
+        raise UserError(f"storage = {storage}: the smallest form is chosen for you; leave one out")
     if quantize == "int8" and storage == "unrolled":
         raise UserError("storage = unrolled: weights in code are never int8; blocked or dense")
 

@@ -12,7 +12,9 @@ import numpy as np
 from mast.config import Config
 from mast.envs.protocol import Environment
 from mast.envs.registry import environment_of
+from mast.errors import UserError
 from mast.export.c_build import CArtefact, c_compiler, footprint
+from mast.export.c_forms import flash_by_form, smallest
 from mast.export.c_layers import dequantized
 from mast.export.c_source import CSource, c_source
 from mast.export.check import agreement, require
@@ -68,9 +70,16 @@ class Job:
         """The network of all agents, or of each, without dead neurons."""
         return [without_dead_neurons(network) for network in networks_of(self.policy)]
 
-    def write_vectors(self, folder: Path) -> dict[str, Any]:
-        """Write the recorded episodes; what the contract says of them."""
-        rows, columns = vectors(self.recorded)
+    def write_vectors(
+        self, folder: Path, recorded: Sequence[Recorded] | None = None
+    ) -> dict[str, Any]:
+        """Write the recorded episodes; what the contract says of them.
+
+        Args:
+            folder: where to.
+            recorded: with the values that the export must give, where they are not the policy's.
+        """
+        rows, columns = vectors(self.recorded if recorded is None else recorded)
         (folder / VECTORS).write_bytes(rows.tobytes())
         return {
             "vectors": {
@@ -83,7 +92,15 @@ class Job:
         }
 
 
-def write_c(job: Job, folder: Path, prefix: str, storage: str | None, int8: bool) -> dict[str, Any]:
+def write_c(
+    job: Job,
+    folder: Path,
+    prefix: str,
+    storage: str | None,
+    int8: bool,
+    compare: bool = False,
+    take_smallest: bool = False,
+) -> dict[str, Any]:
     """C99 source and header; compiled with this machine's compiler to be checked.
 
     Args:
@@ -91,7 +108,12 @@ def write_c(job: Job, folder: Path, prefix: str, storage: str | None, int8: bool
         folder: where to.
         prefix: of every name.
         storage: the form of every layer; chosen per layer where None.
-        int8: round weights to 8 bits, row by row.
+        int8: round weights to 8 bits, row by row; the test vectors then have the rounded network's values.
+        compare: measure the flash of every form.
+        take_smallest: take the form with the least flash.
+
+    Raises:
+        UserError: the smallest cannot be found without a C compiler and `size`.
     """
     description = job.policy.description
     about = f"{description['environment']}, {description.get('method', 'unknown method')}."
@@ -100,14 +122,26 @@ def write_c(job: Job, folder: Path, prefix: str, storage: str | None, int8: bool
     before = networks_of(job.policy)
     written = job.write_vectors(folder)
     width = written["vectors"]["width"]
+    compiler = c_compiler()
+    flash: dict[str, int | None] = {}
+    if compiler is not None and (compare or take_smallest):
+        flash = flash_by_form(compiler, job.networks(), agents)
+    if take_smallest:
+        if not any(flash.values()):
+            raise UserError("smallest: needs a C compiler (CC or cc) and the program size")
+        storage = smallest(flash, int8)
     source = c_source(job.networks(), agents, about, prefix, storage, int8, width)
+    exact = rounded(source, job.recorded) if int8 else job.recorded
+    if int8:
+        written = job.write_vectors(folder, exact)
     for name, text in source.files.items():
         (folder / name).write_text(text, encoding="utf-8")
     main = folder / f"{prefix}_agent.c"
-    compiler = c_compiler()
     facts: dict[str, Any] = {
         "prefix": prefix,
         "quantize": "int8" if int8 else None,
+        "storage": storage,
+        "flash_by_form": flash,
         "layers": source.forms,
         "weights": [network.weights for network in source.networks],
         "neurons": [
@@ -130,10 +164,7 @@ def write_c(job: Job, folder: Path, prefix: str, storage: str | None, int8: bool
         sizes = (description["features"], description["actions"], source.networks[0].hidden)
         artefact = CArtefact(main, prefix, sizes, units_of(source, agents))
         found = agreement(artefact, job.recorded)
-        if int8:
-            require(agreement(artefact, rounded(source, job.recorded)), "the exported C")
-        else:
-            require(found, "the exported C")
+        require(agreement(artefact, exact) if int8 else found, "the exported C")
         check = found.as_json()
     return {"c": facts, "check": check} | written
 

@@ -14,6 +14,9 @@ from mast.studies.protocol import key_of
 SOURCE_PREFIX = "cell:"
 """In a cell, `from_run` is "cell:KEY": the run that it begins with is another cell, wherever it lies."""
 
+PLAIN = "plain"
+"""What the arm without a name is called beside others."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -62,15 +65,22 @@ class Cell:
     @property
     def name(self) -> str:
         """What people and files call it: 3m-qmix-mast95-s0-1a2b3c4d."""
+        return f"{self.called}-{self.key}"
+
+    @property
+    def called(self) -> str:
+        """Its name without the hash; no two cells of a study share it."""
         parts = [self.map, self.config.algorithm, self.density_name]
         if self.arm:
             parts.append(_plain(self.arm))
-        return "-".join([*parts, f"s{self.config.seed}", self.key])
+        return "-".join([*parts, f"s{self.config.seed}"])
 
     def value(self, name: str) -> str:
         """What `--only NAME=…` compares: a setting, or `map` or `arm`, as text."""
-        if name in ("map", "arm"):
-            return str(getattr(self, name))
+        if name == "arm":
+            return self.arm or PLAIN
+        if name == "map":
+            return self.map
         return str(getattr(self.config, name))
 
 

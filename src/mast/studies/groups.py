@@ -54,9 +54,13 @@ class Group:
     @property
     def label(self) -> str:
         """Method, sparsity and arm, for tables and legends."""
+        return f"{self.armless}, {self.arm}" if self.arm else self.armless
+
+    @property
+    def armless(self) -> str:
+        """Method and sparsity: what the arms of a method have in common."""
         dense = self.method == "dense"
-        name = self.method if dense else f"{self.method} {100 * self.sparsity:g} %"
-        return f"{name}, {self.arm}" if self.arm else name
+        return self.method if dense else f"{self.method} {100 * self.sparsity:g} %"
 
     @cached_property
     def numbers(self) -> np.ndarray:
@@ -103,6 +107,17 @@ class Panel:
     def title(self) -> str:
         """Algorithm and map."""
         return f"{self.algorithm} on {self.environment}"
+
+    @property
+    def map(self) -> str:
+        """The environment's short name."""
+        return self.groups[0].cells[0].map
+
+    @property
+    def evaluations(self) -> list[int]:
+        """How many evaluations its results have, each number once, the fewest first."""
+        results = (result for group in self.groups for result in group.results)
+        return sorted({len(result.curve["env_steps"]) for result in results})
 
     @property
     def dense(self) -> Group | None:

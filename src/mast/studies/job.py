@@ -15,10 +15,17 @@ LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a cell is."""
+    """How far a cell is.
+
+    Attributes:
+        env_steps: 0 while it starts, compiles and plays up to its first evaluation.
+        win_rate: of its last evaluation.
+        seconds_left: by its own pace; None before its first evaluation.
+    """
 
     env_steps: int = 0
     win_rate: float | None = None
+    seconds_left: float | None = None
 
 
 @runtime_checkable

@@ -47,20 +47,21 @@ class PaperNumber:
     raw_std: float | None = None
 
 
-def paper_number(table: str, group: Group) -> PaperNumber | None:
+def paper_number(table: str, group: Group, *, any_arm: bool = False) -> PaperNumber | None:
     """The paper's number for a group of a study; None where the table has none.
 
     Args:
         table: as in `FILES`; "" for none.
         group: whose settings are looked up: for Table 1 map, algorithm, method and sparsity must be the
             paper's; the others are of 3s5z only, and looked up by algorithm and knob.
+        any_arm: whether Table 1's number of the method stands for each arm of it too.
     """
     config = group.config
     algorithm = ALGORITHMS.get(config.algorithm)
     if algorithm is None or not table:
         return None
     if table == "table1":
-        return _of_table1(group, algorithm)
+        return _of_table1(group, algorithm) if any_arm or not group.arm else None
     if config.method != "mast":
         return None
     for row in _rows(FILES[table]):
@@ -72,9 +73,9 @@ def paper_number(table: str, group: Group) -> PaperNumber | None:
 def _of_table1(group: Group, algorithm: str) -> PaperNumber | None:
     map_ = group.cells[0].map
     for row, raw in zip(_rows("table1"), _rows("table7"), strict=True):
-        if (row["algorithm"], row["map"]) != (algorithm, map_) or group.arm:
+        if (row["algorithm"], row["map"]) != (algorithm, map_):
             continue
-        if group.is_dense:
+        if group.method == "dense":
             return PaperNumber(100.0, _dense_raw(row, raw))
         method = group.method
         if method in METHODS and group.sparsity == float(row["sparsity"]):

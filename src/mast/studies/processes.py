@@ -150,7 +150,7 @@ class ProcessJob:
     def progress(self) -> Progress:
         """From its metrics.csv."""
         self._cpu.keep()
-        return progress_of(self.run)
+        return progress_of(self.run, self.cell.config.steps)
 
     def files(self) -> CellFiles:
         """What to keep of it."""

@@ -9,7 +9,7 @@ from mast.commands.live_table import LiveTable
 from mast.commands.output import Output
 from mast.studies.cell import Cell
 from mast.studies.results import Result
-from mast.studies.runner import Standing
+from mast.studies.runner import Seen, Standing
 
 LINE_SECONDS = 60.0
 """At least that long between two lines that say how far it is, where there is no terminal."""
@@ -66,16 +66,22 @@ class StudyProgress:
         """Shows where it stands, if that is new."""
         line = standing_line(standing)
         if self._table.is_shown:
-            running = [
-                (name, f"{share:.0%}", "" if win is None else f"win {win:.2f}")
-                for name, (share, win) in standing.running.items()
-            ]
+            running = [(name, *running_cells(seen)) for name, seen in standing.running.items()]
             self._table.draw([*running, (line,)])
             return
         now = time.monotonic()
         if line != self._line and now - self._said_at >= LINE_SECONDS:
             self._line, self._said_at = line, now
             self._output.say(line)
+
+
+def running_cells(seen: Seen) -> tuple[str, str, str]:
+    """A running cell's share, last win rate and time left, as a table shows them."""
+    left = f"{duration(seen.seconds_left)} left"
+    if seen.share == 0:
+        return "compiling…", "", f"about {left}"
+    win = "" if seen.win_rate is None else f"win {seen.win_rate:.2f}"
+    return f"{seen.share:.0%}", win, left
 
 
 def standing_line(standing: Standing) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mast.accounting.run import account_of
 from mast.config import Config, load_run_config, load_run_record
+from mast.configuration.record import without_folders
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
 from mast.envs.names import ENTRIES, mpe_identity, smax_identity
@@ -137,7 +138,7 @@ def files_of_run(run: Path, cell: Cell, cpu_seconds: float | None = None) -> Cel
         "git_commit": record["git_commit"],
         "machine": record["machine"],
         "cpu_count": record["cpu_count"],
-        "command": record["command"],
+        "command": without_folders(record["command"]),
     }
     if cpu_seconds:
         row["cpu_seconds"] = round(cpu_seconds, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mast.errors import UserError
 from mast.studies.cell import Cell
@@ -14,7 +14,7 @@ from mast.studies.job import Job, Launcher
 from mast.studies.results import Result, ResultFolder
 
 POLL_SECONDS = 0.5
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 2.0
 """Between two looks at how far running cells are, which read their metrics."""
 SAVING_SECONDS = 120.0
 """How long cells may take to save once asked to; a round, an evaluation or a compilation is in between."""
@@ -40,6 +40,14 @@ class Watcher(Protocol):
         """Running cells have been asked to save and end."""
 
 
+class Seen(NamedTuple):
+    """How far a running cell is; the share is 0 before its first evaluation."""
+
+    share: float
+    win_rate: float | None
+    seconds_left: float
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where a run of a study stands.
@@ -47,14 +55,14 @@ class Standing:
     Attributes:
         done: cells with a result, earlier ones included.
         total: cells that were chosen.
-        running: cell → (share of its steps taken, its last win rate).
+        running: cell → how far it is; their `share` is that of their steps.
         failed: how many.
-        seconds_left: of wall time, by the estimate.
+        seconds_left: of wall time: of running cells by their own pace, of others by the estimate.
     """
 
     done: int
     total: int
-    running: Mapping[str, tuple[float, float | None]]
+    running: Mapping[str, Seen]
     failed: int
     seconds_left: float
 
@@ -110,6 +118,7 @@ class Runner:
         self._estimator = Estimator(self._outcome.done)
         self._sources = {cell.source.key for cell in cells if cell.source is not None}
         self._busy: set[str] = set()
+        self._began: dict[str, float] = {}
         self._look_at = 0.0
         self._aside: list[Cell] = []
 
@@ -143,8 +152,12 @@ class Runner:
         for cell, job in self._running.values():
             progress = job.progress()
             share = min(1.0, progress.env_steps / cell.config.steps)
-            running[cell.name] = (share, progress.win_rate)
-            left.append((1 - share) * self._estimator.seconds(cell))
+            seconds = progress.seconds_left
+            if seconds is None:
+                elapsed = time.monotonic() - self._began[cell.key]
+                seconds = max(0.0, (1 - share) * self._estimator.seconds(cell) - elapsed)
+            running[cell.name] = Seen(share, progress.win_rate, seconds)
+            left.append(seconds)
         left += [self._estimator.seconds(cell) for cell in (*self._waiting, *self._aside)]
         return Standing(
             done=len(self._outcome.done),
@@ -185,6 +198,7 @@ class Runner:
                 continue
             self._waiting.remove(cell)
             self._running[slot] = (cell, job)
+            self._began[cell.key] = time.monotonic()
             self._watcher.started(cell)
 
     def _is_ready(self, cell: Cell) -> bool:

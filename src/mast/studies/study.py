@@ -14,7 +14,8 @@ from typing import Any
 from mast.config import Config, resolve
 from mast.configuration.explain import did_you_mean
 from mast.errors import UserError
-from mast.studies.cell import SOURCE_PREFIX, Cell
+from mast.studies.arm_names import Draft, told_apart
+from mast.studies.cell import PLAIN, SOURCE_PREFIX, Cell
 
 HEAD = ("title", "paper", "about", "table", "seeds", "settings", "cells")
 """What a study's file may hold."""
@@ -22,7 +23,7 @@ BLOCK = ("seeds", "arms", "arm", "from", "masks")
 """What a `[[cells]]` block may hold beside settings."""
 TABLES = ("table1", "table2", "table3", "table8")
 """The paper's tables whose numbers can stand beside a study's."""
-AXES = ("environment", "algorithm", "method", "sparsity", "seed", "steps")
+AXES = ("environment", "algorithm", "method", "sparsity", "seed")
 """Settings that a cell's name says by itself; others that a block varies become its arm."""
 _NOT_IN_A_CELL = ("seeds", "placement", "threads", "execution", "from_run")
 
@@ -66,6 +67,8 @@ class Study:
             if name not in known:
                 raise UserError(f"--only {name}: no such setting{did_you_mean(name, known)}")
             have = list(dict.fromkeys(cell.value(name) for cell in self.cells))
+            if have == [PLAIN] and name == "arm":
+                raise UserError(f"--only arm: no cell of study {self.name} has an arm")
             for value in wanted:
                 if _same(value, have) is None:
                     raise UserError(f"{name} = {value}: study {self.name} has {', '.join(have)}")
@@ -113,29 +116,24 @@ def read_study(name: str, content: Mapping[str, Any], where: str) -> Study:
     if table not in ("", *TABLES):
         raise UserError(f"{where}: table = {table}: must be one of {', '.join(TABLES)}")
     seeds = content.get("seeds", 4)
-    cells: dict[str, Cell] = {}
-    names: set[str] = set()
     # Blocks that begin with another cell come last: the other one may stand below them.
     for number, block in enumerate(blocks, 1):
         if not isinstance(block, Mapping):
             raise UserError(f"{where}: cells {number}: must be a table")
-    for number, block in sorted(enumerate(blocks, 1), key=lambda item: "from" in item[1]):
-        at = f"{where}: cells {number}"
-        try:
-            for cell in _block_cells({**shared, **block}, seeds, list(cells.values())):
-                if cell.key not in cells:
-                    called = cell.name.removesuffix(cell.key)
-                    if called in names:
-                        raise UserError(
-                            f"two different cells are called {called[:-1]}; name an arm"
-                        )
-                    names.add(called)
-                    cells[cell.key] = cell
-        except UserError as error:
-            raise UserError(f"{at}: {error}") from None
+    numbered = list(enumerate(blocks, 1))
+    cells: list[Cell] = []
+    for with_source in (False, True):
+        drafts = []
+        for number, block in numbered:
+            if ("from" in block) == with_source:
+                try:
+                    drafts += list(_block_drafts(block, number, shared, seeds, cells))
+                except UserError as error:
+                    raise UserError(f"{where}: cells {number}: {error}") from None
+        cells += told_apart(drafts, cells, where)
     texts = {key: _text(content, key, where) for key in ("title", "paper", "about")}
     texts["title"] = texts["title"] or name
-    return Study(name=name, cells=tuple(cells.values()), table=table, **texts)
+    return Study(name=name, cells=tuple(cells), table=table, **texts)
 
 
 def _text(content: Mapping[str, Any], key: str, where: str) -> str:
@@ -145,8 +143,15 @@ def _text(content: Mapping[str, Any], key: str, where: str) -> str:
     return " ".join(value.split())
 
 
-def _block_cells(block: Mapping[str, Any], seeds: Any, earlier: Sequence[Cell]) -> Iterator[Cell]:
+def _block_drafts(
+    own: Mapping[str, Any],
+    number: int,
+    shared: Mapping[str, Any],
+    seeds: Any,
+    earlier: Sequence[Cell],
+) -> Iterator[Draft]:
     """The cells of one block, seeds innermost."""
+    block = {**shared, **own}
     settings = {key: value for key, value in block.items() if key not in BLOCK}
     if not isinstance(block.get("masks", False), bool):
         raise UserError(f"masks = {block['masks']}: must be true or false")
@@ -163,14 +168,19 @@ def _block_cells(block: Mapping[str, Any], seeds: Any, earlier: Sequence[Cell]) 
         raise UserError("arms: must be a list of tables")
     if any("seed" in each for each in (settings, *arms)):
         raise UserError("seed: a study has several; seeds = [0, 1] are these two")
+    scalars = tuple(name for name in own if name in settings and name not in (*swept, *AXES))
     for values in itertools.product(*axes.values()):
         for arm in arms:
             given = {**dict(zip(axes, values, strict=True)), **arm}
             words = [f"{name} = {given[name]}" for name in dict.fromkeys([*swept, *arm])]
-            label = given.pop("name", block.get("arm", ", ".join(words)))
+            is_named = "name" in arm or "arm" in block
+            label = str(given.pop("name", block.get("arm", ", ".join(words))))
+            if not label.isprintable():
+                raise UserError(f"arm = {label!r}: must be a text of one line")
             for seed in _seeds(block.get("seeds", seeds)):
-                cell = _cell({**given, "seed": seed}, str(label), block.get("from"), earlier)
-                yield replace(cell, keeps_masks=bool(block.get("masks", False)))
+                cell = _cell({**given, "seed": seed}, label, block.get("from"), earlier)
+                cell = replace(cell, keeps_masks=bool(block.get("masks", False)))
+                yield Draft(cell, number, scalars, is_named)
 
 
 def _seeds(value: Any) -> Sequence[int]:

@@ -8,12 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 from mast.studies.job import Progress, last_lines
+from mast.training.logging import FILE_NAME as METRICS
 from mast.training.logging import read_metrics
+from mast.training.remaining import seconds_left
 
 PROGRAM = (sys.executable, "-m", "mast")
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -85,10 +88,22 @@ def cpu_seconds_of(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def progress_of(run: Path) -> Progress:
-    """How far a run is, by its metrics.csv."""
-    rows = read_metrics(run) if run.exists() else []
-    return Progress(int(rows[-1]["env_steps"] or 0), rows[-1]["win_rate"]) if rows else Progress()
+def progress_of(run: Path, steps: int) -> Progress:
+    """How far a run is, by its metrics.csv.
+
+    Args:
+        run: its folder.
+        steps: that it takes in all.
+    """
+    try:
+        rows = read_metrics(run)
+        age = time.time() - (run / METRICS).stat().st_mtime
+    except OSError:
+        return Progress()
+    if not rows:
+        return Progress()
+    last = rows[-1]
+    return Progress(int(last["env_steps"] or 0), last["win_rate"], seconds_left(rows, steps, age))
 
 
 def locked(path: Path) -> IO[bytes] | None:

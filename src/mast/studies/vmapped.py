@@ -107,7 +107,8 @@ class VmappedJob:
 
     def progress(self) -> Progress:
         """From the metrics of its own seed."""
-        return progress_of(self._run / f"seed-{self.cell.config.seed}")
+        run = self._run / f"seed-{self.cell.config.seed}"
+        return progress_of(run, self.cell.config.steps)
 
     def files(self) -> CellFiles:
         """What to keep of its own seed."""

@@ -1,10 +1,12 @@
 """What is seen while training: a live table, plain lines where there is no terminal, or nothing."""
 
+import itertools
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -14,6 +16,8 @@ from rich.text import Text
 from mast.config import Config
 from mast.training.metrics import Metrics
 
+BARS = "▁▂▃▄▅▆▇█"
+SPARKLINE_WIDTH = 48
 LINE_INTERVAL = 10.0
 """Seconds between two plain lines where no evaluation comes between."""
 
@@ -40,18 +44,27 @@ class Display(Protocol):
         """Says something beside the numbers."""
 
 
-def open_display(config: Config, console: Console | None = None, *, quiet: bool = False) -> Display:
+def open_display(
+    config: Config,
+    console: Console | None = None,
+    *,
+    quiet: bool = False,
+    earlier: Sequence[float] = (),
+) -> Display:
     """The display that fits where the output goes.
 
     Args:
         config: of the run, for the title.
         console: where to write; standard output by default.
         quiet: show nothing at all.
+        earlier: win rates of evaluations before this session, for the line of them.
     """
     if quiet:
         return SilentDisplay()
     console = console or Console()
-    return LiveDisplay(config, console) if console.is_terminal else PlainDisplay(config, console)
+    if console.is_terminal:
+        return LiveDisplay(config, console, earlier)
+    return PlainDisplay(config, console)
 
 
 def title(config: Config) -> str:
@@ -122,9 +135,10 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A progress bar and a small table, redrawn in place."""
+    """A progress bar, a small table and the win rate so far as a line of bars, redrawn in place."""
 
-    def __init__(self, config: Config, console: Console) -> None:
+    def __init__(self, config: Config, console: Console, earlier: Sequence[float] = ()) -> None:
+        self._wins = list(earlier)
         self._title = title(config)
         self._console = console
         self._spinner = Spinner("dots", text="compiling…", style="cyan")
@@ -145,6 +159,8 @@ class LiveDisplay:
 
     def update(self, metrics: Metrics) -> None:
         """Shows the newest numbers."""
+        if metrics.evaluation is not None and metrics.evaluation.win_rate is not None:
+            self._wins.append(metrics.evaluation.win_rate)
         self._live.update(self._render(metrics))
 
     def note(self, text: str) -> None:
@@ -164,7 +180,27 @@ class LiveDisplay:
             f"{real(metrics.updates_per_second, '.1f')} updates/s",
             _state(metrics),
         )
-        return Group(heading, progress, _numbers(metrics))
+        shown: list[RenderableType] = [heading, progress, _numbers(metrics)]
+        if len(self._wins) > 1:
+            width = max(1, min(SPARKLINE_WIDTH, self._console.width - 34))
+            line = Text("win rate, greedy ", style="dim", no_wrap=True)
+            line.append(sparkline(self._wins, width), style="cyan")
+            line.append(f" {len(self._wins)} evaluations")
+            shown.append(line)
+        return Group(*shown)
+
+
+def sparkline(shares: Sequence[float], width: int) -> str:
+    """Numbers from 0 to 1 as bars, oldest first; neighbours share a bar where there are more than fit.
+
+    Args:
+        shares: at least one.
+        width: characters at most.
+    """
+    count = min(len(shares), width)
+    edges = [round(place * len(shares) / count) for place in range(count + 1)]
+    means = [sum(shares[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    return "".join(BARS[min(len(BARS) - 1, int(mean * len(BARS)))] for mean in means)
 
 
 def _state(metrics: Metrics) -> str:

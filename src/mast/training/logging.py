@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mast.errors import UserError
+from mast.extras import is_installed
 from mast.files import write_atomically
 
 FILE_NAME = "metrics.csv"
@@ -45,7 +46,7 @@ class MetricsWriter:
 
     Args:
         run: the run's folder, which must exist.
-        tensorboard: whether to write TensorBoard events too.
+        tensorboard: whether to write TensorBoard events too, where tensorboardX is installed.
 
     Raises:
         UserError: metrics.csv has columns that this version does not know.
@@ -53,7 +54,8 @@ class MetricsWriter:
 
     def __init__(self, run: Path, *, tensorboard: bool = True) -> None:
         self.path = run / FILE_NAME
-        self._events_folder = run / TENSORBOARD_FOLDER if tensorboard else None
+        writes_events = tensorboard and is_installed("tensorboardX")
+        self._events_folder = run / TENSORBOARD_FOLDER if writes_events else None
         self._events: Any = None
         self._purge_from: int | None = None
         if self.path.exists():

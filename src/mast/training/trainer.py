@@ -23,6 +23,7 @@ from mast.config import (
 from mast.envs.protocol import Environment
 from mast.envs.registry import environment_of
 from mast.errors import UserError
+from mast.extras import events_notice
 from mast.folders import check_new, held
 from mast.learning.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
@@ -159,6 +160,8 @@ class Trainer:
         self.out = out
         self.callback = callback
         self.notices = thread_notices(config)
+        if out is not None:
+            self.notices += events_notice()
         self.environment = environment_of(config) if environment is None else environment
         spec = self.environment.spec
         several = config.seeds > 1

@@ -40,6 +40,11 @@ class Shown:
     scene: Scene | None
     """None where the environment does not say what it looks like."""
 
+    @property
+    def total(self) -> float:
+        """The return: the sum of the rewards, to a hundredth, as it is shown everywhere."""
+        return round(float(self.reward.sum(dtype=np.float64)), 2) + 0.0  # no -0.00
+
 
 def play_to_watch(
     agent: Agent,

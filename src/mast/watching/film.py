@@ -212,7 +212,7 @@ def _table(axes: Axes, about: Mapping[str, Any], episode: Shown, step: int) -> N
 def _plot(axes: Axes, episode: Shown) -> Any:
     """The team's value against the return that followed, and a cursor to be moved."""
     steps = np.arange(len(episode.to_come))
-    axes.plot(steps, episode.to_come, color=RETURN, label="return to come")
+    axes.plot(steps, episode.to_come, color=RETURN, label="return to come, discounted")
     if episode.q_tot is not None:
         axes.plot(steps, episode.q_tot, color=COLOURS[0], label="Q_tot")
     axes.legend(fontsize=7, frameon=False, loc="best")

@@ -43,6 +43,7 @@ def _episode(shown: Shown) -> dict[str, Any]:
     q = np.where(shown.available, shown.q, np.nan)
     return {
         "outcome": shown.outcome,
+        "total": shown.total,
         "action": shown.action.tolist(),
         "q": _numbers(q),
         "q_tot": None if shown.q_tot is None else _numbers(shown.q_tot),

@@ -9,6 +9,7 @@ from mast.configuration.explain import check_word
 from mast.errors import UserError
 from mast.export.contract import exported_config, is_exported, names_of, read_contract
 from mast.export.folder import CHECKPOINTS, policy_file
+from mast.extras import check_matplotlib
 from mast.files import check_writable
 
 if TYPE_CHECKING:
@@ -24,11 +25,14 @@ def check_out(out: Path) -> None:
     """Make sure that a file can be written there, and that this machine can make it.
 
     Raises:
-        UserError: another ending than `KINDS`, a place that cannot be written, or mp4 without ffmpeg.
+        UserError: another ending than `KINDS`, a place that cannot be written, a film without matplotlib,
+            or mp4 without ffmpeg.
     """
     if out.suffix not in KINDS:
         raise UserError(f"out = {out}: must end in {', '.join(KINDS)}")
     check_writable(out)
+    if out.suffix != ".html":
+        check_matplotlib(f"out = {out}: a {out.suffix}")
     if out.suffix == ".mp4":
         from mast.watching.ffmpeg import ffmpeg
 
@@ -131,7 +135,7 @@ def watch(
         "environment": spec.identity,
         "policy": about["policy"],
         "episodes": [
-            {"outcome": each.outcome, "steps": len(each.reward), "return": float(each.reward.sum())}
+            {"outcome": each.outcome, "steps": len(each.reward), "return": each.total}
             for each in shown
         ],
         "q_tot": shown[0].q_tot is not None,

@@ -15,9 +15,11 @@ from mast.studies.groups import Panel, groups_of, panels_of
 from mast.studies.library import SUFFIX, built_in
 from mast.studies.paper_numbers import TITLES
 from mast.studies.progress import duration
-from mast.studies.report import figures
+from mast.studies.report import curves, figures
+from mast.studies.report.curves import Drawn
 from mast.studies.report.masks import density_pictures, mask_pictures
 from mast.studies.report.panel_text import all_maps_text, panel_text
+from mast.studies.report.style import plain
 from mast.studies.report.tables import lines_of
 from mast.studies.results import Result
 from mast.studies.study import Study
@@ -33,10 +35,12 @@ h3 { margin: 1.4rem 0 .2rem; font-size: 1.02rem; } p { margin: .4rem 0; max-widt
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: 13px; }
 th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #eee; white-space: nowrap; }
 td { vertical-align: top; }
-th { color: #555; font-weight: 600; vertical-align: bottom; border-bottom: 1px solid #bbb; }
-th:first-child, td:first-child { text-align: left; } small { color: #777; }
+th { color: #555; font-weight: 600; vertical-align: bottom; border-bottom: 1px solid #bbb;
+  white-space: normal; max-width: 7rem; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 6rem; max-width: 12rem; }
+small { color: #777; }
 .fewer { color: #b04a00; } figure { margin: .8rem 0; }
-figure svg, figure img { max-width: 100%; height: auto; }
+figure svg { width: 100%; height: auto; } figure img { max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: 13px; max-width: 56rem; } code { background: #f4f4f4; padding: 0 .2rem; }
 @media print { body { margin: 0; max-width: none; } figure, table { break-inside: avoid; } }
 """
@@ -61,41 +65,27 @@ def pictures_of(study: Study, panels: Sequence[Panel], smooth: bool) -> Iterator
         smooth: whether curves go through the paper's filter.
     """
     for panel in panels:
-        for what, figure, caption in _drawings(study, panel, smooth):
-            if figure is not None:
+        for what, drawn in _drawings(study, panel, smooth):
+            if drawn is not None:
                 # A picture can leave the page, so it says what it is of.
-                title = f"{panel.title}: {'; '.join(panel.identities)}"
-                figure.suptitle(title, x=0.01, ha="left", fontsize=9, color="#555555")
-                yield Picture(f"{file_name(panel)}-{what}", figure, caption, panel)
+                title = plain(f"{panel.title}: {'; '.join(panel.identities)}")
+                drawn.figure.suptitle(title, x=0.01, ha="left", fontsize=10, color="#555555")
+                yield Picture(f"{file_name(panel)}-{what}", drawn.figure, drawn.caption, panel)
     found = figures.profiles(panels)
     if found is not None:
-        caption = "Performance profiles over all maps, 95 % bands."
-        yield Picture("profiles", found, caption, None)
+        yield Picture("profiles", found.figure, found.caption, None)
 
 
-def _drawings(study: Study, panel: Panel, smooth: bool) -> Iterator[tuple[str, Figure | None, str]]:
-    """What each figure of a panel is called, the figure if there is data for it, and its caption."""
-    caption = f"Greedy {panel.measure} at each evaluation: mean over seeds and 95 % bootstrap band."
-    if smooth:
-        caption += " Each run through the paper's filter (Savitzky-Golay, 21, 2)."
-    yield "curves", figures.learning_curves(panel, smooth), caption
+def _drawings(study: Study, panel: Panel, smooth: bool) -> Iterator[tuple[str, Drawn | None]]:
+    """What each figure of a panel is called, and the figure where there is data for it."""
+    yield "curves", curves.learning_curves(panel, smooth)
     lines = lines_of(panel, study.table)
     if sum(line.of_dense is not None for line in lines) > 1:
-        caption = "Scores in % of dense's mean score, 95 % bootstrap intervals over seeds."
-        yield "of-dense", figures.scores_of_dense(lines, TITLES.get(study.table, "")), caption
-    caption = "Score against sparsity, 95 % intervals."
-    yield "sparsity", figures.score_by_sparsity(panel), caption
-    caption = (
-        "What a score costs. The grey line joins those that nothing cheaper beats. FLOPs are "
-        "counted by the paper's formulas; time is with the execution that each run had."
-    )
-    yield "cost", figures.pareto(panel), caption
-    caption = (
-        "The team's estimate and the discounted return that followed on the same greedy steps."
-    )
-    yield "estimates", figures.estimates(panel), caption
-    caption = "How much of a mask is left: mean over layers and seeds."
-    yield "overlap", figures.overlaps(panel), caption
+        yield "of-dense", figures.scores_of_dense(lines, TITLES.get(study.table, ""))
+    yield "sparsity", figures.score_by_sparsity(panel)
+    yield "cost", figures.pareto(panel)
+    yield "estimates", curves.estimates(panel)
+    yield "overlap", curves.overlaps(panel)
 
 
 def page(study: Study, results: Sequence[Result], smooth: bool = False) -> str:
@@ -182,10 +172,10 @@ def _missing(study: Study, results: Sequence[Result]) -> str:
     none = sum(1 for group in groups if not group.results)
     parts = []
     if some:
-        parts.append(f'groups with <span class="fewer">fewer seeds than asked</span>: {some}')
+        parts.append(f'Groups with <span class="fewer">fewer seeds than asked</span>: {some}')
     if none:
-        parts.append(f"groups without a result yet: {none}")
-    return " " + "; ".join(parts) + "." if parts else ""
+        parts.append(f"groups without a result yet: {none}".capitalize())
+    return " " + ". ".join(parts) + "." if parts else ""
 
 
 def _how(study: Study, results: Sequence[Result]) -> str:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import compress
 
-from mast.studies.groups import Group, Panel
+from mast.studies.groups import Panel
 from mast.studies.paper_numbers import TITLES
-from mast.studies.progress import duration
+from mast.studies.report.columns import (
+    NONE,
+    SEEDS,
+    Column,
+    Entry,
+    arm_columns,
+    columns_of,
+    interval_text,
+)
 from mast.studies.report.tables import (
+    FEWEST,
     TOLERANCE,
     Line,
     Ordering,
     lines_of,
     ordering_of,
     over_all_maps,
+    score_said,
 )
 from mast.studies.study import Study
 from mast.training.statistics import Interval
@@ -34,7 +43,9 @@ def panel_text(panel: Panel, study: Study, drawn: Sequence[str]) -> str:
     parts = [
         f"<h2>{escape(panel.title)}</h2>",
         f'<p class="quiet">{escape("; ".join(panel.identities))}. {", ".join(steps)} environment steps.</p>',
-        _table(panel, lines, study),
+        _table(columns_of(panel, lines)),
+        _table_note(panel, lines, study),
+        _arms(panel, study),
     ]
     ordering = ordering_of(lines)
     if ordering is not None:
@@ -42,65 +53,49 @@ def panel_text(panel: Panel, study: Study, drawn: Sequence[str]) -> str:
     return "\n".join([*parts, *drawn])
 
 
-def _table(panel: Panel, lines: Sequence[Line], study: Study) -> str:
-    has_paper = any(line.paper is not None for line in lines)
-    heads = [
-        "method",
-        "size",
-        "FLOPs<br>training",
-        "seeds",
-        escape(panel.measure),
-        "IQM",
-        "% of dense",
-    ]
-    if has_paper:
-        heads += ["paper:<br>% of dense", "difference", "paper:<br>win rate"]
-    heads += ["P(better<br>than dense)", "P(better<br>than rigl)", "time"]
-    rows = []
-    for line in lines:
-        cells = [escape(line.group.label), _share(line.group, "size_ratio")]
-        cells += [_share(line.group, "flops_train_ratio"), _seeds(line.seeds)]
-        cells += [_with_interval(line.mean), _with_interval(line.iqm), _percent(line.of_dense)]
-        if has_paper:
-            cells += _paper_cells(line)
-        cells += [_with_interval(line.over_dense, 2), _with_interval(line.over_rigl, 2)]
-        cells.append(duration(line.seconds))
-        rows.append(cells)
-    # A column that nothing is known of (no dense runs, no RigL) is left out.
-    known = [any(cell != "-" for cell in column) for column in zip(*rows, strict=True)]
-    text = _row("th", compress(heads, known))
-    text += "".join(_row("td", compress(cells, known)) for cells in rows)
-    note = _table_note(panel, has_paper, study)
-    return f'<div class="wide"><table>{text}</table></div>{note}'
+def _table(columns: Sequence[Column]) -> str:
+    text = _row("th", [escape(column.head) for column in columns])
+    rows = zip(*(column.entries for column in columns), strict=True)
+    for row in rows:
+        cells = [_entry(entry, column.head) for entry, column in zip(row, columns, strict=True)]
+        text += _row("td", cells)
+    return f'<div class="wide"><table>{text}</table></div>'
+
+
+def _entry(entry: Entry, head: str = "") -> str:
+    text = escape(entry.text)
+    if head == SEEDS and " of " in entry.text:
+        text = f'<span class="fewer">{text}</span>'
+    return f"{text}<br><small>{escape(entry.small)}</small>" if entry.small else text
 
 
 def _row(tag: str, cells: Iterable[str]) -> str:
     return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
 
-def _table_note(panel: Panel, has_paper: bool, study: Study) -> str:
-    text = (
-        "A run's number is the mean of its last 20 evaluations. Below it: 95 % bootstrap "
-        "interval over seeds. IQM: mean of the middle half."
-    )
+def _table_note(panel: Panel, lines: Sequence[Line], study: Study) -> str:
+    text = f"A run's number is the mean of {score_said(panel)}."
+    if any(len(line.group.results) >= FEWEST for line in lines):
+        text += f" Below it: 95 % bootstrap interval over seeds, from {FEWEST} seeds on."
+    text += " IQM: mean of the middle half."
     if panel.time_is_cpu:
         text += " Time: median processor time of a run."
     else:
         text += " Time: median wall time of a run, which says little where cores were shared."
-    if has_paper:
+    if any(line.paper is not None for line in lines):
         text += f" Paper: {TITLES[study.table]}; its win rates are mean ± standard deviation."
     return f'<p class="quiet"><small>{escape(text)}</small></p>'
 
 
-def _paper_cells(line: Line) -> list[str]:
-    paper = line.paper
-    if paper is None:
-        return ["-", "-", "-"]
-    difference = "-" if line.difference is None else f"{line.difference:+.1f}".replace("-", "−")
-    raw = "-" if paper.raw is None else f"{paper.raw:.1f}"
-    if paper.raw_std is not None:
-        raw += f" ± {paper.raw_std:.1f}"
-    return [f"{paper.of_dense:.1f}", "-" if line.group.is_dense else difference, raw]
+def _arms(panel: Panel, study: Study) -> str:
+    """The arms side by side; "" where the study has none that several methods share."""
+    columns = arm_columns(panel, study.table)
+    if not columns:
+        return ""
+    note = "Small: each seed."
+    if study.table:
+        note += f" Pairs of methods, dense left out, in the order of {TITLES[study.table]}."
+    return f'<h3>Arm by arm</h3>{_table(columns)}<p class="quiet"><small>{escape(note)}</small></p>'
 
 
 def _ordering(ordering: Ordering, lines: Sequence[Line], paper: str) -> str:
@@ -109,8 +104,9 @@ def _ordering(ordering: Ordering, lines: Sequence[Line], paper: str) -> str:
     if ordering.best_is_the_papers:
         verdict = "The paper's best is the best here too."
     here, there = (escape(" > ".join(labels)) for labels in (ordering.ours, ordering.paper))
+    plain = " (plain arms)" if any(line.group.arm for line in lines) else ""
     parts = [
-        "<h3>Does the paper's order hold?</h3>",
+        f"<h3>Does the paper's order hold?{plain}</h3>",
         f"<p>{verdict} {ordering.agree} of {ordering.pairs} pairs come in the same order.</p>",
         f"<p>Here: {here}<br>{escape(paper)}: {there}</p>",
     ]
@@ -128,7 +124,7 @@ def _ordering(ordering: Ordering, lines: Sequence[Line], paper: str) -> str:
 
 
 def all_maps_text(panels: Sequence[Panel], drawn: Sequence[str]) -> str:
-    """The section over several panels; empty where there is nothing to say.
+    """The section over all panels; empty where there is nothing to say.
 
     Args:
         panels: with results.
@@ -137,13 +133,13 @@ def all_maps_text(panels: Sequence[Panel], drawn: Sequence[str]) -> str:
     rows = over_all_maps(panels)
     if not rows and not drawn:
         return ""
-    parts = ["<h2>Over all maps</h2>"]
+    parts = [f"<h2>{escape(_over_what(panels))}</h2>"]
     if rows:
         names = ("method", "mean, % of dense", "IQM, % of dense", "P(better than dense)")
         heads = "".join(f"<th>{name}</th>" for name in names)
         body = "".join(
             f"<tr><td>{escape(row.method)}</td><td>{_percent(row.mean)}</td><td>{_percent(row.iqm)}</td>"
-            f"<td>{_with_interval(row.over_dense, 2)}</td></tr>"
+            f"<td>{_with_interval(row.over_dense, 1.0, 2)}</td></tr>"
             for row in rows
         )
         parts.append(f"<table><tr>{heads}</tr>{body}</table>")
@@ -152,28 +148,24 @@ def all_maps_text(panels: Sequence[Panel], drawn: Sequence[str]) -> str:
     return "\n".join([*parts, *drawn])
 
 
-def _with_interval(interval: Interval | None, digits: int = 3) -> str:
-    """A number over its interval; a single seed has none."""
-    if interval is None:
-        return "-"
-    if interval.low == interval.high:
-        return f"{interval.mean:.{digits}f}"
-    low, high = f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}"
-    return f"{interval.mean:.{digits}f}<br><small>{low} to {high}</small>"
+def _over_what(panels: Sequence[Panel]) -> str:
+    """What the last section is over: a single panel, or the maps and algorithms that there are."""
+    if len(panels) == 1:
+        return f"All runs of {panels[0].title}"
+    maps = dict.fromkeys(panel.map for panel in panels)
+    algorithms = dict.fromkeys(panel.algorithm for panel in panels)
+    parts = [", ".join(each) for each in (maps, algorithms) if len(each) > 1]
+    return f"Over all of {'; '.join(parts)}"
 
 
-def _percent(interval: Interval | None) -> str:
+def _percent(interval: Interval) -> str:
     """A share of dense in percent."""
-    return (
-        "-" if interval is None else _with_interval(Interval(*(100 * each for each in interval)), 1)
-    )
+    return _with_interval(interval, 100.0, 1)
 
 
-def _share(group: Group, name: str) -> str:
-    value = group.median(name)
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _seeds(seeds: tuple[int, int]) -> str:
-    done, asked = seeds
-    return str(done) if done == asked else f'<span class="fewer">{done} of {asked}</span>'
+def _with_interval(interval: Interval | None, scale: float, digits: int) -> str:
+    """A number over its interval."""
+    if interval is None:
+        return NONE
+    small = interval_text(interval, scale, digits)
+    return _entry(Entry(f"{scale * interval.mean:.{digits}f}", small))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mast.studies.groups import Group, Panel, by_method
 from mast.studies.paper_numbers import PaperNumber, paper_number
+from mast.studies.results import SCORE_WINDOW
 from mast.studies.statistics import (
     agreement,
     interquartile_mean,
@@ -19,6 +20,10 @@ from mast.training.statistics import Interval
 
 TOLERANCE = 0.03
 """Table 1's own: a sparsity is kept where MAST stays within 3 % of dense."""
+
+
+FEWEST = 3
+"""Seeds that an interval or a band is drawn from at least: the bootstrap of two knows three values."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,68 @@ def _sorted(labels: Sequence[str], numbers: Sequence[float]) -> list[str]:
     """Labels from the largest number to the smallest; equal ones stay in their order."""
     order = sorted(range(len(labels)), key=lambda place: -numbers[place])
     return [labels[place] for place in order]
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The scores of a panel's methods under each arm, for a study that varies a setting of all of them.
+
+    Attributes:
+        names: of the arms, in the study's order; "" is the plain one.
+        methods: with sparsity, in the study's order.
+        groups: (method, arm) → those that have results.
+        paper: method → the paper's % of dense.
+        agreement: arm → pairs of methods in the paper's order, and of how many; without dense.
+    """
+
+    names: list[str]
+    methods: list[str]
+    groups: dict[tuple[str, str], Group]
+    paper: dict[str, float]
+    agreement: dict[str, tuple[int, int]]
+
+
+def arms_of(panel: Panel, table: str) -> Arms | None:
+    """The arms side by side; None where no two methods share one that has a name.
+
+    Args:
+        panel: with results.
+        table: the paper's table whose order the methods are held to; "" for none.
+    """
+    groups = {(group.armless, group.arm): group for group in panel.groups}
+    names = list(dict.fromkeys(group.arm for group in panel.groups))
+    methods = list(dict.fromkeys(group.armless for group in panel.groups))
+    counts = {name: sum(arm == name for _, arm in groups) for name in names if name}
+    if len(names) < 2 or max(counts.values(), default=0) < 2:
+        return None
+    paper = {}
+    for (method, _), group in groups.items():
+        number = paper_number(table, group, any_arm=True) if table == "table1" else None
+        if number is not None:
+            paper[method] = number.of_dense
+    agreed = {}
+    for name in names:
+        there = [
+            (group.numbers.mean(), paper[method])
+            for (method, arm), group in groups.items()
+            if arm == name and method in paper and group.method != "dense"
+        ]
+        if len(there) > 1:
+            ours, theirs = zip(*there, strict=True)
+            agreed[name] = agreement(ours, theirs)
+    return Arms(sorted(names, key=bool), methods, groups, paper, agreed)
+
+
+def score_said(panel: Panel) -> str:
+    """What a run's number is the mean of, as far as its results have so many evaluations."""
+    counts = panel.evaluations
+    if counts[0] >= SCORE_WINDOW:
+        return f"its last {SCORE_WINDOW} evaluations"
+    if counts[-1] < SCORE_WINDOW and len(counts) == 1:
+        return "its only evaluation" if counts[0] == 1 else f"its {counts[0]} evaluations"
+    return (
+        f"its last {SCORE_WINDOW} evaluations, or of all where it has fewer (from {counts[0]} on)"
+    )
 
 
 @dataclass(frozen=True)
