@@ -183,9 +183,7 @@ def restore_together(runs: Sequence[Run], templates: Sequence[Any]) -> list[Rest
     Raises:
         UserError: every checkpoint of a run is damaged, or the runs have no round in common.
     """
-    manifests = [
-        len(list((run.out / FOLDER_NAME).glob("checkpoint-*.json"))) for run in runs if run.out
-    ]
+    manifests = [run.store.count() for run in runs if run.store is not None]
     # One program saves its runs one after the other, so a kill can come in the middle of the first save.
     if max(manifests) == 0 or (min(manifests) == 0 and max(manifests) == 1):
         return None
