@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mast.cli import COMMANDS, main
+from mast.cli import main
+from mast.commands.dispatch import COMMANDS
 from mast.commands.options import parse
 from mast.config import Config, default_text, write_run_record
 from mast.errors import UserError

@@ -44,9 +44,15 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
     from mast.diagnosis import pictures
     from mast.diagnosis.log import read_diagnostics
 
-    records = read_diagnostics(run)
+    try:
+        records = read_diagnostics(run)
+    except UserError as error:
+        records, damage = [], str(error)
+    else:
+        damage = ""
     if not snapshots and not records:
-        raise UserError(f"{run} has recorded nothing to draw yet: no mask snapshot, no policy")
+        nothing = f"{run} has recorded nothing to draw yet: no mask snapshot, no policy"
+        raise UserError(damage or nothing)
     _make_folder(out)
     files = []
     for path in layers:
@@ -59,6 +65,8 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
             draw(snapshots, path, files[-1])
     if layer is not None:
         return files, missing
+    if damage:
+        return files, [*missing, damage]
     if not records:
         asked = load_run_config(run).diagnostics
         why = "no evaluation is recorded yet" if asked else "train with --diagnostics true"

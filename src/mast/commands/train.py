@@ -109,10 +109,11 @@ def _more_steps(config: Config, text: str | None) -> int | None:
 
 def _watch(trainer: Training, out: Path, output: Output) -> int:
     """Trains to the end or to Ctrl-C, and says what came of it."""
+    from mast.commands.lasting_display import LastingDisplay
     from mast.training.display import open_display
 
     resume = f"go on with: mast resume {out}"
-    display = open_display(trainer.config, output.console, quiet=output.quiet)
+    display = LastingDisplay(open_display(trainer.config, output.console, quiet=output.quiet))
     try:
         with (
             display,

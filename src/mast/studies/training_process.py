@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from mast.child_process import end_with_parent
+from mast.errors import UserError
+from mast.files import writing
+from mast.folders import lock
 from mast.studies.job import Progress, last_lines
 from mast.training.logging import read_metrics
 
 PROGRAM = (sys.executable, "-m", "mast")
-_SET_PARENT_DEATH_SIGNAL = 1
-"""Linux: prctl's PR_SET_PDEATHSIG."""
 
 
 class TrainingProcess:
@@ -87,15 +87,22 @@ def cpu_seconds_of(pid: int) -> float | None:
 
 def progress_of(run: Path) -> Progress:
     """How far a run is, by its metrics.csv."""
-    rows = read_metrics(run) if run.exists() else []
+    try:
+        rows = read_metrics(run) if run.exists() else []
+    except UserError:  # damaged: its own process says so
+        rows = []
     return Progress(int(rows[-1]["env_steps"] or 0), rows[-1]["win_rate"]) if rows else Progress()
 
 
 def locked(path: Path) -> IO[bytes] | None:
-    """The file, locked for this process and the children that inherit it; None where another has it."""
-    file = path.open("ab")
+    """The file, locked for this process and the children that inherit it; None where another has it.
+
+    On a file system without locks it is only opened.
+    """
+    with writing(path):
+        file = path.open("ab")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file.fileno())
     except BlockingIOError:
         file.close()
         return None
@@ -117,16 +124,8 @@ def _start(
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the terminal's Ctrl-C reaches it once, through us
             pass_fds=tuple(locks),
-            preexec_fn=_end_with_parent(),
+            preexec_fn=end_with_parent(),
         )
     finally:
         if core is not None:
             os.sched_setaffinity(0, before)
-
-
-def _end_with_parent() -> Callable[[], object] | None:
-    """What a child does first so that the system ends it (it saves) when its parent dies; Linux only."""
-    if not sys.platform.startswith("linux"):
-        return None
-    library = ctypes.CDLL(None)  # loaded before the fork: nothing is imported after it
-    return lambda: library.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mast.errors import UserError
+from mast.errors import StorageError, UserError
 from mast.learning.replay import Ring
 from mast.training.manifest import (
     Manifest,
@@ -102,14 +102,17 @@ class CheckpointStore:
           The path of its manifest.
 
         Raises:
-          UserError: the folder has checkpoints that were not restored, or cannot be written.
+          StorageError: it cannot be written.
+          UserError: the folder has checkpoints that were not restored.
           ValueError: the ring has fewer episodes than the last checkpoint, or two leaves one name.
         """
         try:
             return self._save(step, state, counters, ring)
         except OSError as error:
             reason = f"{error.strerror or error}"
-            raise UserError(f"no checkpoint can be written to {self._folder}: {reason}") from error
+            raise StorageError(
+                f"no checkpoint can be written to {self._folder}: {reason}"
+            ) from error
 
     def restore(self, template: Any, ring: Ring, at_most: int | None = None) -> Restored | None:
         """Brings back the newest checkpoint that is whole; None if there is none to try.
@@ -165,6 +168,11 @@ class CheckpointStore:
             raise UserError(f"no checkpoint in {self._folder} is whole: {'; '.join(skipped)}")
         return None
 
+    @property
+    def newest(self) -> dict[str, Any] | None:
+        """The counters of the checkpoint that this object wrote or restored last."""
+        return self._good[-1].counters if self._good else None
+
     def state_arrays(self) -> dict[str, np.ndarray]:
         """The state of the newest whole checkpoint as arrays by path, for a run that builds on this one.
 
@@ -210,7 +218,7 @@ class CheckpointStore:
     def _save(self, step: int, state: Any, counters: Mapping[str, Any], ring: Ring) -> Path:
         if not self._good and self._serials():
             raise UserError(f"{self._folder} already holds checkpoints: resume that run")
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)  # a run's folder that is gone is not made again
         serial = 1 + max((_serial(name) for name in self._entries()), default=0)
         arrays = named_arrays(state)
         segments = self._segments_with_new(serial, ring)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mast.errors import UserError
+from mast.files import plain_number
 from mast.training.segments import DamagedError, FileRecord, Segment, sync_directory
 
 FORMAT = 2
@@ -72,7 +73,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Writes it durably, whole or not at all."""
     content: dict[str, Any] = {"kind": _KIND, **dataclasses.asdict(manifest)}
     # As it will be read back: the checksum is over that.
-    content = json.loads(json.dumps(content))
+    content = json.loads(json.dumps(content, default=plain_number))
     content["sha256"] = _digest(content)
     path = folder / manifest_name(manifest.serial)
     unfinished = path.with_name(path.name + ".tmp")
