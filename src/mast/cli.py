@@ -43,8 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _forget_output()  # `mast envs | head`
         return 0
     except OSError as error:
-        _forget_output()
-        what = "write the output" if error.filename is None else f"use {error.filename}"
+        what = f"use {error.filename}"
+        if error.filename is None:
+            what = "write the output"
+            _forget_output()
         return _refuse(f"cannot {what}: {error.strerror or error}", USER_ERROR)
 
 

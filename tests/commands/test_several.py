@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,12 @@ import pytest
 from played import FakeTrainer, last_json
 
 from mast.cli import main
-from mast.commands import several
+from mast.commands import several, train
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary
 from mast.config import Config, load_run_record
+from mast.folders import held
 from mast.training.logging import MetricsWriter
 
 
@@ -146,3 +148,37 @@ def test_every_run_shows_its_own_speed(tmp_path: Path, capsys: pytest.CaptureFix
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith("running  500,000 steps 25%  win 0.25  return 3.00  1,500 env steps/s")
     assert second.endswith("return 3.00")
+
+
+def test_a_refused_command_leaves_a_live_run_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second command is typed before the first one has written anything."""
+    play_children(monkeypatch, tmp_path)
+    monkeypatch.setattr(train, "check_new", lambda out: None)
+    assert main([*SEVERAL, "--seed", "0", "--quiet"]) == 0
+    before = Path("r/config.json").read_bytes()
+    assert main([*SEVERAL, "--seed", "10"]) == 2
+    with held(Path("r"), print):
+        assert main([*SEVERAL, "--seed", "10"]) == 2
+        assert main(["resume", "r", "--steps", "9e6"]) == 2
+    assert Path("r/config.json").read_bytes() == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks for Linux's prctl")
+def test_children_end_with_a_killed_parent(tmp_path: Path) -> None:
+    code = """
+import subprocess, sys
+from mast.child_process import end_with_parent
+line = [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"]
+child = subprocess.Popen(line, preexec_fn=end_with_parent())
+print(child.pid, flush=True)
+child.wait()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline(), parent.stdout.readline()  # both are there
+        parent.kill()
+        assert parent.stdout.read() == ""  # which ends when the child has ended too

@@ -344,6 +344,19 @@ def test_one_bad_byte_in_a_shared_segment_costs_one_episode(run: Path) -> None:
     assert_same_ring(again, ring)
 
 
+def test_damage_in_episodes_that_have_left_the_ring_costs_nothing(run: Path) -> None:
+    segment = run / "checkpoints" / "episodes-000001.bin"
+    content = bytearray(segment.read_bytes())
+    content[content.index(b"\n") + 1] ^= 1  # in episode 0
+    segment.write_bytes(content)
+    ring = Ring(Sizes(), CAPACITY)
+    found = restored(run, ring)
+    assert found.step == 15
+    [line] = found.skipped
+    assert line.endswith("but in nothing that is still needed")
+    assert_same_ring(ring, filled_ring(15))
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "header", "ending"])
 def test_of_a_damaged_segment_whole_episodes_come_back(run: Path, damage: str) -> None:
     segment = (
@@ -510,6 +523,7 @@ def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
     noise = np.random.default_rng(0).standard_normal(50_000)
     for state, episodes in ((small_state(16) | {"large": noise}, 16), (small_state(16), 500)):
         folder = tmp_path / str(episodes)
+        folder.mkdir()
         store, ring = CheckpointStore(folder), Ring(Sizes(), 5000)
         extend(ring, 15)
         store.save(15, small_state(15), {}, ring)

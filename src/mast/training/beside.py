@@ -18,9 +18,9 @@ from mast.training.logging import rows_of_file, rows_of_text
 from mast.training.run import Run
 
 POLICY, BEST_POLICY = "policy.safetensors", "policy-best.safetensors"
-_MAY_CHANGE = ("steps", "threads", "checkpoint_interval")
+MAY_CHANGE = ("steps", "threads", "checkpoint_interval")
 """Settings that can be others from here on, which is said; any other would make it another run."""
-_UNUSED = ("execution", "placement", "seeds", "from_run")
+SETTLED = ("execution", "placement", "seeds", "from_run")
 """Settings that say where and how a run is computed or what it began with: a resume settles them itself."""
 _OF_A_POLICY = ("algorithm", "method", "sparsity", "seed")
 
@@ -56,10 +56,10 @@ def check_settings(config: Config, known: Mapping[str, Any], folder: Path) -> li
     """
     notices = []
     settings, before = config.model_dump(mode="json"), known["settings"]
-    for name in settings.keys() & before.keys() - set(_UNUSED):
+    for name in settings.keys() & before.keys() - set(SETTLED):
         if settings[name] == before[name]:
             continue
-        if name not in _MAY_CHANGE:
+        if name not in MAY_CHANGE:
             raise UserError(
                 f"{folder}/config.json: {name} = {settings[name]}, but the run was trained with "
                 f"{before[name]}: put that back; with another value it is a new run"

@@ -143,20 +143,28 @@ class CheckpointStore:
                 arrays = self._arrays(manifest)
                 _check_fit(manifest, template, ring)
                 with_state.append((manifest, arrays))
-                self._fill(ring, manifest)
+                self._segments, self._saved = manifest.segments, manifest.total_added
+                try:
+                    self._fill(ring, manifest)
+                except DamagedError as error:
+                    if self._salvage(ring, manifest) > 0:
+                        raise
+                    skipped.append(
+                        f"checkpoint {serial}: {error}, but in nothing that is still needed"
+                    )
+                    self._segments, self._saved = [], ring.first
             except DamagedError as error:
                 ring.clear()
                 skipped.append(f"checkpoint {serial} is damaged: {error}")
                 continue
             self._good = [manifest]
-            self._segments, self._saved = manifest.segments, manifest.total_added
             state = fill_template(template, arrays)
             return Restored(manifest.step, state, manifest.counters, skipped)
         if with_state:
             manifest, arrays = with_state[0]
             missing = self._salvage(ring, manifest)
             self._good = [manifest]
-            self._segments, self._saved = [], ring.first  # whatever is left is written anew
+            self._segments, self._saved = [], ring.first  # what is left is written anew
             stored = manifest.total_added - manifest.first
             skipped.append(
                 f"checkpoint {manifest.serial} goes on without {missing:,} of its {stored:,} replay "

@@ -141,7 +141,16 @@ class Run:
         return self.ring.gather(slots, length)
 
     def note_evaluation(self, evaluation: Evaluation) -> bool:
-        """Count an evaluation; whether it is the best so far (by win rate, then return)."""
+        """Count an evaluation; whether it is the best so far (by win rate, then return).
+
+        Raises:
+            SelfCheckError: its return is not finite.
+        """
+        if not np.isfinite(evaluation.return_):
+            raise SelfCheckError(
+                f"the environment's reward adds up to {evaluation.return_} in an evaluation "
+                f"({self.standing}); {self.kept}"
+            )
         self.counters.last_evaluation = asdict(evaluation)
         if evaluation.win_rate is not None:
             self.counters.win_rates.append(evaluation.win_rate)
