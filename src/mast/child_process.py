@@ -1,27 +1,27 @@
-"""What a child process does first so that it does not outlive its parent. Imports no JAX."""
+"""Child processes that do not outlive their parent. Imports no JAX."""
 
-import ctypes
 import os
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 
-_SET_PARENT_DEATH_SIGNAL = 1
-"""Linux: prctl's PR_SET_PDEATHSIG."""
+_ASK_AND_BECOME = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG, which outlives exec
+if os.getppid() != int(sys.argv[1]):  # it died before that
+    os.kill(os.getpid(), signal.SIGTERM)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
-def end_with_parent() -> Callable[[], object] | None:
-    """For `preexec_fn`: the system then asks the child to end (it saves) when its parent dies; Linux only."""
+def ending_with_parent(command: Sequence[str]) -> list[str]:
+    """The command of a child that the system asks to end (a training saves) when this process dies.
+
+    On Linux a short program asks for that and then becomes the command. `preexec_fn` could ask too, but needs
+    a fork, which is not safe beside JAX's threads. Elsewhere it is the command itself.
+
+    Args:
+        command: program and words.
+    """
     if not sys.platform.startswith("linux"):
-        return None
-    library, parent = (
-        ctypes.CDLL(None),
-        os.getpid(),
-    )  # loaded before the fork: nothing is imported after
-
-    def ask() -> None:
-        library.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
-        if os.getppid() != parent:  # it died before it could be asked for
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return ask
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _ASK_AND_BECOME, str(os.getpid()), *command]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from mast.child_process import end_with_parent
+from mast.child_process import ending_with_parent
 from mast.commands.interruption import Interruption
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
@@ -171,12 +171,11 @@ def _start(child: Child, cores: Sequence[int]) -> None:
         if cores:
             os.sched_setaffinity(0, cores)
         child.process = subprocess.Popen(
-            [*PROGRAM, *child.arguments],
+            ending_with_parent([*PROGRAM, *child.arguments]),
             stdin=subprocess.DEVNULL,
             stdout=child.stdout,
             stderr=child.stderr,
             start_new_session=True,  # the terminal's Ctrl-C reaches it once, through us
-            preexec_fn=end_with_parent(),
         )
     finally:
         if cores:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from mast.child_process import end_with_parent
+from mast.child_process import ending_with_parent
 from mast.errors import UserError
 from mast.files import writing
 from mast.folders import lock
@@ -118,13 +118,12 @@ def _start(
         if core is not None:
             os.sched_setaffinity(0, {core})
         return subprocess.Popen(
-            list(command),
+            ending_with_parent(command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the terminal's Ctrl-C reaches it once, through us
             pass_fds=tuple(locks),
-            preexec_fn=end_with_parent(),
         )
     finally:
         if core is not None:
