@@ -26,12 +26,11 @@ _OF_A_POLICY = ("algorithm", "method", "sparsity", "seed")
 
 
 def known_files(run: Run) -> dict[str, Any]:
-    """What a checkpoint keeps of what is beside it: settings, text of metrics.csv, SHA-256 of policies."""
+    """What a checkpoint keeps of what is beside it: settings, rows of metrics.csv, SHA-256 of policies."""
     assert run.out is not None
-    metrics = run.out / METRICS
     return {
         "settings": run.config.model_dump(mode="json"),
-        "metrics": metrics.read_text(encoding="utf-8") if metrics.exists() else "",
+        "metrics": "" if run.writer is None else run.writer.text,
         "policies": {
             name: digest
             for name in (POLICY, BEST_POLICY)

@@ -61,6 +61,8 @@ class MetricsWriter:
         if self.path.exists():
             rows_of_file(self.path)  # a file with other columns is refused before a row is added
         self._file: io.TextIOWrapper | None = None
+        self.text = ""
+        """What the file holds as far as this object has written it or cut it back, whatever happens to it."""
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Adds a row and flushes it.
@@ -80,6 +82,7 @@ class MetricsWriter:
                 self._file = self._open()
             self._file.write(line + "\n")
             self._file.flush()
+            self.text += line + "\n"
         self._write_events(row)
 
     def truncate_to(self, env_steps: int) -> None:
@@ -95,6 +98,7 @@ class MetricsWriter:
             kept = [row for row in rows if int(row[0]) <= env_steps]
             if kept != rows or not _is_whole(self.path):
                 self._rewrite(kept)
+            self.text = self.path.read_text(encoding="utf-8")
 
     def close(self) -> None:
         """Closes the files; a later `write` opens them again."""
@@ -117,6 +121,8 @@ class MetricsWriter:
         file = open(self.path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (kept open)
         if os.fstat(file.fileno()).st_size == 0:
             file.write(",".join(COLUMNS) + "\n")
+            file.flush()
+        self.text = self.path.read_text(encoding="utf-8")
         return file
 
     def _write_events(self, row: Mapping[str, Any]) -> None:
