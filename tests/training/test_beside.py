@@ -94,6 +94,18 @@ def test_metrics_are_put_back_from_the_checkpoint(runs: Path, stopped: Path, dam
     assert_same_run(runs / "whole", stopped)
 
 
+def test_rows_of_another_run_before_the_first_evaluation_are_noticed(tmp_path: Path) -> None:
+    """The checkpoint knows that there were none."""
+    trainer = Trainer(small(**GIVEN), tmp_path / "run", given=GIVEN)
+    next(iter(trainer))
+    trainer.close()
+    path = tmp_path / "run" / "metrics.csv"
+    assert not path.exists()
+    path.write_text("env_steps,win_rate\n10,1.0\n")
+    assert any("put back" in line for line in notices_of(tmp_path / "run"))
+    assert (tmp_path / "run" / "metrics.csv.1").exists()
+
+
 def test_rows_after_the_checkpoint_are_nothing_odd(runs: Path, stopped: Path) -> None:
     """A run that is killed has them, and a best policy from there."""
     for name in ("policy.safetensors", "policy-best.safetensors"):

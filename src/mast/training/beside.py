@@ -55,7 +55,7 @@ def check_settings(config: Config, known: Mapping[str, Any], folder: Path) -> li
     """
     notices = []
     settings, before = config.model_dump(mode="json"), known["settings"]
-    for name in settings.keys() & before.keys() - set(SETTLED):
+    for name in sorted(settings.keys() & before.keys() - set(SETTLED)):
         if settings[name] == before[name]:
             continue
         if name not in MAY_CHANGE:
@@ -64,11 +64,11 @@ def check_settings(config: Config, known: Mapping[str, Any], folder: Path) -> li
                 f"{before[name]}: put that back; with another value it is a new run"
             )
         notices.append(f"{name} {before[name]} → {settings[name]} since the last checkpoint")
-    return sorted(notices)
+    return notices
 
 
 def mend_metrics(run: Run, known: Mapping[str, Any]) -> list[str]:
-    """Puts metrics.csv back to what the checkpoint knows where it does not begin with that; says so."""
+    """Puts metrics.csv back to what the checkpoint knows where its rows up to there are others; says so."""
     assert run.out is not None
     path, text = run.out / METRICS, known["metrics"]
     rows = rows_of_text(text, str(path))
@@ -78,7 +78,8 @@ def mend_metrics(run: Run, known: Mapping[str, Any]) -> list[str]:
         what, kept = "is gone", ""
     else:
         try:
-            if rows_of_file(path)[: len(rows)] == rows:
+            now = rows_of_file(path)
+            if [row for row in now if int(row[0]) <= run.counters.env_steps] == rows:
                 return []
             what = "is not what the checkpoint left (edited, or of another run)"
         except UserError as error:
