@@ -51,10 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_what_can_be_written() -> None:
-    """Letters that an output's encoding lacks become "?" instead of an error in the middle of a training."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    """Letters that the output's encoding lacks become "?" instead of an error in the middle of a training."""
+    with contextlib.suppress(
+        AttributeError, ValueError
+    ):  # somebody has put another object in its place
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 def _forget_output() -> None:
