@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
-from mast.files import write_atomically
+from mast.files import plain_number, write_atomically
 from mast.networks.agent import NO_ACTION, Agent, RecurrentAgent
 from mast.networks.independent import IndependentAgents
 from mast.networks.linear import Linear
@@ -178,7 +178,7 @@ def save_policy(
         "hidden_size": agent.hidden_size,
         "input": f"observation, one-hot last action (zeros at the start){code}",
     }
-    metadata = {"mast": json.dumps(description, sort_keys=True)}
+    metadata = {"mast": json.dumps(description, sort_keys=True, default=plain_number)}
     write_atomically(path, save(tensors, metadata=metadata))
 
 

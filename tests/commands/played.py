@@ -76,7 +76,7 @@ class FakeTrainer:
 
     @classmethod
     def resume(cls, path: Path, steps: int | None = None) -> "FakeTrainer":
-        with held(path):
+        with held(path, print):
             trainer = cls(load_run_config(path), None, {})
         trainer.out = path
         trainer.steps = steps  # type: ignore[attr-defined]

@@ -222,7 +222,9 @@ def test_half_precision_overflow_is_refused_and_nothing_is_stored() -> None:
     episode = random_episode(sizes, 0)
     episode.state[0, 0] = 1e5
     ring = Ring(sizes, 4)
-    with pytest.raises(UserError, match=r"state holds 100000, beyond half precision"):
+    with pytest.raises(
+        UserError, match=r"state holds 100000 at step 0 of an episode, beyond half precision"
+    ):
         ring.add(episode)
     assert len(ring) == 0
     Ring(sizes, 4, "float32").add(episode)

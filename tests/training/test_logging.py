@@ -67,8 +67,10 @@ def test_truncation_gives_the_text_of_a_shorter_run(tmp_path: Path) -> None:
     assert written(long) == written(short)
     writer.write(row(300, loss=1 / 300))
     assert [r["env_steps"] for r in read_metrics(long)] == [100, 200, 300]
+    assert writer.text == writer.path.read_text()
     writer.truncate_to(0)
     assert read_metrics(long) == []
+    assert writer.text == writer.path.read_text()
 
 
 def test_truncating_a_run_without_rows_does_nothing(tmp_path: Path) -> None:

@@ -140,7 +140,11 @@ def _show_settings(config: Config, given: set[str], identity: str, output: Outpu
 
 
 def _show_progress(run: Path, output: Output) -> None:
-    rows = read_metrics(run)
+    try:
+        rows = read_metrics(run)
+    except UserError as error:
+        output.say(f"\n{error}; mast resume puts it back from the last checkpoint")
+        return
     if not rows:
         output.say(f"\n{run}: no evaluation yet")
         return

@@ -58,9 +58,15 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
     from mast.diagnosis import pictures
     from mast.diagnosis.log import read_diagnostics
 
-    records = read_diagnostics(run)
+    try:
+        records = read_diagnostics(run)
+    except UserError as error:
+        records, damage = [], str(error)
+    else:
+        damage = ""
     if not snapshots and not records:
-        raise UserError(f"{run} has recorded nothing to draw yet: no mask snapshot, no policy")
+        nothing = f"{run} has recorded nothing to draw yet: no mask snapshot, no policy"
+        raise UserError(damage or nothing)
     _make_folder(out)
     files = []
     for path in layers:
@@ -71,7 +77,9 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
         ):
             files.append(out / f"{kind}-{name}.png")
             draw(snapshots, path, files[-1])
-    if layer is None and not records:
+    if layer is None and damage:
+        missing = [*missing, damage]
+    elif layer is None and not records:
         asked = load_run_config(run).diagnostics
         why = "no evaluation is recorded yet" if asked else "train with --diagnostics true"
         missing = [*missing, f"{run} has no diagnostics: {why}"]

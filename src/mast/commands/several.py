@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from mast.child_process import ending_with_parent
 from mast.commands.interruption import Interruption
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary, show_summary
 from mast.config import Config, extend_run_record, load_run_record, write_run_record
 from mast.errors import UserError
-from mast.folders import held, seed_folders
+from mast.folders import begun, held, seed_folders
 from mast.training.checkpoint import CheckpointStore
 
 PROGRAM = (sys.executable, "-m", "mast")
@@ -71,9 +72,8 @@ def train_processes(config: Config, given: Mapping[str, Any], out: Path, output:
     Returns:
         the exit code: 0, or that of the first run that did not finish.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    write_run_record(out, config, given)
-    return _run_all(config, out, None, output)
+    with begun(out, output.say, lambda: write_run_record(out, config, given)):
+        return _run_all(config, out, None, output)
 
 
 def resume_processes(config: Config, out: Path, steps: int | None, output: Output) -> int:
@@ -82,11 +82,12 @@ def resume_processes(config: Config, out: Path, steps: int | None, output: Outpu
     Args:
         steps: a later end for all of them; None keeps their own.
     """
-    if steps is not None:
-        _check_extension(out, config, steps)
-        config = config.model_copy(update={"steps": steps})
-        extend_run_record(out, config, load_run_record(out)["given"] | {"steps": steps})
-    return _run_all(config, out, steps, output)
+    with held(out, output.say):
+        if steps is not None:
+            _check_extension(out, config, steps)
+            config = config.model_copy(update={"steps": steps})
+            extend_run_record(out, config, load_run_record(out)["given"] | {"steps": steps})
+        return _run_all(config, out, steps, output)
 
 
 def _check_extension(out: Path, config: Config, steps: int) -> None:
@@ -109,8 +110,7 @@ def _run_all(config: Config, out: Path, steps: int | None, output: Output) -> in
             arguments += ["--seed", str(config.seed + number), "--seeds", "1"]
             arguments += ["--threads", str(threads)]
         children.append(Child(folder, [*arguments, "--quiet", "--json"]))
-    with held(out):
-        interrupted = _supervise(children, slots, config, output)
+    interrupted = _supervise(children, slots, config, output)
     return _report(children, out, interrupted, output)
 
 
@@ -130,7 +130,10 @@ def _slots(config: Config) -> tuple[int, list[list[int]]]:
 def _supervise(
     children: Sequence[Child], slots: Sequence[Sequence[int]], config: Config, output: Output
 ) -> bool:
-    """Runs all children, one per slot at a time; whether the user stopped them."""
+    """Runs all children, one per slot at a time; whether the user stopped them.
+
+    They get no further than their next save should this process be killed.
+    """
     running: dict[int, Child] = {}
     waiting = list(children)
     display = RunsDisplay(config, children, output)
@@ -168,7 +171,7 @@ def _start(child: Child, cores: Sequence[int]) -> None:
         if cores:
             os.sched_setaffinity(0, cores)
         child.process = subprocess.Popen(
-            [*PROGRAM, *child.arguments],
+            ending_with_parent([*PROGRAM, *child.arguments]),
             stdin=subprocess.DEVNULL,
             stdout=child.stdout,
             stderr=child.stderr,

@@ -14,15 +14,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mast.configuration.explain import first_problem
+from mast.configuration.explain import first_problem, one_line
 from mast.configuration.reference import reference_settings
 from mast.configuration.settings import Config
 from mast.configuration.threads import usable_cpus
 from mast.errors import UserError
-from mast.files import read_json, write_atomically
+from mast.files import plain_number, read_json, write_atomically
 
 FORMAT = 1
 FILE_NAME = "config.json"
+_KINDS = {
+    "versions": dict,
+    "git_commit": str | None,
+    "cpu_count": int | None,
+    "machine": str | None,
+    "command": str,
+}
+"""What stands in a config.json beside the settings."""
 _DISTRIBUTIONS = ("mast-marl", "jax", "jaxlib", "equinox", "optax", "jaxmarl", "numpy")
 
 
@@ -124,7 +132,7 @@ def extend_run_record(run: Path, config: Config, given: Mapping[str, Any]) -> No
 
 
 def _write(run: Path, record: Mapping[str, Any]) -> None:
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=plain_number) + "\n"
     write_atomically(run / FILE_NAME, text.encode())
 
 
@@ -168,8 +176,22 @@ def load_run_record(run: Path) -> dict[str, Any]:
     if not (run / FILE_NAME).is_file():
         what = "no such folder" if not run.is_dir() else "has no config.json"
         raise UserError(f"{run} is no run: {what}")
-    record = _read_object(run / FILE_NAME)
-    _check_format(record, run / FILE_NAME)
+    path = run / FILE_NAME
+    record = _read_object(path)
+    _check_format(record, path)
+    for name in ("given", "settings"):
+        _part(record, name, path)
+    unknown: dict[str, Any] = {
+        "versions": {},
+        "git_commit": None,
+        "cpu_count": None,
+        "machine": None,
+        "command": "",
+    }
+    record = unknown | record  # an early one does not say everything
+    for name, kind in _KINDS.items():
+        if not isinstance(record[name], kind):
+            raise UserError(f"{path} is damaged: {name} = {one_line(record[name])}")
     return record
 
 
