@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <new>
 #include <numeric>
 #include <vector>
 
@@ -85,6 +86,7 @@ class Array {
   explicit Array(size_t size, At first = At::kZero) {
     const size_t bytes = (size * sizeof(float) + 63) / 64 * 64;
     data_.reset(static_cast<float*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
+    if (!data_) throw std::bad_alloc();
     if (first == At::kZero) std::memset(data_.get(), 0, bytes);
   }
   float* get() const { return data_.get(); }
