@@ -1,4 +1,4 @@
-"""λ-returns of rlax 0.1.9, stored in rlax_returns.json; run this file to make them anew, where rlax is installed.
+"""λ-returns of rlax 0.1.9, in rlax_returns.json; run this file to make them anew, where rlax is installed.
 
 The suite reads the numbers only: rlax would bring a pinned nightly of TensorFlow Probability along.
 

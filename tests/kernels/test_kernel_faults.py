@@ -39,9 +39,7 @@ def packed(kind: type[Any], shapes: list[tuple[int, int]]) -> Any:
     generator = np.random.default_rng(0)
     layers = {
         name: SparseLinear(
-            from_dense(
-                generator.normal(size=shape).astype("f4"), generator.random(shape) < 0.5
-            ),
+            from_dense(generator.normal(size=shape).astype("f4"), generator.random(shape) < 0.5),
             jnp.zeros(shape[0]),
         )
         for name, shape in zip(kind.NAMES, shapes, strict=True)
@@ -89,7 +87,7 @@ def test_the_gradient_of_an_empty_batch_is_refused(empty: dict[str, int]) -> Non
         agent = dataclasses.replace(AGENT, parameters=parameters)
         return episode_utilities(agent, *batch[:3])[0].sum()
 
-    with pytest.raises(ValueError, match="an empty batch: it has 0 (episodes|agents)"):
+    with pytest.raises(ValueError, match=r"an empty batch: it has 0 (episodes|agents)"):
         jax.grad(chosen)(AGENT.parameters)
     with pytest.raises(ValueError, match="an empty batch"):
         loss(batch)
@@ -158,7 +156,7 @@ def test_shapes_that_no_layer_has_are_refused(shapes: Callable[..., Any]) -> Non
             jax.ShapeDtypeStruct((BATCH, AGENTS, HIDDEN), jnp.float32),
         ),
     )
-    with pytest.raises(REFUSED, match="cannot be|fit|expected|row pointers"):
+    with pytest.raises(REFUSED, match=r"cannot be|fit|expected|row pointers"):
         call(
             *(jnp.zeros((BATCH, AGENTS, FEATURES)), jnp.zeros((BATCH, AGENTS), jnp.int32)),
             *(jnp.zeros((BATCH, AGENTS, HIDDEN)), spoiled.parameters, spoiled.structure),

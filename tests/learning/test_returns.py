@@ -210,7 +210,9 @@ def test_td_lambda_returns_agree_with_rlax_on_a_full_column(
     lambda_: float, terminates: bool
 ) -> None:
     stored = rlax_returns.stored()
-    reward, value = (jnp.asarray(stored[name], jnp.float32)[:, None] for name in ("reward", "value"))
+    reward, value = (
+        jnp.asarray(stored[name], jnp.float32)[:, None] for name in ("reward", "value")
+    )
     terminated = jnp.zeros(reward.shape, bool).at[-1].set(terminates)
     ours = td_lambda_jitted(
         reward, terminated, jnp.ones(reward.shape, bool), value, rlax_returns.DISCOUNT, lambda_

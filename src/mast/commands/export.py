@@ -34,7 +34,7 @@ def run_export(values: Values) -> int:
         values.get("storage"),
     )
     check_options(values["to"], checkpoint, prefix, quantize, storage)
-    episodes = whole_number(values, "episodes", 3, at_least=1)
+    episodes = whole_number(values, "episodes", 3, at_least=1, at_most=1000)
     config = load_run_config(run)
     policy_file(run, config, checkpoint)
     check_out(out)

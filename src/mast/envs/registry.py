@@ -6,7 +6,8 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, get_type_hints
 
 from mast.config import Config
 from mast.envs.contract import check_contract, user_error
@@ -76,14 +77,14 @@ def _make_own(id: str, options: dict[str, Any]) -> Environment:
         environment = factory(**options)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise user_error(id, "making it", error) from error
     check_contract(environment, id)
     return environment
 
 
 def _import_own(id: str) -> Callable[..., Any]:
-    """The class that "package.module:Class" names."""
+    """The class, or the function that makes one, that "package.module:Class" names."""
     module_name, class_name = id.split(":")
     # As `python -m` does; it stays, since their module may import its neighbours later.
     here = os.getcwd()
@@ -99,7 +100,7 @@ def _import_own(id: str) -> Callable[..., Any]:
                 f"{id}: no module {error.name} in {here} or among the installed packages"
             ) from error
         raise user_error(id, "import", error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise user_error(id, "import", error) from error
     factory = getattr(module, class_name, None)
     if not callable(factory):
@@ -112,7 +113,25 @@ def _import_own(id: str) -> Callable[..., Any]:
             f"{id}: module {module_name} has no class {class_name}"
             f" (its classes: {', '.join(classes) or 'none'})"
         )
+    if not _makes_an_environment(factory):
+        raise UserError(
+            f"{id} is not called: it must be a class with the methods reset and step, or a function whose "
+            "annotation says that it returns one; see docs/environments.md"
+        )
     return factory
+
+
+def _makes_an_environment(factory: Callable[..., Any]) -> bool:
+    """Whether a name out of a settings file may be called: what it is shows without calling it."""
+    if isinstance(factory, partial):
+        return _makes_an_environment(factory.func)
+    if inspect.isclass(factory):
+        return all(callable(getattr(factory, method, None)) for method in ("reset", "step"))
+    try:
+        made = get_type_hints(factory).get("return")
+    except Exception:  # annotations that name nothing, or a callable that has none
+        return False
+    return inspect.isclass(made) and _makes_an_environment(made)
 
 
 def _check_options(factory: Callable[..., Any], id: str, options: dict[str, Any]) -> None:

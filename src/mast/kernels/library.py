@@ -202,7 +202,7 @@ def _compiled(source: str, instruction_set: InstructionSet) -> Path:
 
 
 def _keep(built: Path, path: Path) -> None:
-    """Gives a library its name in the cache, and a checksum beside it; both reach the disk before they are named.
+    """Gives a library its name in the cache, and a checksum beside it; both are on the disk by then.
 
     A process that dies in between leaves a library without its checksum, which is compiled again.
     """

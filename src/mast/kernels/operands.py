@@ -10,7 +10,7 @@ _INT32 = np.iinfo(np.int32)
 
 
 def whole_numbers(name: str, array: Any) -> Int[Array, "..."]:
-    """Counts or actions as the kernels read them, 32 bits wide; what does not fit becomes the nearest that does.
+    """Counts or actions as 32-bit integers; what does not fit becomes the nearest that does.
 
     Args:
       name: what they are, for the error.

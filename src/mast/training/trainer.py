@@ -25,13 +25,13 @@ from mast.errors import UserError
 from mast.folders import check_new, held
 from mast.learning.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
-from mast.learning.ring_memory import check_ring_memory
 from mast.runtime import prepare
 from mast.sparsity.run_account import size_notices
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise
 from mast.training.execution import choose_execution, execution_on_resume
+from mast.training.memory import check_needed_memory
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.persistence import extend, restore, save, take_up
@@ -90,14 +90,13 @@ class Trainer:
         given = given_of(config) if given is None else given
         folder.mkdir(parents=True, exist_ok=True)
         self._lock.enter_context(held(folder))
-        write_run_record(folder, config, given)
+        write_run_record(folder, config, given, self.environment.spec)
         for run in self.runs:
             assert run.out is not None
             if run.out != folder:
                 run.out.mkdir(exist_ok=True)
-                write_run_record(
-                    run.out, run.config, {**given, "seed": run.config.seed, "seeds": 1}
-                )
+                alone = {**given, "seed": run.config.seed, "seeds": 1}
+                write_run_record(run.out, run.config, alone, self.environment.spec)
         self.keep_first_weights()
         self.watch.begin(self.state)
 
@@ -168,15 +167,7 @@ class Trainer:
             raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
         configs = seed_configs(config) if several else [config]
         self.notices += size_notices(config, spec)
-        self.notices.append(
-            check_ring_memory(
-                spec,
-                config.buffer_episodes,
-                config.replay_dtype,
-                len(configs),
-                config.replay_window == "dynamic",
-            )
-        )
+        self.notices.append(check_needed_memory(config, spec, len(configs)))
         folders = [out / f"seed-{c.seed}" if out and several else out for c in configs]
         self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
         self.counters = Counters()
