@@ -32,6 +32,7 @@ from mast.config import (
     usable_cpus,
     write_run_record,
 )
+from mast.configuration.text import kinds
 from mast.errors import UserError
 
 SOURCE = Path(mast.__file__).parent
@@ -420,3 +421,21 @@ def test_settings_are_listed_group_by_group() -> None:
         "evaluation",
     ]
     assert list(Config.model_fields)[:3] == ["environment", "algorithm", "method"]
+
+
+NUMBERS = [
+    name
+    for name, info in Config.model_fields.items()
+    if any(kind in (int, float) for kind in kinds(info))
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["1e308", "inf", "nan", "-1e308", "9" * 400])
+def test_every_number_has_bounds(name: str, value: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        resolve({"environment": "smax/3m", name: value})
+    message = str(refusal.value)
+    assert message.startswith(f"{name} = ")
+    assert "must be " in message
+    assert len(message) < 200

@@ -51,7 +51,10 @@ def test_every_map_fits_a_machine_of_24_gigabytes(map_name: str, algorithm: str)
         ({"hidden_size": 65_536}, "networks and optimizer"),
         ({"hypernet_hidden": 65_536, "mixer_embed": 65_536}, "networks and optimizer"),
         ({"buffer_episodes": 10_000_000}, "replay ring"),
-        ({"batch_size": 100_000, "buffer_episodes": 100_000}, "batch"),
+        (
+            {"batch_size": 100_000, "buffer_episodes": 100_000, "online_episodes": 100_000},
+            "batch",
+        ),
         ({"parallel_envs": 65_536, "buffer_episodes": 65_536, "episode_limit": 100_000}, "batch"),
     ],
 )
