@@ -82,18 +82,29 @@ def described(run: Path, **wrong: Any) -> None:
 def test_a_look_at_a_run_does_not_import_its_environment(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["info", str(run), "--json"]) == 0
+    assert main(["info", str(run), "--quiet", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["environment"] == "Levers, limit 2"
     assert told["parameters"] > 0
     assert {layer["network"] for layer in told["layers"]} == {"agent", "mixer"}
-    assert main(["inspect", str(run)]) == 0
+    assert main(["inspect", str(run), "--quiet"]) == 0
     assert not Path("imported").exists()
     assert (
-        main(["info", "trusted_levers:Levers", "--method", "dense", "--hidden-size", "8", "--json"])
+        main(
+            [
+                "info",
+                "trusted_levers:Levers",
+                "--method",
+                "dense",
+                "--hidden-size",
+                "8",
+                "--quiet",
+                "--json",
+            ]
+        )
         == 0
     )
-    imagined = json.loads(capsys.readouterr().out.splitlines()[-1])
+    imagined = json.loads(capsys.readouterr().out)
     assert imagined["parameters"] == told["parameters"]
     assert Path("imported").exists()
 
@@ -125,7 +136,7 @@ def test_an_environment_that_makes_none_is_not_called_by_evaluate(
 def test_a_policy_that_fits_plays(
     run: Path, named: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", str(named(run)), "--episodes", "2", "--json"]) == 0
+    assert main(["evaluate", str(named(run)), "--episodes", "2", "--quiet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["return"]["mean"] == 2.0
 
 
