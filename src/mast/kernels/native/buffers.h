@@ -152,9 +152,10 @@ class Operands {
     return ok();
   }
 
-  void fail(const std::string& why) {
+  __attribute__((cold, noinline)) void fail(const std::string& why) {
     if (error_.empty()) error_ = "operand " + std::to_string(next_in_) + ": " + why;
   }
+  __attribute__((cold, noinline)) void fail(const char* why) { fail(std::string(why)); }
   bool ok() const { return error_.empty(); }
   ffi::Error error() const { return ffi::Error::InvalidArgument("mast kernels, " + error_); }
 

@@ -86,7 +86,7 @@ class Array {
   explicit Array(size_t size, At first = At::kZero) {
     const size_t bytes = (size * sizeof(float) + 63) / 64 * 64;
     data_.reset(static_cast<float*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
-    if (!data_) throw std::bad_alloc();
+    if (!data_) refuse();
     if (first == At::kZero) std::memset(data_.get(), 0, bytes);
   }
   float* get() const { return data_.get(); }
@@ -95,6 +95,8 @@ class Array {
   struct Free {
     void operator()(float* p) const { std::free(p); }
   };
+  // Apart, so that it costs those nothing that have their memory.
+  [[noreturn]] __attribute__((cold, noinline)) static void refuse() { throw std::bad_alloc(); }
   std::unique_ptr<float, Free> data_;
 };
 
