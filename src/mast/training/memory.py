@@ -108,7 +108,7 @@ def _step_bytes(config: Config, sizes: Sizes) -> int:
 def _activation_bytes(config: Config, sizes: Sizes) -> int:
     """What an update makes of one step of one episode: the forward pass, kept, and its gradient."""
     hidden = config.hidden_size
-    if config.execution == "compact":  # everything but the hidden state stays in the cache
+    if config.execution != "masked":  # everything but the hidden state stays in the cache
         return FLOAT * sizes.agents * (hidden + 4 * sizes.actions)
     agent = sizes.observation + sizes.actions + 11 * hidden + 2 * sizes.actions
     mixer = 0
