@@ -47,7 +47,7 @@ def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
                 f"{name}: no module {error.name} in {here} or among the installed packages"
             ) from error
         raise user_error(name, "import", error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise user_error(name, "import", error) from error
     found = getattr(module, own_name, None)
     if found is None or not fits(found):

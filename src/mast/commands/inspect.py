@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required
 from mast.commands.output import Output
-from mast.config import Config, load_run_config
+from mast.config import Config, load_run_config, recorded_team
 from mast.configuration.explain import did_you_mean
 from mast.diagnosis.index_page import FILE_NAME as INDEX
 from mast.diagnosis.index_page import inputs_of, write_contents, write_index
@@ -14,6 +14,7 @@ from mast.envs.names import ENTRIES
 from mast.errors import UserError
 from mast.extras import check_matplotlib
 from mast.folders import seed_folders
+from mast.own_code import is_own
 
 FIRST = "agent.fc1.weight"
 """The layer that the observation enters."""
@@ -88,7 +89,8 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
         pictures.draw_values(records, files[-1])
         if records[0]["density_per_agent"] is not None:
             files.append(out / "density.png")
-            pictures.draw_densities(records, _unit_types(config), files[-1])
+            agents = len(records[0]["density_per_agent"])
+            pictures.draw_densities(records, _unit_types(run, config, agents), files[-1])
     inputs = None
     if FIRST in layers:
         last = snapshots[-1]
@@ -152,7 +154,12 @@ def _chosen(layer: str | None, paths: Sequence[str]) -> list[str]:
     return [names[name]]
 
 
-def _unit_types(config: Config) -> Sequence[str]:
+def _unit_types(run: Path, config: Config, agents: int) -> Sequence[str]:
+    """The agents' types; those that the run has recorded of an own environment, which is not imported."""
+    if is_own(config.environment):
+        team = recorded_team(run)
+        known = () if team is None else team.unit_types
+        return known if len(known) == agents else ("",) * agents
     from mast.envs.registry import environment_of
 
     return environment_of(config).spec.unit_types

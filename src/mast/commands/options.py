@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from mast.config import Config, allowed, default_text
-from mast.configuration.explain import choices, did_you_mean, kinds
+from mast.configuration.explain import choices, did_you_mean, kinds, one_line
 from mast.errors import UserError
 
 Values = Mapping[str, Any]
@@ -127,6 +127,12 @@ def parse(command: Command, arguments: Sequence[str]) -> Values:
     if unknown:
         raise UserError(_unknown(command, unknown))
     typed = {option.name: getattr(parsed, option.name) for option in command.options}
+    for option in command.options:
+        value = typed[option.name]
+        if value != _ABSENT and isinstance(value, str) and not value.strip():
+            raise UserError(
+                f"{option.value if option.positional else option.flag}: must not be empty"
+            )
     return {name: value for name, value in typed.items() if value not in (_ABSENT, False, ())}
 
 
@@ -177,17 +183,18 @@ def required(values: Values, name: str, shown: str, example: str) -> str:
     return str(values[name])
 
 
-def whole_number(values: Values, name: str, default: int, at_least: int) -> int:
+def whole_number(values: Values, name: str, default: int, at_least: int, at_most: int) -> int:
     """The whole number of an option that is no setting.
 
     Raises:
-        UserError: it is none, or too small.
+        UserError: it is none, too small or too large.
     """
     text = str(values.get(name, default))
     try:
         number = int(text)
     except ValueError:
         number = at_least - 1
-    if number < at_least:
-        raise UserError(f"{name} = {text}: must be a whole number at least {at_least}")
+    if not at_least <= number <= at_most:
+        bounds = f"at least {at_least} and at most {at_most}"
+        raise UserError(f"{name} = {one_line(text)}: must be a whole number {bounds}")
     return number

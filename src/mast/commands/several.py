@@ -21,6 +21,7 @@ from mast.config import Config, extend_run_record, load_run_record, write_run_re
 from mast.errors import UserError
 from mast.folders import begun, held, seed_folders
 from mast.training.checkpoint import CheckpointStore
+from mast.training.memory import check_needed_memory, known_sizes
 
 PROGRAM = (sys.executable, "-m", "mast")
 POLL_SECONDS = 0.5
@@ -72,6 +73,9 @@ def train_processes(config: Config, given: Mapping[str, Any], out: Path, output:
     Returns:
         the exit code: 0, or that of the first run that did not finish.
     """
+    sizes = known_sizes(config)  # of an own environment, each run asks for itself
+    if sizes is not None:
+        check_needed_memory(config, sizes, min(config.seeds, len(_slots(config)[1])))
     with begun(out, output.say, lambda: write_run_record(out, config, given)):
         return _run_all(config, out, None, output)
 

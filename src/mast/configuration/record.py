@@ -9,8 +9,9 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
@@ -32,6 +33,60 @@ _KINDS = {
 }
 """What stands in a config.json beside the settings."""
 _DISTRIBUTIONS = ("mast-marl", "jax", "jaxlib", "equinox", "optax", "jaxmarl", "numpy")
+
+
+@runtime_checkable
+class TeamFacts(Protocol):
+    """What is recorded of an environment; `EnvironmentSpec` has all of it."""
+
+    @property
+    def observation(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def actions(self) -> int: ...
+    @property
+    def agents(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def unit_types(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class RecordedTeam:
+    """The facts of a run's environment, so that a look at the run need not import its code."""
+
+    observation: int
+    state: int
+    actions: int
+    agents: int
+    identity: str
+    unit_types: tuple[str, ...]
+
+    @classmethod
+    def of(cls, facts: TeamFacts) -> RecordedTeam:
+        """What is recorded of an environment."""
+        kinds = tuple(str(kind) for kind in facts.unit_types)
+        sizes = {name: int(getattr(facts, name)) for name in _SIZES}
+        return cls(**sizes, identity=str(facts.identity), unit_types=kinds)
+
+    @classmethod
+    def read(cls, recorded: object) -> RecordedTeam | None:
+        """What a config.json holds under "team"; None where it holds nothing that can be it."""
+        if not isinstance(recorded, dict):
+            return None
+        sizes: dict[str, int] = {name: recorded.get(name, 0) for name in _SIZES}
+        identity, kinds = recorded.get("identity"), recorded.get("unit_types")
+        if not all(type(size) is int and 0 < size <= _LARGEST for size in sizes.values()):
+            return None
+        if not isinstance(identity, str) or not isinstance(kinds, list):
+            return None
+        return cls(**sizes, identity=identity, unit_types=tuple(str(kind) for kind in kinds))
+
+
+_SIZES = ("observation", "state", "actions", "agents")
+_LARGEST = 2**31 - 1
 
 
 def run_record(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,9 +174,23 @@ def _git_commit() -> str | None:
     return commit + ("-dirty" if changes else "")
 
 
-def write_run_record(run: Path, config: Config, given: Mapping[str, Any]) -> None:
-    """Writes `run`/config.json, whole or not at all; its folder must exist."""
-    _write(run, run_record(config, given))
+def write_run_record(
+    run: Path, config: Config, given: Mapping[str, Any], facts: TeamFacts | None = None
+) -> None:
+    """Writes `run`/config.json, whole or not at all; its folder must exist.
+
+    Args:
+        run: the folder.
+        config, given: as for `run_record`.
+        facts: of the environment, where it was made.
+    """
+    team = {} if facts is None else {"team": asdict(RecordedTeam.of(facts))}
+    _write(run, run_record(config, given) | team)
+
+
+def recorded_team(run: Path) -> RecordedTeam | None:
+    """The facts of a run's environment; None where it was made before they were recorded."""
+    return RecordedTeam.read(load_run_record(run).get("team"))
 
 
 def extend_run_record(run: Path, config: Config, given: Mapping[str, Any]) -> None:

@@ -292,7 +292,7 @@ class HostPlayers:
                 env_state, seen, outcome = self._environment.step(
                     int(seeds.integers(2**31)), env_state, cast(Array, last)
                 )
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 doing = f"step {step + 1} of an episode"
                 raise user_error(spec.id, doing, error) from error
             recording.action[step, episode] = last

@@ -28,12 +28,12 @@ from mast.extras import events_notice
 from mast.folders import begun, check_new, held
 from mast.learning.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
-from mast.learning.ring_memory import check_ring_memory
 from mast.runtime import prepare
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise
 from mast.training.execution import choose_execution, execution_on_resume
+from mast.training.memory import check_needed_memory
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.persistence import extend, restore, save, take_up
@@ -90,14 +90,15 @@ class Trainer:
         if folder is None:
             return
         given = given_of(config) if given is None else given
+        spec = self.environment.spec
         with begun(
-            folder, self.notices.append, lambda: write_run_record(folder, config, given)
+            folder, self.notices.append, lambda: write_run_record(folder, config, given, spec)
         ) as lock:
             for run in self.runs:
                 assert run.out is not None
                 if run.out != folder:
                     own = {**given, "seed": run.config.seed, "seeds": 1}
-                    write = partial(write_run_record, run.out, run.config, own)
+                    write = partial(write_run_record, run.out, run.config, own, spec)
                     lock.enter_context(begun(run.out, self.notices.append, write))
             self.begin_files()
             self._lock.push(lock.pop_all())
@@ -191,15 +192,7 @@ class Trainer:
             raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
         configs = seed_configs(config) if several else [config]
         self.notices += size_notices(config, spec)
-        self.notices.append(
-            check_ring_memory(
-                spec,
-                config.buffer_episodes,
-                config.replay_dtype,
-                len(configs),
-                config.replay_window == "dynamic",
-            )
-        )
+        self.notices.append(check_needed_memory(config, spec, len(configs)))
         folders = [out / f"seed-{c.seed}" if out and several else out for c in configs]
         self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
         self.counters = Counters()
