@@ -79,7 +79,7 @@ def mend_metrics(run: Run, known: Mapping[str, Any]) -> list[str]:
     else:
         try:
             now = rows_of_file(path)
-            if [row for row in now if int(row[0]) <= run.counters.env_steps] == rows:
+            if [row for row in now if int(row["env_steps"]) <= run.counters.env_steps] == rows:
                 return []
             what = "is not what the checkpoint left (edited, or of another run)"
         except UserError as error:

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,16 @@ from mast.extras import is_installed
 from mast.files import write_atomically, writing
 from mast.training.events import EventFile
 
+Row = dict[str, str]
+"""A row of a file, as text by column."""
+
 FILE_NAME = "metrics.csv"
 TENSORBOARD_FOLDER = "tensorboard"
 
-COLUMNS = (
-    "env_steps",
-    "episodes",
-    "updates",
-    "seconds",
-    "epsilon",
-    "loss",
-    "q_tot",
-    "target",
-    "td_error",
+BEFORE = ("env_steps", "episodes", "updates", "seconds", "epsilon", "loss")
+OF_VALUES = ("q_tot", "target", "td_error")
+"""What value-based algorithms tell of a loss; an algorithm's entry names its own."""
+AFTER = (
     "gradient_norm",
     "train_return",
     "train_win_rate",
@@ -37,8 +34,22 @@ COLUMNS = (
     "env_steps_per_second",
     "updates_per_second",
 )
+
+
+def columns_with(metrics: Sequence[str]) -> tuple[str, ...]:
+    """The columns of metrics.csv: the common ones, and between them what the algorithm tells of its loss."""
+    return (*BEFORE, *metrics, *AFTER)
+
+
+COLUMNS = columns_with(OF_VALUES)
 COUNTS = ("env_steps", "episodes", "updates")
 """Whole numbers; every other column is a real number, empty where it is not defined."""
+GROUPS = {
+    "eval": ("win_rate", "return", "episode_length"),
+    "time": ("seconds", "env_steps_per_second", "updates_per_second"),
+    "progress": ("episodes", "updates", "epsilon", "density"),
+}
+"""Of TensorBoard's tags; everything else is of training."""
 WALL_CLOCK = ("seconds", "env_steps_per_second", "updates_per_second")
 """The columns that differ between two runs of the same seed; no other may."""
 
@@ -48,20 +59,24 @@ class MetricsWriter:
 
     Args:
         run: the run's folder, which must exist.
+        metrics: what the algorithm tells of its loss.
         tensorboard: whether to write TensorBoard events too, where tensorboardX is installed.
 
     Raises:
         UserError: metrics.csv has columns that this version does not know.
     """
 
-    def __init__(self, run: Path, *, tensorboard: bool = True) -> None:
+    def __init__(
+        self, run: Path, metrics: Sequence[str] = OF_VALUES, *, tensorboard: bool = True
+    ) -> None:
         self.path = run / FILE_NAME
+        self._columns = columns_with(metrics)
         writes_events = tensorboard and is_installed("tensorboardX")
         self._events_folder = run / TENSORBOARD_FOLDER if writes_events else None
         self._events: EventFile | None = None
         self._purge_from: int | None = None
         if self.path.exists():
-            rows_of_file(self.path)  # a file with other columns is refused before a row is added
+            self._rows()  # a file with other columns is refused before a row is added
         self._file: io.TextIOWrapper | None = None
         self.text = ""
         """What the file holds as far as this object has written it or cut it back, whatever happens to it."""
@@ -76,9 +91,9 @@ class MetricsWriter:
             ValueError: a name that is no column.
             StorageError: it cannot be written.
         """
-        if unknown := set(row) - set(COLUMNS):
+        if unknown := set(row) - set(self._columns):
             raise ValueError(f"metrics.csv has no column {', '.join(sorted(unknown))}")
-        line = ",".join(_text(name, row.get(name)) for name in COLUMNS)
+        line = ",".join(_text(name, row.get(name)) for name in self._columns)
         with writing(self.path):
             if self._file is None:
                 self._file = self._open()
@@ -96,9 +111,9 @@ class MetricsWriter:
         self.close()
         self._purge_from = env_steps + 1
         if self.path.exists():
-            rows = rows_of_file(self.path)
-            kept = [row for row in rows if int(row[0]) <= env_steps]
-            if kept != rows or not _is_whole(self.path):
+            rows = self._rows()
+            kept = [row for row in rows if int(row["env_steps"]) <= env_steps]
+            if kept != rows or not self._is_whole():
                 self._rewrite(kept)
             self.text = self.path.read_text(encoding="utf-8")
 
@@ -113,16 +128,28 @@ class MetricsWriter:
                 self._events.close()
         self._file = self._events = None
 
-    def _rewrite(self, rows: list[list[str]]) -> None:
-        lines = [",".join(row) for row in ([*COLUMNS], *rows)]
+    def _rows(self) -> list[Row]:
+        rows = rows_of_file(self.path)
+        if any(row.keys() - set(self._columns) for row in rows):
+            raise UserError(f"{self.path} has the columns of another algorithm")
+        return rows
+
+    def _is_whole(self) -> bool:
+        """Whether a row can be added: today's columns, and no last line that was cut short."""
+        content, header = self.path.read_bytes(), (",".join(self._columns) + "\n").encode()
+        return content.startswith(header) and content.endswith(b"\n")
+
+    def _rewrite(self, rows: list[Row]) -> None:
+        lines = [",".join(row.get(name, "") for name in self._columns) for row in rows]
+        lines = [",".join(self._columns), *lines]
         write_atomically(self.path, ("\n".join(lines) + "\n").encode())
 
     def _open(self) -> io.TextIOWrapper:
-        if self.path.exists() and not _is_whole(self.path):
-            self._rewrite(rows_of_file(self.path))  # or the next row would continue half a line
+        if self.path.exists() and not self._is_whole():
+            self._rewrite(self._rows())  # or the next row would continue half a line
         file = open(self.path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (kept open)
         if os.fstat(file.fileno()).st_size == 0:
-            file.write(",".join(COLUMNS) + "\n")
+            file.write(",".join(self._columns) + "\n")
             file.flush()
         self.text = self.path.read_text(encoding="utf-8")
         return file
@@ -131,14 +158,20 @@ class MetricsWriter:
         if self._events_folder is None:
             return
         values = {
-            name: float(row[name])
-            for name in COLUMNS
+            _tag(name): float(row[name])
+            for name in self._columns
             if name != "env_steps" and row.get(name) is not None
         }
         with writing(self._events_folder):
             if self._events is None:
                 self._events = EventFile(self._events_folder, self._purge_from)
             self._events.add(values, int(row["env_steps"]))
+
+
+def _tag(name: str) -> str:
+    """What a column is called in TensorBoard: train/loss, train/return, eval/return."""
+    group = next((group for group, names in GROUPS.items() if name in names), "train")
+    return f"{group}/{name.removeprefix('train_')}"
 
 
 def _text(name: str, value: Any) -> str:
@@ -148,13 +181,7 @@ def _text(name: str, value: Any) -> str:
     return str(int(value)) if name in COUNTS else repr(float(value))
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a row can be added: today's columns, and no last line that was cut short."""
-    content = path.read_bytes()
-    return content.startswith((",".join(COLUMNS) + "\n").encode()) and content.endswith(b"\n")
-
-
-def rows_of_file(path: Path) -> list[list[str]]:
+def rows_of_file(path: Path) -> list[Row]:
     """The complete rows of a file, as text.
 
     Raises:
@@ -169,10 +196,8 @@ def rows_of_file(path: Path) -> list[list[str]]:
     return rows_of_text(content, str(path))
 
 
-def rows_of_text(content: str, where: str) -> list[list[str]]:
+def rows_of_text(content: str, where: str) -> list[Row]:
     """The complete rows of a metrics.csv, as text. A kill can cut the last one short; it is left out.
-
-    Columns that an earlier version did not write yet are empty.
 
     Args:
         content: of the file.
@@ -189,7 +214,7 @@ def rows_of_text(content: str, where: str) -> list[list[str]]:
     if not lines:
         return []
     header = lines[0]
-    if not {"env_steps"} <= set(header) <= set(COLUMNS):
+    if not _is_header(header):
         raise UserError(f"{where} has other columns than this version of Mast writes")
     rows = []
     for number, line in enumerate(lines[1:], 2):
@@ -200,8 +225,25 @@ def rows_of_text(content: str, where: str) -> list[list[str]]:
             int(row["env_steps"])
         except ValueError:
             raise UserError(f"{where} is damaged: line {number} is no row of numbers") from None
-        rows.append([row.get(name, "") for name in COLUMNS])
+        rows.append(row)
     return rows
+
+
+def _is_header(names: Sequence[str]) -> bool:
+    """Whether these are the common columns, perhaps not all of them yet, with an algorithm's between them.
+
+    An algorithm's own stand behind the loss, and none of them is a common one that has lost its place.
+    """
+    places = {name: place for place, name in enumerate((*BEFORE, *AFTER))}
+    common = [places[name] for name in names if name in places]
+    own = [place for place, name in enumerate(names) if name not in places]
+    after = names.index("loss") + 1 if "loss" in names else 0
+    return (
+        "env_steps" in names
+        and common == sorted(set(common))
+        and own == list(range(after, after + len(own)))
+        and all(names[place].isidentifier() for place in own)
+    )
 
 
 def read_metrics(run: Path) -> list[dict[str, int | float | None]]:
@@ -211,8 +253,8 @@ def read_metrics(run: Path) -> list[dict[str, int | float | None]]:
         run: the run's folder.
 
     Returns:
-        per evaluation, oldest first: column → number (counts are int), None where not defined;
-        empty if there was no evaluation yet.
+        per evaluation, oldest first: column → number (counts are int), None where not defined or not yet
+        written by an earlier version; empty if there was no evaluation yet.
 
     Raises:
         UserError: the file cannot be read, is damaged, or has other columns.
@@ -220,10 +262,10 @@ def read_metrics(run: Path) -> list[dict[str, int | float | None]]:
     path = run / FILE_NAME
     if not path.exists():
         return []
-    return [
-        {name: _number(name, text) for name, text in zip(COLUMNS, row, strict=True)}
-        for row in rows_of_file(path)
-    ]
+    rows = rows_of_file(path)
+    own = [name for name in (rows[0] if rows else ()) if name not in (*BEFORE, *AFTER)]
+    columns = columns_with(own if set(own) - set(OF_VALUES) else OF_VALUES)
+    return [{name: _number(name, row.get(name, "")) for name in columns} for row in rows]
 
 
 def _number(name: str, text: str) -> int | float | None:

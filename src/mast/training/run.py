@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.diagnosis.log import forget_diagnostics_after
 from mast.diagnosis.snapshots import forget_snapshots_after
@@ -165,13 +166,13 @@ class Run:
         if self.out is None:
             return
         if self.writer is None:
-            self.writer = MetricsWriter(self.out)
+            self.writer = MetricsWriter(self.out, algorithm_entry(self.config.algorithm).metrics)
         self.writer.write(row)
 
     def forget_metrics_after(self, env_steps: int) -> list[str]:
         """Cut metrics.csv, diagnostics.jsonl and the mask snapshots back to a checkpoint; what was odd."""
         assert self.out is not None
-        self.writer = MetricsWriter(self.out)
+        self.writer = MetricsWriter(self.out, algorithm_entry(self.config.algorithm).metrics)
         self.writer.truncate_to(env_steps)
         odd = forget_diagnostics_after(self.out, env_steps)
         forget_snapshots_after(self.out, env_steps)
