@@ -1,5 +1,6 @@
 """Environments by name: those that come with Mast, and the user's own as "package.module:Class"."""
 
+import importlib
 import inspect
 import math
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any, cast, get_type_hints
 
 from mast.config import Config
 from mast.envs.contract import check_contract
-from mast.envs.names import ENTRIES, EnvironmentEntry, check_id
+from mast.envs.names import ENTRIES, FAMILIES, EnvironmentEntry, check_id
 from mast.envs.protocol import Environment
 from mast.errors import UserError
 from mast.own_code import import_own, is_own, user_error
@@ -56,15 +57,12 @@ def make(
     if is_own(id):
         return _make_own(id, options)
     # Imported only here: jaxmarl takes seconds, and an own environment has no use for it.
-    family, name = id.split("/")
-    if family == "smax":
-        from mast.envs.smax import Smax
-
-        return Smax(name, **options)
-    from mast.envs.mpe import SimpleSpread
-
-    _check_options(SimpleSpread, id, options)
-    return SimpleSpread(**options)
+    prefix, name = id.split("/")
+    module, attribute = FAMILIES[prefix].factory.split(":")
+    factory = partial(getattr(importlib.import_module(module), attribute), name)
+    _check_options(factory, id, options)
+    environment: Environment = factory(**options)
+    return environment
 
 
 def _make_own(id: str, options: dict[str, Any]) -> Environment:

@@ -2,11 +2,11 @@
 
 from typing import Protocol, runtime_checkable
 
+from mast.accounting.run import account_of
 from mast.config import Config
 from mast.envs.names import ENTRIES
 from mast.errors import UserError
 from mast.learning.ring_memory import EpisodeSizes, expected_bytes, machine_memory
-from mast.sparsity.run_account import account_of
 
 FLOAT = 4
 BYTES_PER_PARAMETER = 3 * FLOAT + 1 + FLOAT + 3 * FLOAT
