@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -18,6 +17,7 @@ from mast.configuration.presets import (
     METHODS,
 )
 from mast.configuration.settings import Config
+from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
 from mast.configuration.text import kinds
 from mast.errors import UserError
 
@@ -115,7 +115,7 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{name}: missing; for example smax/3m (see: mast envs)"
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}{did_you_mean(name, list(Config.model_fields))}"
+        return f"unknown setting {name!r}{did_you_mean_setting(name, Config.model_fields)}"
     hint = did_you_mean(str(value), choices(name))
     return f"{name} = {one_line(value)}: must be {allowed(name)}{hint}"
 
@@ -124,9 +124,3 @@ def one_line(value: Any) -> str:
     """A value as text that fits into a message."""
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The hint at the end of an error message; empty if nothing is close."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
