@@ -59,7 +59,9 @@ class Child:
         return _read(self.stderr).strip()
 
 
-def train_processes(config: Config, given: Mapping[str, Any], out: Path, output: Output) -> int:
+def train_processes(
+    config: Config, given: Mapping[str, Any], out: Path, output: Output, notes: Sequence[str]
+) -> int:
     """Trains the seeds of a new run.
 
     Args:
@@ -67,13 +69,14 @@ def train_processes(config: Config, given: Mapping[str, Any], out: Path, output:
         given: what the user set.
         out: folder of all of them.
         output: where to show them.
+        notes: what to say about the settings once a run trains.
 
     Returns:
         the exit code: 0, or that of the first run that did not finish.
     """
     out.mkdir(parents=True, exist_ok=True)
     write_run_record(out, config, given)
-    return _run_all(config, out, None, output)
+    return _run_all(config, out, None, output, notes)
 
 
 def resume_processes(config: Config, out: Path, steps: int | None, output: Output) -> int:
@@ -98,7 +101,9 @@ def _check_extension(out: Path, config: Config, steps: int) -> None:
             raise UserError(f"steps = {steps}: {folder} has already taken {taken}")
 
 
-def _run_all(config: Config, out: Path, steps: int | None, output: Output) -> int:
+def _run_all(
+    config: Config, out: Path, steps: int | None, output: Output, notes: Sequence[str] = ()
+) -> int:
     threads, slots = _slots(config)
     children = []
     for number, folder in enumerate(seed_folders(out, config)):
@@ -110,7 +115,7 @@ def _run_all(config: Config, out: Path, steps: int | None, output: Output) -> in
             arguments += ["--threads", str(threads)]
         children.append(Child(folder, [*arguments, "--quiet", "--json"]))
     with held(out):
-        interrupted = _supervise(children, slots, config, output)
+        interrupted = _supervise(children, slots, RunsDisplay(config, children, output, notes))
     return _report(children, out, interrupted, output)
 
 
@@ -128,12 +133,11 @@ def _slots(config: Config) -> tuple[int, list[list[int]]]:
 
 
 def _supervise(
-    children: Sequence[Child], slots: Sequence[Sequence[int]], config: Config, output: Output
+    children: Sequence[Child], slots: Sequence[Sequence[int]], display: RunsDisplay
 ) -> bool:
     """Runs all children, one per slot at a time; whether the user stopped them."""
     running: dict[int, Child] = {}
     waiting = list(children)
-    display = RunsDisplay(config, children, output)
     forwarded = False
     try:
         with (
