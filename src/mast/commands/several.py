@@ -16,7 +16,7 @@ from mast.commands.interruption import Interruption
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary, show_summary
-from mast.config import Config, extend_run_record, load_run_record, write_run_record
+from mast.config import Config, extend_run_record, write_run_record
 from mast.errors import UserError
 from mast.folders import held, seed_folders
 from mast.training.checkpoint import CheckpointStore
@@ -88,7 +88,7 @@ def resume_processes(config: Config, out: Path, steps: int | None, output: Outpu
     if steps is not None:
         _check_extension(out, config, steps)
         config = config.model_copy(update={"steps": steps})
-        extend_run_record(out, config, load_run_record(out)["given"] | {"steps": steps})
+        extend_run_record(out, config)
     return _run_all(config, out, steps, output)
 
 

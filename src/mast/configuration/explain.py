@@ -15,6 +15,7 @@ from mast.configuration.presets import (
     ENVIRONMENT_DEFAULTS,
     MAST_DEFAULTS,
     METHODS,
+    SHORT_RUN,
 )
 from mast.configuration.settings import Config
 from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
@@ -83,7 +84,8 @@ def _range_text(info: FieldInfo) -> str:
 def default_text(name: str) -> str:
     """A setting's default with the methods and environments that have another one."""
     base = Config.model_fields[name].get_default()
-    parts = [_value_text(base)]
+    in_words = _exploration_text if name == "epsilon_steps" else _value_text
+    parts = [in_words(base)]
     if name == "sparsity":
         return parts[0] + "; ignored by dense"
     for origin, overrides in [
@@ -93,8 +95,13 @@ def default_text(name: str) -> str:
         *((prefix + "*", defaults) for prefix, defaults in ENVIRONMENT_DEFAULTS.items()),
     ]:
         if name in overrides:
-            parts.append(f"{origin} {_value_text(overrides[name])}")
+            parts.append(f"{origin} {in_words(overrides[name])}")
     return ", ".join(parts)
+
+
+def _exploration_text(longest: int) -> str:
+    """The rule of `exploration_steps`."""
+    return f"min({longest:,}, steps/{SHORT_RUN / longest:g})"
 
 
 def _value_text(value: Any) -> str:

@@ -137,7 +137,7 @@ class Trainer:
             trainer.notices += said
             restored = restore(trainer)
             if config.steps != before:
-                extend(trainer, record["given"], before)
+                extend(trainer, before)
             take_up(trainer, restored)
             if not trainer.finished:
                 trainer._lock.push(lock.pop_all())

@@ -18,7 +18,11 @@ class ExplorationSettings(BaseModel):
         0.05, EXPLORATION, "share of random actions at last", "MAST Table 5", ge=0, le=1
     )
     epsilon_steps: int = setting(
-        50_000, EXPLORATION, "environment steps from the first to the last", "MAST Table 5", ge=1
+        50_000,
+        EXPLORATION,
+        "environment steps from the first to the last; with a preset whatever the run's length",
+        "MAST Table 5",
+        ge=1,
     )
 
 
