@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test sanitize bench bench-peers bench-ship regress lint format figures
+.PHONY: install train test campaign sanitize bench bench-peers bench-ship regress lint format figures
 
 install: .venv/installed
 
@@ -24,6 +24,10 @@ train: install
 
 test: install
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Everything that may happen to a run (kills, signals, disks, damage, settings), tried; about half an hour.
+campaign: install
+	$(BIN)/python tests/campaign/run.py
 
 # The native kernels under the address and undefined-behaviour sanitizers (needs a C++ compiler).
 sanitize:

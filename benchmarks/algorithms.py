@@ -76,7 +76,7 @@ def train(algorithm: str, method: str, steps: int, runs: Path) -> dict[str, Any]
         "win_rate": summary["win_rate"],
         "return": round(summary["return"], 2),
         "loss": round(last.loss or 0.0, 4),
-        "q_tot": round(last.q_tot or 0.0, 3),
+        "q_tot": round(last.loss_metrics.get("q_tot", 0.0), 3),
         "machine": processor(),
     }
 

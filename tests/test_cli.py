@@ -1,13 +1,17 @@
 """The command line: help, refusals, what is printed, exit codes. Training itself is played."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mast.cli import COMMANDS, main
+from mast.cli import main
+from mast.commands.dispatch import COMMANDS
 from mast.commands.options import parse
+from mast.commands.output import Output
 from mast.config import Config, default_text, write_run_record
 from mast.errors import UserError
 
@@ -142,3 +146,52 @@ def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+# What the system may do.
+
+
+def test_ctrl_c_while_importing_is_one_line() -> None:
+    """A finder that interrupts takes the place of a user who does so at that moment."""
+    code = """
+import sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == AT: raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from mast.cli import main
+sys.exit(main(["methods"]))
+"""
+    for at in ("mast.commands.dispatch", "pydantic", "rich.table"):
+        line = [sys.executable, "-c", code.replace("AT", repr(at))]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (130, "mast: interrupted\n"), at
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_output_that_is_full_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        line = [sys.executable, "-m", "mast", "methods", "--json"]
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "mast: error: cannot write the output: No space left on device\n"
+
+
+def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for line in (["train", "smax/3m", "--out"], ["info"], ["resume"], ["inspect"], ["evaluate"]):
+        assert main([*line, "x" * 300]) == 2, line
+        err = capsys.readouterr().err
+        assert err.startswith("mast: error: ")
+        assert err.count("\n") == 1
+
+
+def test_numbers_of_numpy_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"a": np.int64(3), "b": np.bool_(True), "c": np.arange(2), "d": np.float32("nan")}
+    Output({"json": True}).result(values | {"e": [np.float64(0.5)]})
+    assert json.loads(capsys.readouterr().out) == {
+        "a": 3,
+        "b": True,
+        "c": [0, 1],
+        "d": None,
+        "e": [0.5],
+    }

@@ -32,6 +32,7 @@ from mast.config import (
     usable_cpus,
     write_run_record,
 )
+from mast.configuration.text import kinds
 from mast.errors import UserError
 
 SOURCE = Path(mast.__file__).parent
@@ -172,7 +173,7 @@ def test_text_is_read(name: str, text: str, value: Any) -> None:
     assert getattr(resolve(GIVEN | {name: text}), name) == value
 
 
-@hypothesis_given(steps=st.integers(min_value=1, max_value=10**18))
+@hypothesis_given(steps=st.integers(min_value=1, max_value=10**12))
 def test_whole_numbers_are_read_exactly(steps: int) -> None:
     assert resolve(GIVEN | {"steps": str(steps)}).steps == steps
 
@@ -195,16 +196,28 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
             {"method": "dense", "sparsity": 1},
             "sparsity = 1: must be a number at least 0 and below 1",
         ),
-        ({"steps": 0}, "steps = 0: must be a whole number at least 1"),
-        ({"steps": "many"}, "steps = many: must be a whole number at least 1"),
-        ({"steps": 1.5}, "steps = 1.5: must be a whole number at least 1"),
-        ({"learning_rate": "inf"}, "learning_rate = inf: must be a number above 0"),
-        ({"eval_episodes": 0}, "eval_episodes = 0: must be a whole number at least 1"),
-        ({"threads": 0}, "threads = 0: must be a whole number at least 1, or none"),
+        ({"steps": 0}, "steps = 0: must be a whole number at least 1 and at most 1000000000000"),
+        (
+            {"steps": "many"},
+            "steps = many: must be a whole number at least 1 and at most 1000000000000",
+        ),
+        (
+            {"steps": 1.5},
+            "steps = 1.5: must be a whole number at least 1 and at most 1000000000000",
+        ),
+        ({"learning_rate": "inf"}, "learning_rate = inf: must be a number above 0 and at most 10"),
+        (
+            {"eval_episodes": 0},
+            "eval_episodes = 0: must be a whole number at least 1 and at most 100000",
+        ),
+        (
+            {"threads": 0},
+            "threads = 0: must be a whole number at least 1 and at most 1024, or none",
+        ),
         ({"double_q": "maybe"}, "double_q = maybe: must be true or false"),
         (
             {"algorithm": "qmx"},
-            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, res, or "
+            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, or "
             "package.module:ENTRY (did you mean qmix?)",
         ),
         ({"sparisty": 0.5}, "unknown setting 'sparisty' (did you mean sparsity?)"),
@@ -421,3 +434,21 @@ def test_settings_are_listed_group_by_group() -> None:
         "evaluation",
     ]
     assert list(Config.model_fields)[:3] == ["environment", "algorithm", "method"]
+
+
+NUMBERS = [
+    name
+    for name, info in Config.model_fields.items()
+    if any(kind in (int, float) for kind in kinds(info))
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["1e308", "inf", "nan", "-1e308", "9" * 400])
+def test_every_number_has_bounds(name: str, value: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        resolve({"environment": "smax/3m", name: value})
+    message = str(refusal.value)
+    assert message.startswith(f"{name} = ")
+    assert "must be " in message
+    assert len(message) < 200

@@ -1,5 +1,6 @@
 """The policy file: what is saved is what acts, and what is no policy is refused in one line."""
 
+import inspect
 import json
 import time
 from pathlib import Path
@@ -16,7 +17,16 @@ from golden import networks_by_definition as golden
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
 from mast.networks.agent import RecurrentAgent
-from mast.policy import COMPACT_FORMAT, FORMAT, LAYERS, Policy, save_policy
+from mast.policy import (
+    COMPACT_FORMAT,
+    FORMAT,
+    LAYERS,
+    Memory,
+    Policy,
+    check_fit,
+    save_policy,
+)
+from mast.policy_file import CHECKSUM, LARGEST_SIZE
 from mast.sparsity.masks import Masks, apply_masks
 
 FEATURES, ACTIONS, AGENTS, HIDDEN = 5, 4, 2, 6
@@ -142,6 +152,7 @@ def test_the_metadata_is_one_sorted_entry_without_a_path(path: Path) -> None:
     assert list(metadata) == ["mast"]
     description = json.loads(metadata["mast"])
     assert metadata["mast"] == json.dumps(description, sort_keys=True)
+    assert len(description[CHECKSUM]) == 64
     assert str(path.parent).encode() not in path.read_bytes()
 
 
@@ -239,6 +250,139 @@ def test_a_newer_format_says_so(path: Path) -> None:
     assert f"reads {FORMAT} and {COMPACT_FORMAT}" in message
 
 
+def forget_checksum(description: dict[str, Any]) -> None:
+    """As files were written before there was one."""
+    del description[CHECKSUM]
+
+
+def test_a_file_without_a_checksum_is_read(path: Path) -> None:
+    before = Policy.load(path)
+    rewrite(path, lambda _, description: forget_checksum(description))
+    after = Policy.load(path)
+    assert after.description == before.description
+    np.testing.assert_array_equal(after.agent.fc1.weight, before.agent.fc1.weight)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, _: np.negative(tensors["fc2.weight"], out=tensors["fc2.weight"]),
+        lambda tensors, _: np.put(tensors["gru_input.bias"], 0, 3.0),
+        lambda _, description: description.update(method="dense"),
+        lambda _, description: description.update({CHECKSUM: "0" * 64}),
+        lambda _, description: description.update({CHECKSUM: 7}),
+    ],
+)
+def test_another_content_than_was_written_is_refused(path: Path, change: Any) -> None:
+    rewrite(path, change)
+    assert "checksum" in refusal(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["gru_hidden.weight", "fc2.bias"])
+def test_weights_that_are_no_numbers_are_refused(path: Path, name: str, value: float) -> None:
+    def change(tensors: Any, description: Any) -> None:
+        tensors[name].reshape(-1)[0] = value
+        forget_checksum(description)
+
+    rewrite(path, change)
+    assert f"tensor {name} holds a NaN or an infinity" in refusal(path)
+
+
+def test_a_mask_that_denies_a_weight_is_refused(path: Path) -> None:
+    def change(tensors: Any, description: Any) -> None:
+        tensors["fc1.mask"][tensors["fc1.weight"] != 0] = 0
+        forget_checksum(description)
+
+    rewrite(path, change)
+    assert "tensor fc1.weight has a weight where fc1.mask has none" in refusal(path)
+
+
+def test_a_mask_of_other_numbers_is_refused(path: Path) -> None:
+    def change(tensors: Any, description: Any) -> None:
+        tensors["fc1.mask"] *= 7
+        forget_checksum(description)
+
+    rewrite(path, change)
+    assert "tensor fc1.mask holds 7, must hold 0 and 1" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"agents": 0},
+        {"features": -FEATURES},
+        {"hidden_size": LARGEST_SIZE + 1},
+        {"actions": 10**30},
+        {"agents": True},
+        {"features": 5.0},
+        {"sharing": "between friends"},
+        {"sharing": ["shared"]},
+        {"format": [1]},
+        {"format": COMPACT_FORMAT},
+        {"format": COMPACT_FORMAT, "encoded_size": HIDDEN, "inputs": "all"},
+        {"format": COMPACT_FORMAT, "encoded_size": HIDDEN, "inputs": [0, "1"]},
+        {"format": COMPACT_FORMAT, "encoded_size": HIDDEN, "inputs": {"0": 1}},
+        {"format": COMPACT_FORMAT, "encoded_size": 2**20, "features": 2**20, "inputs": [0]},
+    ],
+    ids=str,
+)
+def test_a_description_of_no_policy_is_refused(path: Path, wrong: dict[str, Any]) -> None:
+    def change(_: Any, description: Any) -> None:
+        description.update(wrong)
+        forget_checksum(description)
+
+    rewrite(path, change)
+    refusal(path)
+
+
+def test_sizes_that_add_up_to_the_same_do_not_fit_the_environment(path: Path) -> None:
+    """An action more and a feature less: every matrix but the last has the shape that it had."""
+    policy = Policy.load(path)
+    check_fit(path, policy.description, SPEC)
+    swapped = policy.description | {"features": FEATURES - 1, "actions": ACTIONS + 1}
+    with pytest.raises(UserError, match="agents, features, actions are"):
+        check_fit(path, swapped, SPEC)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_observation_that_is_no_number_is_refused(path: Path, value: float) -> None:
+    observation = np.zeros((AGENTS, FEATURES), "f4")
+    observation[1, 3] = value
+    with pytest.raises(UserError, match="observation: that of agent 1 holds a NaN or an infinity"):
+        Policy.load(path).act(observation, np.ones((AGENTS, ACTIONS), bool))
+
+
+def act_after(policy: Policy, observation: Any, available: Any, memory: Any) -> None:
+    """`act` without the suite's own check of types, which users do not have."""
+    inspect.unwrap(Policy.act)(policy, observation, available, memory)
+
+
+@pytest.mark.parametrize(
+    ("memory", "told"),
+    [
+        (np.zeros((AGENTS, HIDDEN)), "hidden is a ndarray, must be what the last call returned"),
+        ((np.zeros((AGENTS, HIDDEN)), np.zeros(AGENTS, int)), "hidden is a tuple"),
+        (
+            Memory(jnp.zeros((AGENTS, HIDDEN + 1)), jnp.zeros(AGENTS, jnp.int32)),
+            r"hidden: hidden has shape \[2, 7\], must be \[2, 6\]",
+        ),
+        (
+            Memory(jnp.zeros((AGENTS, HIDDEN)), jnp.zeros(AGENTS + 1, jnp.int32)),
+            "hidden: last_action has shape",
+        ),
+        (
+            Memory(jnp.full((AGENTS, HIDDEN), jnp.nan), jnp.zeros(AGENTS, jnp.int32)),
+            "hidden: that of agent 0 holds a NaN",
+        ),
+    ],
+)
+def test_a_memory_that_is_none_is_refused(path: Path, memory: Any, told: str) -> None:
+    observation, available = np.zeros((AGENTS, FEATURES), "f4"), np.ones((AGENTS, ACTIONS), bool)
+    with pytest.raises(UserError, match=told):
+        act_after(Policy.load(path), observation, available, memory)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     assert "no such" in refusal(tmp_path / "policy.safetensors")
     with pytest.raises(UserError, match="no such policy file"):
@@ -293,6 +437,7 @@ def test_networks_of_their_own_are_saved_and_act_alike(tmp_path: Path) -> None:
     team = independent_agents(jax.random.key(5), FEATURES, ACTIONS, AGENTS, HIDDEN)
     mask = jax.random.bernoulli(jax.random.key(6), 0.5, team.gru_hidden.weight.shape)
     masks: Masks = {"agent.gru_hidden.weight": mask}
+    team = apply_masks({"agent": team}, masks)["agent"]
     path = tmp_path / "policy.safetensors"
     save_policy(path, team, masks, SPEC, ABOUT)
     policy = Policy.load(path)

@@ -3,8 +3,11 @@
 Names are loaded when first used, so that importing `mast` imports no JAX.
 """
 
-from importlib import import_module
-from typing import Any
+TYPE_CHECKING = (
+    False  # that of `typing`, whose import takes so long that Ctrl-C often falls into it
+)
+if TYPE_CHECKING:
+    from typing import Any
 
 _HOMES = {
     "Config": "mast.config",
@@ -16,7 +19,9 @@ _HOMES = {
 __all__ = ["Config", "Policy", "Trainer", "make", "resolve"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module 'mast' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOMES[name]), name)

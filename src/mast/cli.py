@@ -1,42 +1,18 @@
-"""The `mast` command: picks a command, reads its options, turns errors into exit codes."""
+"""The `mast` command: turns errors into one line and an exit code.
 
+The commands are imported within, so that Ctrl-C is met while that is done too.
+"""
+
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
-from mast.commands.compact import COMPACT
-from mast.commands.evaluate import EVALUATE
-from mast.commands.export import EXPORT
-from mast.commands.help import print_help, print_overview
-from mast.commands.info import INFO
-from mast.commands.inspect import INSPECT
-from mast.commands.interruption import INTERRUPTED
-from mast.commands.listing import ENVS, METHODS_COMMAND
-from mast.commands.options import Command, parse
-from mast.commands.search_sparsity import SEARCH_SPARSITY
-from mast.commands.study import STUDY_COMMANDS
-from mast.commands.train import RESUME, TRAIN
-from mast.commands.watch import WATCH
-from mast.configuration.suggestions import did_you_mean
 from mast.errors import SelfCheckError, UserError
 
-COMMANDS: tuple[Command, ...] = (
-    TRAIN,
-    RESUME,
-    EVALUATE,
-    WATCH,
-    EXPORT,
-    COMPACT,
-    INFO,
-    INSPECT,
-    ENVS,
-    METHODS_COMMAND,
-    *STUDY_COMMANDS,
-    SEARCH_SPARSITY,
-)
 USER_ERROR = 2
 SELF_CHECK_ERROR = 3
-_HELP = ("-h", "--help")
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,66 +22,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: what was typed after `mast`; that of the process by default.
 
     Returns:
-        0; 2 for a user's mistake; 3 for NaN or a failed self-check; 130 if interrupted.
+        0; 2 for a user's mistake or an error of the system; 3 for NaN or a failed self-check; 130 if
+        interrupted.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _dispatch(arguments)
+        _write_what_can_be_written()
+        from mast.commands.dispatch import dispatch
+
+        code = dispatch(arguments)
+        sys.stdout.flush()
+        return code
     except UserError as error:
-        return _refuse(error, USER_ERROR)
+        return _refuse(str(error), USER_ERROR)
     except SelfCheckError as error:
-        return _refuse(error, SELF_CHECK_ERROR)
+        return _refuse(str(error), SELF_CHECK_ERROR)
     except KeyboardInterrupt:
-        print("mast: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _say("mast: interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # `mast envs | head`: nobody reads any more, also not what Python flushes at exit.
+        _forget_output()  # `mast envs | head`
+        return 0
+    except OSError as error:
+        what = f"use {error.filename}"
+        if error.filename is None:
+            what = "write the output"
+            _forget_output()
+        return _refuse(f"cannot {what}: {error.strerror or error}", USER_ERROR)
+
+
+def _write_what_can_be_written() -> None:
+    """Letters that the output's encoding lacks become "?" instead of an error in the middle of a training."""
+    with contextlib.suppress(
+        AttributeError, ValueError
+    ):  # somebody has put another object in its place
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def _forget_output() -> None:
+    """Sends standard output nowhere: Python flushes it at its exit, when that can only fail again."""
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
-def _dispatch(arguments: Sequence[str]) -> int:
-    if not arguments or arguments[0] in _HELP:
-        print_overview(COMMANDS)
-        return 0
-    if arguments[0] == "--version":
-        import importlib.metadata
-
-        print(f"mast {importlib.metadata.version('mast-marl')}")
-        return 0
-    name, rest = _name_and_rest(arguments)
-    if rest is None:
-        print_overview([command for command in COMMANDS if command.name.startswith(name + " ")])
-        return 0
-    commands = {command.name: command for command in COMMANDS}
-    if any(word in _HELP for word in rest):
-        print_help(commands[name])
-        return 0
-    return commands[name].run(parse(commands[name], rest))
+def _refuse(text: str, code: int) -> int:
+    return _say("mast: error: " + " ".join(text.split()), code)
 
 
-def _name_and_rest(arguments: Sequence[str]) -> tuple[str, Sequence[str] | None]:
-    """The command, of one word or two, and what follows; None for the first word of several commands alone.
-
-    Raises:
-        UserError: there is no such command.
-    """
-    first, names = arguments[0], [command.name for command in COMMANDS]
-    if first in names:
-        return first, arguments[1:]
-    seconds = [name.partition(" ")[2] for name in names if name.startswith(first + " ")]
-    if not seconds:
-        known = list(dict.fromkeys(name.partition(" ")[0] for name in names))
-        hint = did_you_mean(first, known) or f": one of {', '.join(known)}"
-        raise UserError(f"unknown command {first!r}{hint}")
-    if len(arguments) == 1 or arguments[1] in _HELP:
-        return first, None
-    if arguments[1] not in seconds:
-        hint = did_you_mean(arguments[1], seconds) or f": one of {', '.join(seconds)}"
-        raise UserError(f"unknown command '{first} {arguments[1]}'{hint}")
-    return f"{first} {arguments[1]}", arguments[2:]
-
-
-def _refuse(error: Exception, code: int) -> int:
-    print("mast: error: " + " ".join(str(error).split()), file=sys.stderr)
+def _say(line: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
     return code

@@ -26,6 +26,7 @@ from mast.configuration.record import (
     load_config_file,
     load_run_config,
     load_run_record,
+    recorded_team,
     run_record,
     write_run_record,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "load_run_config",
     "load_run_record",
     "notices",
+    "recorded_team",
     "resolve",
     "run_record",
     "seed_configs",

@@ -5,5 +5,9 @@ class UserError(Exception):
     """A user's mistake: which setting or file, what it was, what is allowed. Exit code 2."""
 
 
+class StorageError(UserError):
+    """A file that the system cannot write or a folder that is gone; nothing that was saved is lost."""
+
+
 class SelfCheckError(Exception):
     """Numbers that cannot be right (NaN, a broken invariant). Exit code 3."""

@@ -8,17 +8,60 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mast.errors import UserError
+from mast.errors import StorageError, UserError
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """While entered, an error of the system becomes one line about this file.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`: written beside it, flushed to disk, then renamed."""
+    """Replace `path` by `content`: written beside it, flushed to disk, then renamed.
+
+    Raises:
+        StorageError: it cannot be written; what was there stays.
+    """
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with writing(path):
+        try:
+            with open(partial, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def plain_number(value: Any) -> Any:
+    """`default` of `json.dumps`: NumPy's numbers, booleans and arrays as Python's.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is nothing that JSON can hold")
+
+
+def set_aside(path: Path) -> Path:
+    """Gives a file or folder another name beside its own; which."""
+    number = 1
+    while (kept := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    os.rename(path, kept)
+    return kept
 
 
 def read_json(path: Path, damaged: str = "is damaged or no JSON") -> Any:
@@ -35,7 +78,7 @@ def read_json(path: Path, damaged: str = "is damaged or no JSON") -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):  # one that is nested a thousand times is none of ours
         raise UserError(f"{path} {damaged}") from None
 
 

@@ -16,6 +16,10 @@ from mast.errors import UserError
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
+PLURALS = {"class": "classes", "function": "functions", "AlgorithmEntry": "entries"}
+"""What can be a user's own."""
+
+
 def is_own(name: str) -> bool:
     """Whether a name is of something of the user's own."""
     return _OWN.fullmatch(name) is not None
@@ -26,7 +30,7 @@ def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
 
     Args:
         name: as above.
-        what: what it must be, for messages: "class", "function".
+        what: what it must be, for messages: one of `PLURALS`.
         fits: whether something in the module is one.
 
     Raises:
@@ -47,7 +51,7 @@ def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
                 f"{name}: no module {error.name} in {here} or among the installed packages"
             ) from error
         raise user_error(name, "import", error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise user_error(name, "import", error) from error
     found = getattr(module, own_name, None)
     if found is None or not fits(found):
@@ -57,7 +61,8 @@ def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
             if fits(value) and not _is_imported(value, module_name)
         ]
         raise UserError(
-            f"{name}: module {module_name} has no {what} {own_name} (it has: {', '.join(names) or 'none'})"
+            f"{name}: module {module_name} has no {what} {own_name}"
+            f" (its {PLURALS[what]}: {', '.join(names) or 'none'})"
         )
     return found
 

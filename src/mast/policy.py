@@ -1,6 +1,5 @@
 """A trained team outside its trainer: one file, loaded without executing anything."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
-from mast.files import write_atomically
 from mast.networks.agent import NO_ACTION, Agent, RecurrentAgent
 from mast.networks.independent import IndependentAgents
 from mast.networks.linear import Linear
+from mast.policy_file import (
+    COMPACT_FORMAT,
+    FORMAT,
+    LAYERS,
+    input_width,
+    is_independent,
+    read_policy_file,
+    write_policy_file,
+)
 from mast.sparsity.masks import Masks
 
-FORMAT = 1
-COMPACT_FORMAT = 2
-"""Of `mast compact`: the encoder has a width of its own and reads some of the inputs only."""
-LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")
-SIZES = ("features", "actions", "agents", "hidden_size")
+__all__ = [
+    "COMPACT_FORMAT",
+    "FORMAT",
+    "LAYERS",
+    "Memory",
+    "Policy",
+    "check_fit",
+    "is_independent",
+    "save_policy",
+]
 
 
 class Memory(NamedTuple):
@@ -54,13 +64,13 @@ class Policy:
         """Read a `policy.safetensors`.
 
         Raises:
-            UserError: no such file, not a policy of this format, or a wrong tensor (with its name).
+            UserError: no such file, not a policy of this format, a wrong tensor (with its name), or not what
+                was written.
         """
         path = Path(path)
         if path.is_dir():
             path = path / "policy.safetensors"
-        description, tensors = _read(path)
-        _check_tensors(path, tensors, _expected_tensors(description))
+        description, tensors = read_policy_file(path)
         if description["format"] == COMPACT_FORMAT:
             for part in ("weight", "mask"):
                 tensors[f"fc1.{part}"] = _all_inputs(tensors[f"fc1.{part}"], description)
@@ -103,7 +113,8 @@ class Policy:
             One action per agent, and the memory for the next call.
 
         Raises:
-            UserError: an array has another shape, or an agent has no action.
+            UserError: an array has another shape, an observation or the memory is not finite, or an agent
+                has no action.
         """
         agents = self.description["agents"]
         for name, array, width in (
@@ -113,11 +124,41 @@ class Policy:
             if np.shape(array) != (agents, width):
                 shape = list(np.shape(array))
                 raise UserError(f"{name} has shape {shape}, must be [{agents}, {width}]")
+        _refuse_not_finite("observation", observation)
         if not np.asarray(available).any(-1).all():
             raise UserError("available: an agent has no action, must have at least one")
-        memory = self.initial_memory() if hidden is None else hidden
+        memory = self.initial_memory() if hidden is None else self._checked(hidden)
         action, memory = _act(self.agent, observation, available, memory)
         return np.asarray(action), memory
+
+    def _checked(self, memory: object) -> Memory:
+        """A memory that this policy has made, or one like it."""
+        if not isinstance(memory, Memory):
+            raise UserError(
+                f"hidden is a {type(memory).__name__}, must be what the last call returned, or None"
+            )
+        agents = self.description["agents"]
+        for name, shape in (
+            ("hidden", (agents, self.agent.hidden_size)),
+            ("last_action", (agents,)),
+        ):
+            if np.shape(getattr(memory, name)) != shape:
+                found = list(np.shape(getattr(memory, name)))
+                raise UserError(f"hidden: {name} has shape {found}, must be {list(shape)}")
+        _refuse_not_finite("hidden", memory.hidden)
+        return memory
+
+
+def _refuse_not_finite(name: str, rows: Any) -> None:
+    """Refuses a NaN, which would stay in the memory from then on."""
+    try:
+        finite = np.isfinite(np.asarray(rows)).all(-1)
+    except TypeError:
+        raise UserError(f"{name} must hold numbers") from None
+    if not finite.all():
+        raise UserError(
+            f"{name}: that of agent {np.flatnonzero(~finite)[0]} holds a NaN or an infinity"
+        )
 
 
 @jax.jit
@@ -178,90 +219,11 @@ def save_policy(
         "hidden_size": agent.hidden_size,
         "input": f"observation, one-hot last action (zeros at the start){code}",
     }
-    metadata = {"mast": json.dumps(description, sort_keys=True)}
-    write_atomically(path, save(tensors, metadata=metadata))
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such policy file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            description = json.loads((file.metadata() or {})["mast"])
-            _check_description(path, description)  # before the tensors: a foreign file may be huge
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError):
-        raise UserError(f"{path} is damaged or no policy file of Mast") from None
-    return description, tensors
-
-
-def _check_description(path: Path, description: Any) -> None:
-    if not isinstance(description, dict) or "format" not in description:
-        raise ValueError("not a policy's description")
-    if description["format"] not in (FORMAT, COMPACT_FORMAT):
-        known = f"{FORMAT} and {COMPACT_FORMAT}"
-        raise UserError(f"{path}: format {description['format']}, this version reads {known}")
-    if not all(isinstance(description.get(size), int) for size in SIZES):
-        raise ValueError("a size is missing")
-    if description["format"] == COMPACT_FORMAT:
-        inputs, width = description["inputs"], _input_width(description)
-        if not isinstance(description["encoded_size"], int):
-            raise ValueError("a size is missing")
-        if sorted({int(place) for place in inputs} & set(range(width))) != inputs:
-            raise ValueError("the inputs are no columns in order")
-
-
-def _check_tensors(path: Path, tensors: dict[str, np.ndarray], expected: dict[str, str]) -> None:
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors:
-            raise UserError(f"{path}: tensor {name} is missing, expected {expected[name]}")
-        if name not in expected:
-            raise UserError(f"{path}: tensor {name} does not belong in a policy")
-        found = f"{tensors[name].dtype} {tensors[name].shape}"
-        if found != expected[name]:
-            raise UserError(f"{path}: tensor {name} is {found}, expected {expected[name]}")
-
-
-def is_independent(description: dict[str, Any]) -> bool:
-    """Whether each agent has a network of its own; the description of an older file does not say.
-
-    Args:
-        description: of a policy.
-    """
-    return description.get("sharing", "shared") == "independent"
-
-
-def _input_width(description: dict[str, Any]) -> int:
-    """How many numbers the encoder is given: observation, last action and, where it is shared, agent id."""
-    features, actions, agents, _ = (description[size] for size in SIZES)
-    return features + actions + (0 if is_independent(description) else agents)
+    write_policy_file(path, tensors, description)
 
 
 def _all_inputs(columns: np.ndarray, description: dict[str, Any]) -> np.ndarray:
     """A compact encoder's matrix with zeros for the inputs that it does not read."""
-    whole = np.zeros((*columns.shape[:-1], _input_width(description)), columns.dtype)
+    whole = np.zeros((*columns.shape[:-1], input_width(description)), columns.dtype)
     whole[..., description["inputs"]] = columns
     return whole
-
-
-def _expected_tensors(description: dict[str, Any]) -> dict[str, str]:
-    """Number type and shape of every tensor, as text."""
-    _, actions, agents, h = (description[size] for size in SIZES)
-    lead = (agents,) if is_independent(description) else ()
-    compact = description["format"] == COMPACT_FORMAT
-    encoded = description["encoded_size"] if compact else h
-    inputs = len(description["inputs"]) if compact else _input_width(description)
-    sizes = {
-        "fc1": (encoded, inputs),
-        "gru_input": (3 * h, encoded),
-        "gru_hidden": (3 * h, h),
-        "fc2": (actions, h),
-    }
-    expected: dict[str, str] = {}
-    for name, (outputs, inputs) in sizes.items():
-        expected |= {
-            f"{name}.weight": f"float32 {(*lead, outputs, inputs)}",
-            f"{name}.mask": f"uint8 {(*lead, outputs, inputs)}",
-            f"{name}.bias": f"float32 {(*lead, outputs)}",
-        }
-    return expected

@@ -159,7 +159,7 @@ def test_training_flops_are_those_of_table_6() -> None:
         expected = 4 * agent
         if algorithm == "vdn":
             expected += 4 * (n - 1)
-        elif algorithm == "qmix":
+        elif algorithm in ("qmix", "qplex"):
             expected += 4 * forward(report, "mixer")
         elif algorithm == "res":
             expected += (3 + 2 * n * m) * forward(report, "mixer")
@@ -183,6 +183,7 @@ def test_size_counts_target_networks() -> None:
         "qmix": {"agent": 2, "mixer": 2},
         "owqmix": weighted,
         "cwqmix": weighted,
+        "qplex": {"agent": 2, "mixer": 2},
         "res": {"agent": 2, "mixer": 2},
     }
     report = account(THREE_MARINES, "owqmix", 0.9)

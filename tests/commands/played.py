@@ -39,8 +39,7 @@ def round_metrics(steps: int, total: int) -> Metrics:
         updates=0,
         epsilon=1.0,
         loss=None,
-        q_tot=None,
-        target=None,
+        loss_metrics={},
         gradient_norm=None,
         train_return=1.0,
         train_win_rate=None,
@@ -76,7 +75,7 @@ class FakeTrainer:
 
     @classmethod
     def resume(cls, path: Path, steps: int | None = None) -> "FakeTrainer":
-        with held(path):
+        with held(path, print):
             trainer = cls(load_run_config(path), None, {})
         trainer.out = path
         trainer.steps = steps  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +14,13 @@ from played import FakeTrainer, last_json
 from rich.console import Console
 
 from mast.cli import main
-from mast.commands import several
+from mast.commands import several, train
 from mast.commands.live_table import LiveTable
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary
 from mast.config import Config, load_run_record
+from mast.folders import held
 from mast.training.logging import MetricsWriter
 from mast.training.remaining import seconds_left
 
@@ -180,3 +182,36 @@ def test_time_left_shrinks_between_evaluations() -> None:
     assert seconds_left(rows, 5000, 99.0) == 0.0
     assert seconds_left(rows[:1], 5000, 0.0) == 4000.0  # one evaluation: its own speed
     assert seconds_left([], 5000, 0.0) is None
+
+
+def test_a_refused_command_leaves_a_live_run_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second command is typed before the first one has written anything."""
+    play_children(monkeypatch, tmp_path)
+    monkeypatch.setattr(train, "check_new", lambda out: None)
+    assert main([*SEVERAL, "--seed", "0", "--quiet"]) == 0
+    before = Path("r/config.json").read_bytes()
+    assert main([*SEVERAL, "--seed", "10"]) == 2
+    with held(Path("r"), print):
+        assert main([*SEVERAL, "--seed", "10"]) == 2
+        assert main(["resume", "r", "--steps", "9e6"]) == 2
+    assert Path("r/config.json").read_bytes() == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks for Linux's prctl")
+def test_children_end_with_a_killed_parent(tmp_path: Path) -> None:
+    code = """
+import subprocess, sys
+from mast.child_process import ending_with_parent
+line = [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"]
+child = subprocess.Popen(ending_with_parent(line))
+child.wait()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()  # the child's
+        parent.kill()
+        assert parent.stdout.read() == ""  # which ends when the child has ended too

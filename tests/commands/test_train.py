@@ -1,6 +1,9 @@
 """`mast train` and `mast resume`: what is printed, folders, Ctrl-C, exit codes."""
 
+import errno
+import fcntl
 import os
+import pty
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,7 +18,9 @@ from played import SUMMARY, FakeTrainer, last_json, round_metrics
 from mast.cli import main
 from mast.config import load_run_record
 from mast.errors import SelfCheckError, UserError
-from mast.folders import held
+from mast.folders import begun, held
+from mast.studies.training_process import locked
+from mast.training.display import PlainDisplay
 from mast.training.metrics import Metrics
 
 
@@ -110,6 +115,95 @@ def test_a_second_ctrl_c_stops_at_once(
     assert "the last checkpoint stands; go on with: mast resume r" in capsys.readouterr().out
 
 
+def test_a_closed_terminal_saves_and_nothing_more_is_written_to_it(
+    trainer: type[FakeTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system sends the signal twice, and writing to the terminal is an error from then on."""
+    leader, terminal = pty.openpty()
+    stdout = os.dup(1)
+    os.dup2(terminal, 1)
+
+    def hang_up() -> None:
+        os.close(terminal)
+        os.close(leader)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    trainer.second_round = staticmethod(hang_up)
+    try:
+        with open(1, "w", closefd=False) as screen:
+            monkeypatch.setattr(sys, "stdout", screen)
+            assert main(["train", "smax/3m", "--out", "r"]) == 130
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+    assert trainer.made[0].saved == 1
+
+
+def test_under_nohup_a_closed_terminal_changes_nothing(trainer: type[FakeTrainer]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        trainer.second_round = staticmethod(lambda: os.kill(os.getpid(), signal.SIGHUP))
+        assert main(["train", "smax/3m", "--out", "r", "--quiet"]) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_display_that_cannot_write_does_not_end_a_training(
+    trainer: type[FakeTrainer], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(display: PlainDisplay, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PlainDisplay, "note", full)
+    assert main(["train", "smax/3m", "--out", "r"]) == 0
+    assert "nothing is shown from here on: No space left" in capsys.readouterr().err
+
+
+def test_letters_that_an_output_lacks_do_not_end_a_training(
+    trainer: type[FakeTrainer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with open(tmp_path / "log", "w", encoding="latin-1") as log:
+        monkeypatch.setattr(sys, "stdout", log)
+        assert main(["train", "smax/3m", "--out", "größe-λ", "--json"]) == 0
+    lines = (tmp_path / "log").read_text(encoding="latin-1").splitlines()
+    assert any("? 1.00" in line for line in lines)  # ε
+    assert last_json(lines[-1])["out"] == "größe-λ"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    def without(handle: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    said: list[str] = []
+    with held(tmp_path, said.append):
+        pass
+    assert [line.endswith("take care that no other process trains there") for line in said] == [
+        True
+    ]
+    lock = locked(tmp_path / "cell.lock")
+    assert lock is not None
+    lock.close()
+
+
+def test_a_new_run_is_held_before_its_first_file_is_written(tmp_path: Path) -> None:
+    """Two that passed the first check together: the second must leave the first one's files alone."""
+    out = tmp_path / "r"
+    with (
+        begun(out, print, lambda: (out / "config.json").touch()),
+        pytest.raises(UserError, match="another process"),
+        begun(out, print, pytest.fail),
+    ):
+        pass
+    with pytest.raises(UserError, match="already holds a run"), begun(out, print, pytest.fail):
+        pass
+
+
 def test_ctrl_c_in_the_last_round_is_a_finished_run(trainer: type[FakeTrainer]) -> None:
     class Last(FakeTrainer):
         def __iter__(self) -> Iterator[Metrics]:
@@ -147,7 +241,7 @@ def test_a_folder_is_trained_in_by_one_process_only(
     trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "smax/3m", "--out", "r", "--quiet"]) == 0
-    with held(Path("r")):
+    with held(Path("r"), print):
         assert main(["resume", "r"]) == 2
     assert "another process is training in r" in capsys.readouterr().err
     assert main(["resume", "r", "--quiet"]) == 0

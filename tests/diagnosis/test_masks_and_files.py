@@ -1,7 +1,9 @@
 """Overlap, densities, bits, snapshot files and diagnostics.jsonl."""
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,19 +158,50 @@ def test_every_chosen_step_is_caught_once(intervals: list[int], shares: list[flo
     assert not is_due(None, steps, 0, steps)
 
 
+def record(env_steps: int, **more: Any) -> dict[str, Any]:
+    values = {"q_tot": 1.0, "discounted_return": None}
+    return {
+        "env_steps": env_steps,
+        "greedy": values,
+        "replayed": values,
+        "density_per_agent": None,
+    } | more
+
+
 def test_diagnostics_are_cut_back_and_torn_lines_dropped(tmp_path: Path) -> None:
     assert read_diagnostics(tmp_path) == []
-    forget_diagnostics_after(tmp_path, 0)
+    assert forget_diagnostics_after(tmp_path, 0) == []
     for steps in (100, 200, 300):
-        append_diagnostics(tmp_path, {"env_steps": steps, "loss": math.nan, "list": [1, math.inf]})
+        append_diagnostics(tmp_path, record(steps, loss=math.nan, list=[1, math.inf]))
     path = tmp_path / "diagnostics.jsonl"
-    assert read_diagnostics(tmp_path)[0] == {"env_steps": 100, "loss": None, "list": [1, None]}
+    assert read_diagnostics(tmp_path)[0] == record(100, loss=None, list=[1, None])
     path.write_text(path.read_text()[:-5])
     assert [each["env_steps"] for each in read_diagnostics(tmp_path)] == [100, 200]
-    append_diagnostics(tmp_path, {"env_steps": 400})
+    append_diagnostics(tmp_path, record(400))
     assert [each["env_steps"] for each in read_diagnostics(tmp_path)] == [100, 200, 400]
-    forget_diagnostics_after(tmp_path, 200)
+    assert forget_diagnostics_after(tmp_path, 200) == []
     assert [each["env_steps"] for each in read_diagnostics(tmp_path)] == [100, 200]
-    path.write_text("{\n")
-    with pytest.raises(UserError, match="damaged"):
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"[" * 100_000,
+        b"[1]",
+        b"\xff",
+        json.dumps(record(150) | {"greedy": 1}).encode(),
+        json.dumps({"env_steps": 150}).encode(),
+    ],
+)
+def test_a_damaged_line_is_named_and_left_out_by_a_resume(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "diagnostics.jsonl"
+    whole = [json.dumps(record(steps)).encode() for steps in (100, 200)]
+    path.write_bytes(b"\n".join([whole[0], line, whole[1], b""]))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"diagnostics.jsonl is damaged: line 2 is no record"):
         read_diagnostics(tmp_path)
+    [notice] = forget_diagnostics_after(tmp_path, 200)
+    assert "1 damaged line" in notice
+    assert [each["env_steps"] for each in read_diagnostics(tmp_path)] == [100, 200]
+    assert (tmp_path / "diagnostics.jsonl.1").read_bytes() == before

@@ -11,6 +11,8 @@ from mast.envs.names import ENTRIES
 from mast.envs.registry import available, make
 from mast.errors import UserError
 
+METHODS = "  def reset(self, key): pass\n  def step(self, key, env_state, actions): pass\n"
+
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
@@ -80,9 +82,13 @@ def test_one_of_ones_own_is_found_in_the_current_directory(module: Callable[...,
         ("import no_such_thing", "import failed: ModuleNotFoundError: No module named 'no_such_t"),
         ("x = 1 +", "own:Mine: import failed: SyntaxError"),
         ("\n1 / 0", "import failed: ZeroDivisionError: division by zero ("),
-        ("class Mine: pass", "own:Mine: spec must be an EnvironmentSpec, not NoneType"),
         (
-            "class Mine:\n  def __init__(self, size): pass",
+            "class Mine: pass",
+            "own:Mine is not called: it must be a class with the methods reset and",
+        ),
+        (f"class Mine:\n{METHODS}", "own:Mine: spec must be an EnvironmentSpec, not NoneType"),
+        (
+            f"class Mine:\n{METHODS}  def __init__(self, size): pass",
             "making it failed: TypeError: Mine.__init__() missing 1 required positional argument",
         ),
         (
@@ -110,6 +116,65 @@ def test_the_place_of_the_fault_is_told(module: Callable[..., str], tmp_path: Pa
 
 
 def test_an_option_that_it_does_not_take(module: Callable[..., str]) -> None:
-    module("class Mine:\n  def __init__(self, size=3): pass")
+    module(f"class Mine:\n{METHODS}  def __init__(self, size=3): pass")
     told = refusal("own:Mine", episode_limit=5)
     assert told == "own:Mine does not take episode_limit (it takes: size)"
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        *("os:abort", "sys:exit", "builtins:breakpoint", "builtins:exit", "builtins:input"),
+        *("builtins:SystemExit", "subprocess:Popen", "threading:Thread", "os:getcwd"),
+        "mast.envs.registry:available",
+    ],
+)
+def test_what_makes_no_environment_is_not_called(id: str) -> None:
+    assert f"{id} is not called: it must be a class with the methods reset and step" in refusal(id)
+
+
+@pytest.mark.parametrize(
+    ("text", "annotated"),
+    [
+        ("def mine(): return SimpleSpread()", False),
+        ("def mine() -> SimpleSpread: return SimpleSpread()", True),
+        ("def mine() -> 'Environment': return SimpleSpread()", True),
+        ("def mine() -> 'Nothing': return SimpleSpread()", False),
+        ("def mine() -> int: return SimpleSpread()", False),
+        ("mine = partial(SimpleSpread, episode_limit=5)", True),
+        ("mine = partial(exit)", False),
+    ],
+)
+def test_a_function_is_called_where_its_annotation_says_what_it_makes(
+    module: Callable[..., str], text: str, annotated: bool
+) -> None:
+    module(
+        "from functools import partial\nfrom mast.envs.mpe import SimpleSpread\n"
+        f"from mast.envs.protocol import Environment\n{text}\n"
+    )
+    if annotated:
+        assert make("own:mine").spec.agents == 3
+    else:
+        assert "own:mine is not called" in refusal("own:mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import sys\nsys.exit(7)", "own:Mine: import failed: SystemExit: 7 ("),
+        (
+            f"class Mine:\n{METHODS}  def __init__(self): raise SystemExit('enough')",
+            "own:Mine: making it failed: SystemExit: enough (",
+        ),
+        (
+            "from mast.envs.mpe import SimpleSpread\nclass Mine(SimpleSpread):\n"
+            "  def reset(self, key): raise SystemExit(3)",
+            "own:Mine: reset failed: SystemExit: 3 (",
+        ),
+    ],
+)
+def test_an_environment_that_ends_the_process_is_an_error(
+    module: Callable[..., str], text: str, told: str
+) -> None:
+    module(text)
+    assert told in refusal("own:Mine")

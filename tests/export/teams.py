@@ -45,6 +45,8 @@ def make_run(
         for layer in LAYERS
     }
     agent = change(apply_masks({"agent": agent}, masks)["agent"])
+    for layer in LAYERS:  # what was changed exists
+        masks[f"agent.{layer}.weight"] |= getattr(agent, layer).weight != 0
     save_policy(folder / name, agent, masks, SPEC, {"method": method, "env_steps": 7})
     return folder
 

@@ -105,5 +105,5 @@ def test_a_diverged_policy_is_refused(tmp_path: Path) -> None:
             lambda a: a.gru_input.bias, agent, agent.gru_input.bias.at[3].set(np.nan)
         ),
     )
-    with pytest.raises(UserError, match="layer gru_input holds NaN"):
+    with pytest.raises(UserError, match=r"gru_input\.bias holds a NaN"):
         networks_of(policy_of(run))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from golden import res_by_definition, weighted_by_definition
+from golden import qplex_by_definition, res_by_definition, weighted_by_definition
 from golden import value_decomposition_by_definition as golden
 from mast.algorithms.registry import algorithm_entry
 from mast.algorithms.value.decomposition import LossMetrics
@@ -136,13 +136,20 @@ def all_episodes() -> list[Episode]:
 
 
 def of_all_steps(
-    name: str, params: Any, target: Any, episodes: list[Episode], rules: golden.Rules
+    name: str,
+    params: Any,
+    target: Any,
+    episodes: list[Episode],
+    rules: golden.Rules,
+    held: Any,
 ) -> list[golden.Step]:
-    """Every step and head of the episodes, from the golden code."""
+    """Every step and head of the episodes, from the golden code; no gradient flows through `held`."""
     if name == "res":
         of_episode = res_by_definition.steps_of_episode
     elif name in ("owqmix", "cwqmix"):
         of_episode = functools.partial(weighted_by_definition.steps_of_episode, name)
+    elif name == "qplex":
+        of_episode = functools.partial(qplex_by_definition.steps_of_episode, held=held)
     else:
         of_episode = functools.partial(golden.steps_of_episode, name)
     return [step for each in episodes for step in of_episode(params, target, each, rules)]
@@ -181,7 +188,7 @@ class Compiled:
     ) -> list[golden.Step]:
         """Every step and head of the episodes, from the golden code."""
         online = self.params if params is None else params
-        return of_all_steps(self.name, online, self.target, episodes, case.rules)
+        return of_all_steps(self.name, online, self.target, episodes, case.rules, self.params)
 
 
 @functools.cache

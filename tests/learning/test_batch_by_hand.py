@@ -56,6 +56,7 @@ EXPECTED = {
     "qmix": (TARGET, ERROR),
     "owqmix": (TARGET, OPTIMISTIC + ERROR),
     "cwqmix": (TARGET, CENTRAL + ERROR),
+    "qplex": (TARGET, ERROR),
     "res": (TARGET, ERROR + 0.05 * PULL),
 }
 """Mean target and loss."""
@@ -109,6 +110,12 @@ def known(params: Any) -> Any:
                 params,
                 replace_fn=lambda weight: weight.at[0, 0].set(1.0),
             )
+    if hasattr(params.mixer, "b_hidden"):  # QPLEX: b of the first agent is the state's first entry
+        params = eqx.tree_at(
+            lambda tree: (tree.mixer.b_hidden.weight, tree.mixer.b_out.weight),
+            params,
+            replace_fn=lambda weight: weight.at[0, 0].set(1.0),
+        )
     if not jax.tree.leaves(params.mixer):
         params = eqx.tree_at(
             lambda tree: tree.agent.fc2.bias, params, jnp.full(SIZES.actions, 10.0)

@@ -10,7 +10,7 @@ import pytest
 
 from mast import kernels
 from mast.accounting.run import sizes_of
-from mast.algorithms.registry import NAMES
+from mast.algorithms.registry import NAMES, algorithm_entry
 from mast.config import Config, resolve
 from mast.envs.registry import environment_of
 from mast.learning.compact import (
@@ -117,7 +117,7 @@ def programs(algorithm: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
     [
-        *((algorithm, {}) for algorithm in NAMES),
+        *((algorithm, {}) for algorithm in NAMES if algorithm_entry(algorithm).compact_speedup),
         ("owqmix", {"operator": "max", "targets": "n_step"}),
         ("owqmix", {"operator": "softmax", "weights_from": "online_restricted"}),
         ("cwqmix", {"operator": "mellowmax", "timeout": "terminal"}),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mast.errors import UserError
 from mast.learning.replay import Batch, Episode, Ring, bucket, length_buckets, sample_ages
-from mast.learning.ring_memory import check_memory, expected_bytes, machine_memory
+from mast.learning.ring_memory import expected_bytes, machine_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +222,9 @@ def test_half_precision_overflow_is_refused_and_nothing_is_stored() -> None:
     episode = random_episode(sizes, 0)
     episode.state[0, 0] = 1e5
     ring = Ring(sizes, 4)
-    with pytest.raises(UserError, match=r"state holds 100000, beyond half precision"):
+    with pytest.raises(
+        UserError, match=r"state holds 100000 at step 0 of an episode, beyond half precision"
+    ):
         ring.add(episode)
     assert len(ring) == 0
     Ring(sizes, 4, "float32").add(episode)
@@ -267,11 +269,6 @@ def test_27m_vs_30m_fits_24_gigabytes() -> None:
     bound = expected_bytes(sizes, 5000, "float16")
     assert 20e9 < bound < 22e9
     assert expected_bytes(sizes, 5000, "float16", mean_length=50.0) < 0.52 * bound
-    check_memory(bound, int(24e9))
-    with pytest.raises(UserError, match=r"42\.\d GB, this machine has 24\.0 GB") as refusal:
-        check_memory(expected_bytes(sizes, 5000, "float32"), int(24e9))
-    assert "\n" not in str(refusal.value)
-    check_memory(10**18, None)
 
 
 def test_bound_is_the_address_space_of_the_slots() -> None:

@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import rlax
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden import returns_by_definition as golden
+from golden import rlax_returns
 from mast.learning.returns import (
     discounted_returns,
     hybrid_lambda,
@@ -204,25 +204,20 @@ def test_discounted_returns_are_the_sum_of_the_definition(batch: Columns, discou
     np.testing.assert_allclose(returns, expected, rtol=2e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("lambda_", [0.0, 0.6, 0.8, 1.0])
+@pytest.mark.parametrize("lambda_", rlax_returns.LAMBDAS)
 @pytest.mark.parametrize("terminates", [True, False])
 def test_td_lambda_returns_agree_with_rlax_on_a_full_column(
     lambda_: float, terminates: bool
 ) -> None:
-    rng = np.random.default_rng(5)
-    steps = 20
-    reward = jnp.asarray(rng.normal(size=steps), jnp.float32)
-    value = jnp.asarray(rng.normal(size=steps + 1), jnp.float32)
-    terminated = jnp.zeros(steps, bool).at[-1].set(terminates)
-    ours = td_lambda_returns(
-        reward[:, None],
-        terminated[:, None],
-        jnp.ones((steps, 1), bool),
-        value[:, None],
-        0.99,
-        lambda_,
+    stored = rlax_returns.stored()
+    reward, value = (
+        jnp.asarray(stored[name], jnp.float32)[:, None] for name in ("reward", "value")
     )
-    theirs = rlax.lambda_returns(reward, 0.99 * (1.0 - terminated), value[1:], lambda_)
+    terminated = jnp.zeros(reward.shape, bool).at[-1].set(terminates)
+    ours = td_lambda_jitted(
+        reward, terminated, jnp.ones(reward.shape, bool), value, rlax_returns.DISCOUNT, lambda_
+    )
+    theirs = stored["returns"][rlax_returns.key(lambda_, terminates)]
     np.testing.assert_allclose(ours[:, 0], theirs, rtol=1e-5, atol=1e-5)
 
 

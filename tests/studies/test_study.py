@@ -141,7 +141,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "small.toml: cells 2: unknown setting 'sparsty' (did you mean spa",
     ),
     ({"cells": [{"threads": 2}]}, "cells 1: threads: belongs to how a study is run"),
-    ({"cells": [{"seeds": 0}]}, "cells 1: seeds = 0: must be a number of seeds at least 1"),
+    ({"cells": [{"seeds": 0}]}, "cells 1: seeds = 0: must be a number of seeds from 1 to 1000"),
+    ({"cells": [{"seeds": 10**9}]}, "cells 1: seeds = 1000000000: must be a number of seeds"),
+    ({"cells": [{"seeds": [True]}]}, "cells 1: seeds = [True]: must be a number of seeds"),
+    ({"cells": [{"seeds": True}]}, "cells 1: seeds = True: must be a number of seeds"),
+    ({"cells": [{"seeds": [-1]}]}, "cells 1: seeds = [-1]: must be a number of seeds"),
+    ({"cells": [{"seeds": [2**31]}]}, "each from 0 to 2147483647"),
     ({"cells": [{"arms": 3}]}, "cells 1: arms: must be a list of tables"),
     ({"cells": [{"from": "mast"}]}, "from: must be a table such as"),
     (

@@ -72,12 +72,17 @@ def test_a_cell_as_a_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert log.startswith("train smax/3m")
 
 
-def test_a_started_cell_is_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("metrics", ["", "damaged\n"])
+def test_a_started_cell_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metrics: str
+) -> None:
+    """Also where its metrics.csv is damaged: resuming puts that back."""
     play(monkeypatch, tmp_path, "finishes")
     cell = small_study().cells[2]
     run = Path("work") / cell.name
     run.mkdir(parents=True)
     write_run_record(run, cell.config, cell.given)
+    (run / "metrics.csv").write_text(metrics)
     job = job_of()
     assert ended(job)
     assert (run / "log").read_text() == f"resume {run} --quiet --json\n"

@@ -320,6 +320,7 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     for steps in (0, 1000):
         save_snapshot(run, steps, {"agent.fc1.weight": masks, "agent.fc2.weight": masks})
     line = '{"env_steps": 1000, "greedy": {"q_tot": 1.5, "discounted_return": 2.0}, '
+    line += '"replayed": {"q_tot": 1.0, "discounted_return": 2.0}, '
     line += '"overlap_initial": {"a": 0.5, "b": 1.0}, "overlap_previous": {}, '
     line += '"density_per_agent": [0.1, 0.2, 0.1]}\n'
     attached = {f".{path.name}": path.read_bytes() for path in (run / "snapshots").iterdir()}

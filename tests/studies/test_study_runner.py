@@ -1,5 +1,6 @@
 """The scheduler, with played jobs: order, slots, failures, budget, sources, and what is left."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -159,12 +160,15 @@ def test_a_result_without_what_is_wanted_is_not_taken_over(tmp_path: Path) -> No
     assert ResultFolder(tmp_path / "small").take_over(wanting.cells[0]) is None
     masks = small_study(cells=[{"sparsity": 0.9, "masks": True}])
     assert ResultFolder(tmp_path / "small").take_over(masks.cells[0]) is None
-    attached = {".diagnostics.jsonl": b'{"env_steps": 1}\n', ".masks-000000000.safetensors": b"x"}
+    values = {"q_tot": 1.0, "discounted_return": 2.0}
+    record = {"env_steps": 1, "greedy": values, "replayed": values, "density_per_agent": None}
+    line = (json.dumps(record) + "\n").encode()
+    attached = {".diagnostics.jsonl": line, ".masks-000000000.safetensors": b"x"}
     full = files()
     ResultFolder(tmp_path / "third").write(
         wanting.cells[0], type(full)(full.row, full.curve, attached)
     )
     taken = ResultFolder(tmp_path / "small").take_over(wanting.cells[0])
     assert taken is not None
-    assert taken.diagnostics == [{"env_steps": 1}]
+    assert taken.diagnostics == [record]
     assert len(taken.snapshots) == 1

@@ -25,6 +25,7 @@ from mast.errors import UserError
 from mast.learning.replay import Episode, Ring
 from mast.learning.ring_memory import EpisodeSizes
 from mast.training.checkpoint import CheckpointStore
+from mast.training.manifest import _digest
 
 CAPACITY = 12
 
@@ -152,7 +153,7 @@ def needed_files(folder: Path) -> set[str]:
     for path in (folder / "checkpoints").glob("*.json"):
         manifest = json.loads(path.read_text())
         records = manifest["state"] + [segment["file"] for segment in manifest["segments"]]
-        needed |= {path.name} | {record["name"].split("/")[0] for record in records}
+        needed |= {path.name} | {record["name"] for record in records}
     return needed
 
 
@@ -238,7 +239,7 @@ def test_two_are_kept_and_segments_only_while_needed(tmp_path: Path) -> None:
         store.save(count, {"count": count}, {}, ring)
         wanted = {f"episodes-{k:06d}.bin" for k in segments}
         for k in (serial, max(1, serial - 1)):
-            wanted |= {f"checkpoint-{k:06d}.json", f"state-{k:06d}"}
+            wanted |= {f"checkpoint-{k:06d}.json", f"state-{k:06d}.safetensors"}
         assert set(files(tmp_path)) == wanted == needed_files(tmp_path)
         again = Ring(Sizes(), CAPACITY)
         found = CheckpointStore(tmp_path).restore({"count": 0}, again)
@@ -262,11 +263,11 @@ def flip_header(path: Path) -> None:
     path.write_bytes(b"[" + content[1:])
 
 
-def largest(folder: Path) -> Path:
-    return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-
-
-MANIFEST, SEGMENT, STATE = "checkpoint-000003.json", "episodes-000003.bin", "state-000003/"
+MANIFEST, SEGMENT, STATE = (
+    "checkpoint-000003.json",
+    "episodes-000003.bin",
+    "state-000003.safetensors",
+)
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "manifest truncated": lambda c: truncate(c / "checkpoint-000003.json"),
     "manifest empty": lambda c: (c / "checkpoint-000003.json").write_bytes(b""),
@@ -281,9 +282,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "segment truncated": lambda c: truncate(c / "episodes-000003.bin"),
     "segment changed": lambda c: flip(c / "episodes-000003.bin"),
     "segment header changed": lambda c: flip_header(c / "episodes-000003.bin"),
-    "state missing": lambda c: shutil.rmtree(c / "state-000003"),
-    "state truncated": lambda c: truncate(largest(c / "state-000003")),
-    "state changed": lambda c: flip(largest(c / "state-000003")),
+    "state missing": lambda c: (c / STATE).unlink(),
+    "state truncated": lambda c: truncate(c / STATE),
+    "state changed": lambda c: flip(c / STATE),
 }
 
 
@@ -310,15 +311,122 @@ def test_a_damaged_newest_gives_way_to_the_one_before(run: Path, damage: str) ->
     assert_same_ring(again, filled_ring(14))
 
 
-def test_when_all_are_damaged_that_is_an_error_and_nothing_changes(run: Path) -> None:
-    flip(run / "checkpoints" / "episodes-000001.bin")
+def test_one_bad_byte_in_a_shared_segment_costs_one_episode(run: Path) -> None:
+    """Both checkpoints need the first segment: the newest state comes back, and all other episodes."""
+    segment = run / "checkpoints" / "episodes-000001.bin"
+    content = bytearray(segment.read_bytes())
+    content[-3] ^= 1  # in the last of its episodes, number 4
+    segment.write_bytes(content)
+    store, ring = CheckpointStore(run), Ring(Sizes(), CAPACITY)
+    found = store.restore(small_state(0), ring)
+    assert found is not None
+    assert (found.step, found.counters) == (15, {"episodes": 15})
+    assert_same_state(found.state, small_state(15))
+    whole = filled_ring(15)
+    assert (whole.first, len(ring)) == (3, 11)
+    numbers = [n for n in range(whole.first, 15) if n != 4]
+    for number, was in enumerate(numbers, ring.first):
+        assert ring.ending(number) == whole.ending(was)
+        for name, rows in ring.stored(number).items():
+            np.testing.assert_array_equal(rows, whole.stored(was)[name])
+    assert [line.split(":")[0] for line in found.skipped[:2]] == [
+        "checkpoint 3 is damaged",
+        "checkpoint 2 is damaged",
+    ]
+    assert "checkpoint 3 goes on without 1 of its 12 replay episodes" in found.skipped[2]
+    assert "not be bit-identical" in found.skipped[2]
+    # The run goes on, and its next checkpoint stands by itself.
+    extend(ring, 20)
+    store.save(20, small_state(20), {}, ring)
+    segment.unlink()
+    again = Ring(Sizes(), CAPACITY)
+    assert restored(run, again).skipped == []
+    assert_same_ring(again, ring)
+
+
+def test_damage_in_episodes_that_have_left_the_ring_costs_nothing(run: Path) -> None:
+    segment = run / "checkpoints" / "episodes-000001.bin"
+    content = bytearray(segment.read_bytes())
+    content[content.index(b"\n") + 1] ^= 1  # in episode 0
+    segment.write_bytes(content)
+    ring = Ring(Sizes(), CAPACITY)
+    found = restored(run, ring)
+    assert found.step == 15
+    [line] = found.skipped
+    assert line.endswith("but in nothing that is still needed")
+    assert_same_ring(ring, filled_ring(15))
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "header", "ending"])
+def test_of_a_damaged_segment_whole_episodes_come_back(run: Path, damage: str) -> None:
+    segment = (
+        run / "checkpoints" / "episodes-000001.bin"
+    )  # episodes 0 to 4, of which the ring has 3 and 4
+    content = segment.read_bytes()
+    header, rows = content.split(b"\n", 1)
+    changed = json.loads(header)
+    changed["episodes"][4][2] = not changed["episodes"][4][2]  # whether it was won
+    segment.write_bytes(
+        {
+            "missing": b"",
+            "truncated": content[:-1],
+            "header": b"x" + content[1:],
+            "ending": json.dumps(changed).encode() + b"\n" + rows,
+        }[damage]
+    )
+    ring = Ring(Sizes(), CAPACITY)
+    found = restored(run, ring)
+    assert found.step == 15
+    assert len(ring) == (11 if damage in ("truncated", "ending") else 10)
+
+
+def test_when_all_states_are_damaged_that_is_an_error_and_nothing_changes(run: Path) -> None:
+    for serial in (2, 3):
+        flip(run / "checkpoints" / f"state-{serial:06d}.safetensors")
     before = files(run)
     with pytest.raises(
-        UserError, match=r"is whole: checkpoint 3 is damaged: episodes-000001.bin"
+        UserError, match=r"is whole: checkpoint 3 is damaged: state-000003.safetensors"
     ) as refusal:
         restored(run, Ring(Sizes(), CAPACITY))
     assert "\n" not in str(refusal.value)
     assert files(run) == before
+
+
+def test_a_manifest_that_is_gone_is_said(run: Path) -> None:
+    (run / "checkpoints" / MANIFEST).unlink()
+    found = restored(run, Ring(Sizes(), CAPACITY))
+    assert (found.step, len(found.skipped)) == (9, 1)
+    assert found.skipped[0].startswith(
+        "checkpoint 3 has no manifest: checkpoint-000003.json is gone"
+    )
+    (run / "checkpoints" / "checkpoint-000002.json").unlink()
+    with pytest.raises(UserError, match=r"has lost its manifests \(checkpoint-000003.json"):
+        restored(run, Ring(Sizes(), CAPACITY))
+
+
+def test_checkpoints_of_orbax_are_refused_but_counted(run: Path) -> None:
+    """Format 1, of version 0.1.0 until November 2026."""
+    for path in (run / "checkpoints").glob("*.json"):
+        sign(path, {"format": 1})
+    record = {"versions": {"mast-marl": "0.1.0"}, "git_commit": "db7f6d7" + 33 * "0"}
+    (run / "config.json").write_text(json.dumps(record))
+    assert CheckpointStore(run).peek() == (15, {"episodes": 15})
+    for attempt in (
+        lambda: restored(run, Ring(Sizes(), CAPACITY)),
+        lambda: CheckpointStore(run).state_arrays(),
+    ):
+        with pytest.raises(
+            UserError, match=r"by Mast 0.1.0 \(commit db7f6d700000\), with Orbax.* mast evaluate"
+        ):
+            attempt()
+
+
+def sign(path: Path, change: dict[str, Any]) -> None:
+    """Changes a manifest so that its checksum is right."""
+    content = json.loads(path.read_text()) | change
+    del content["sha256"]
+    content["sha256"] = _digest(content)
+    path.write_text(json.dumps(content))
 
 
 def test_nothing_saved(tmp_path: Path) -> None:
@@ -348,12 +456,12 @@ def test_at_most_goes_back_and_forgets_the_newer(run: Path) -> None:
 
 def test_other_formats_are_refused(run: Path) -> None:
     path = run / "checkpoints" / "checkpoint-000003.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    sign(path, {"format": 3})
     for attempt in (
         lambda: restored(run, Ring(Sizes(), CAPACITY)),
         lambda: CheckpointStore(run).peek(),
     ):
-        with pytest.raises(UserError, match=r"format 2, this version of Mast reads format 1$"):
+        with pytest.raises(UserError, match=r"format 3, this version of Mast reads format 2$"):
             attempt()
 
 
@@ -408,14 +516,14 @@ def test_wrong_calls(tmp_path: Path) -> None:
         CheckpointStore(tmp_path, keep=0)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's threads
 def test_a_disk_that_fails_is_one_line_and_the_last_checkpoint_stays(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Files above 50 kB are refused here: once in Orbax, once in the segment."""
+    """Files above 50 kB are refused here: once in the state, once in the segment."""
     noise = np.random.default_rng(0).standard_normal(50_000)
     for state, episodes in ((small_state(16) | {"large": noise}, 16), (small_state(16), 500)):
         folder = tmp_path / str(episodes)
+        folder.mkdir()
         store, ring = CheckpointStore(folder), Ring(Sizes(), 5000)
         extend(ring, 15)
         store.save(15, small_state(15), {}, ring)
@@ -446,8 +554,7 @@ AFTER_RENAME = 0
 def kill_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """Ends at the n-th of the calls after which the disk holds something else than before.
 
-    How many there are varies, as Orbax writes one file more or less; `AFTER_RENAME` is the first one after
-    the manifest's rename, which is the same moment every time.
+    `AFTER_RENAME` is the first one after the manifest's rename.
     """
     calls, renamed = 0, False
 
@@ -504,11 +611,11 @@ def test_killed_at_any_moment_of_a_save(original: Path, tmp_path: Path) -> None:
 
 
 def test_leftovers_are_ignored_and_cleaned(tmp_path: Path) -> None:
-    """Also before the first checkpoint, and those that Orbax leaves."""
+    """Also before the first checkpoint."""
     folder = tmp_path / "checkpoints"
     for count, serial in ((0, 1), (5, 3)):
-        (folder / f"state-{serial:06d}").mkdir(parents=True)
-        (folder / f"state-{serial:06d}.orbax-checkpoint-tmp").mkdir()
+        folder.mkdir(exist_ok=True)
+        (folder / f"state-{serial:06d}.safetensors").write_bytes(b"{")
         (folder / f"episodes-{serial:06d}.bin").write_bytes(b"{")
         (folder / f"checkpoint-{serial:06d}.json.tmp").write_bytes(b"{")
         store, ring = CheckpointStore(tmp_path), Ring(Sizes(), CAPACITY)

@@ -67,8 +67,10 @@ def test_truncation_gives_the_text_of_a_shorter_run(tmp_path: Path) -> None:
     assert written(long) == written(short)
     writer.write(row(300, loss=1 / 300))
     assert [r["env_steps"] for r in read_metrics(long)] == [100, 200, 300]
+    assert writer.text == writer.path.read_text()
     writer.truncate_to(0)
     assert read_metrics(long) == []
+    assert writer.text == writer.path.read_text()
 
 
 def test_truncating_a_run_without_rows_does_nothing(tmp_path: Path) -> None:
@@ -121,6 +123,31 @@ def test_tensorboard_events_hold_what_is_defined(tmp_path: Path) -> None:
     writer.write(row(200, loss=0.25))
     writer.close()
     events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
-    assert b"win_rate" in events
-    assert b"loss" in events
+    assert b"eval/win_rate" in events
+    assert b"train/loss" in events
+    assert b"progress/episodes" in events
     assert b"gradient_norm" not in events
+
+
+def test_an_algorithms_own_metrics_are_columns_between_the_common_ones(tmp_path: Path) -> None:
+    writer = MetricsWriter(tmp_path, ("policy_loss", "entropy"), tensorboard=False)
+    writer.write(row(100, policy_loss=0.5, entropy=1.25, loss=2.0))
+    writer.truncate_to(100)
+    writer.write(row(200, entropy=1.0))
+    header = written(tmp_path)[0].split(",")
+    place = header.index("loss")
+    assert header[place + 1 : place + 4] == ["policy_loss", "entropy", "gradient_norm"]
+    assert "q_tot" not in header
+    assert [r["entropy"] for r in read_metrics(tmp_path)] == [1.25, 1.0]
+    with pytest.raises(UserError, match="columns of another algorithm"):
+        MetricsWriter(tmp_path, tensorboard=False)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["env_steps,los,epsilon", "env_steps,epsilon,episodes", "env_steps,loss,x,epsilon,y", "loss"],
+)
+def test_a_header_that_has_changed_is_no_algorithms(tmp_path: Path, header: str) -> None:
+    (tmp_path / "metrics.csv").write_text(header + "\n")
+    with pytest.raises(UserError, match="other columns"):
+        read_metrics(tmp_path)

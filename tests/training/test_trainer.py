@@ -1,6 +1,8 @@
 """The loop: counts, schedules, vmapped runs, hosts' environments, refusals."""
 
 import dataclasses
+import errno
+import io
 import itertools
 import shutil
 from pathlib import Path
@@ -12,8 +14,8 @@ import pytest
 from examples.pursuit import Pursuit
 
 from mast.config import load_config_file, resolve
-from mast.envs.protocol import TimeStep
-from mast.errors import SelfCheckError, UserError
+from mast.envs.protocol import Outcome, TimeStep
+from mast.errors import SelfCheckError, StorageError, UserError
 from mast.policy import Policy
 from mast.training.logging import read_metrics
 from mast.training.trainer import Trainer
@@ -218,8 +220,81 @@ def test_numbers_beyond_half_precision_are_refused_by_name() -> None:
             seen = super().perceive(grid)
             return seen._replace(observation=seen.observation * 1e6)
 
-    with pytest.raises(UserError, match="observation holds inf, beyond half precision"):
+    with pytest.raises(
+        UserError,
+        match=r"observation holds inf at step 0 of an episode, agent 0, beyond half precision",
+    ):
         Trainer(small(), environment=Loud()).run()
+
+
+def test_nan_from_an_environment_is_named_by_step_agent_and_checkpoint(tmp_path: Path) -> None:
+    game = PlainPursuit()
+    step, rounds = game.step, 0
+
+    def broken(key: int, grid: Any, actions: Any) -> tuple[Any, TimeStep, Outcome]:
+        grid, seen, outcome = step(key, grid, actions)
+        if rounds == 2:
+            observation = np.array(seen.observation)
+            observation[1, 0] = np.nan
+            seen = seen._replace(observation=observation)
+        return grid, seen, outcome
+
+    game.step = broken  # type: ignore[method-assign]
+    trainer = Trainer(small(), tmp_path / "run", environment=game)
+    trained = iter(trainer)
+    next(trained)
+    rounds = 2
+    with pytest.raises(
+        SelfCheckError,
+        match=r"observation is NaN at step 1 of an episode, agent 1 \(seed 0, env step \d+\); "
+        r"the last good checkpoint, of env step \d+, is kept in",
+    ):
+        next(trained)
+
+
+@pytest.mark.parametrize("fate", ["deleted", "renamed", "replaced"])
+def test_a_folder_that_goes_while_training_is_one_line(tmp_path: Path, fate: str) -> None:
+    out = tmp_path / "run"
+    trainer = Trainer(small(), out)
+    rounds = iter(trainer)
+    next(rounds)
+    out.rename(tmp_path / "elsewhere")
+    if fate == "deleted":
+        shutil.rmtree(tmp_path / "elsewhere")
+    if fate == "replaced":
+        out.mkdir()
+    said = "replaced by another folder" if fate == "replaced" else "deleted or renamed"
+    with pytest.raises(
+        StorageError, match=rf"{said} while training.*; the last good checkpoint, of"
+    ):
+        list(rounds)
+    assert out.exists() == (fate == "replaced")
+    if fate == "renamed":
+        Trainer.resume(tmp_path / "elsewhere").close()
+
+
+def test_a_full_disk_is_one_line_with_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file of a run in turn; the run goes on once there is room."""
+    trainer = Trainer(small(steps=700, diagnostics=True), tmp_path / "run")
+    next(iter(trainer))
+    trainer.close()
+    opened = io.open
+    for name in ("policy", "metrics.csv", "diagnostics.jsonl", "events", "state-"):
+
+        def full(path: Any, mode: str = "r", *rest: Any, name: str = name, **options: Any) -> Any:
+            if name in Path(str(path)).name and mode[0] in "wa":
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return opened(path, mode, *rest, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(io, "open", full)
+            patch.setattr("builtins.open", full)
+            trainer = Trainer.resume(tmp_path / "run")
+            with pytest.raises(StorageError, match=r"No space left on device; the last good check"):
+                list(trainer)
+    assert Trainer.resume(tmp_path / "run").run()["env_steps"] >= 700
 
 
 def test_a_run_goes_on_only_in_its_own_environment(tmp_path: Path) -> None:

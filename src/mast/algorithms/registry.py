@@ -35,6 +35,7 @@ BUILT_IN: dict[str, BuiltIn] = {
     "qmix": BuiltIn("mast.algorithms.value.qmix:ENTRY"),
     "owqmix": BuiltIn("mast.algorithms.value.weighted:OPTIMISTIC", _SLOWLY),
     "cwqmix": BuiltIn("mast.algorithms.value.weighted:CENTRAL", _SLOWLY),
+    "qplex": BuiltIn("mast.algorithms.value.qplex:ENTRY"),
     "res": BuiltIn("mast.algorithms.value.res:ENTRY", _JOINTLY, _JOINTLY),
 }
 NAMES = tuple(BUILT_IN)

@@ -30,7 +30,7 @@ def run_compact(values: Values) -> int:
     run = Path(required(values, "run", "DIR", "runs/my-run"))
     checkpoint = values.get("checkpoint", "last")
     check_word("checkpoint", checkpoint, CHECKPOINTS)
-    episodes = whole_number(values, "episodes", 3, at_least=1)
+    episodes = whole_number(values, "episodes", 3, at_least=1, at_most=1000)
     config = load_run_config(run)
     policy_file(run, config, checkpoint)
     out = Path(values["out"]) if "out" in values else None

@@ -22,9 +22,11 @@ from mast.commands.summary import mean_summary
 from mast.config import Config, limit_threads, load_run_config
 from mast.configuration.explain import check_word
 from mast.errors import UserError
-from mast.export.contract import exported_config, is_exported
+from mast.export.contract import exported_config, exported_description, is_exported
 from mast.export.folder import CHECKPOINTS as POLICIES
 from mast.folders import seed_folders
+
+MOST_EPISODES = 1_000_000
 
 COLUMNS = {"win_rate": "win rate", "return": "return", "episode_length": "episode length"}
 
@@ -35,12 +37,9 @@ def run_evaluate(values: Values) -> int:
     run = Path(required(values, "run", "DIR", "runs/my-run"))
     if is_exported(run):
         return _evaluate_exported(run, values, output)
-    config = load_run_config(run)
-    checkpoint = values.get("checkpoint", "last")
-    check_word("checkpoint", checkpoint, POLICIES)
-    episodes = whole_number(values, "episodes", 128, at_least=1)
-    seed = whole_number(values, "seed", 0, at_least=0)
-    policies = [folder / POLICIES[checkpoint] for folder in seed_folders(run, config)]
+    config, policies, checkpoint = _chosen(run, values.get("checkpoint"))
+    episodes = whole_number(values, "episodes", 128, at_least=1, at_most=MOST_EPISODES)
+    seed = whole_number(values, "seed", 0, at_least=0, at_most=2**31 - 1)
     for policy in policies:
         if not policy.is_file():
             raise UserError(f"{policy} does not exist yet: the run has saved no such policy")
@@ -57,20 +56,37 @@ def run_evaluate(values: Values) -> int:
     return 0
 
 
+def _chosen(run: Path, checkpoint: str | None) -> tuple[Config, list[Path], str]:
+    """The settings to play with, the policy of each seed, and which of a run's policies they are."""
+    if run.is_file() and run.suffix == ".safetensors":
+        if checkpoint is not None:
+            raise UserError("checkpoint: a file is one policy")
+        if not (run.parent / "config.json").is_file():
+            raise UserError(f"{run}: {run.parent} is no run, whose settings say what to play")
+        return load_run_config(run.parent).model_copy(update={"seeds": 1}), [run], run.stem
+    config, checkpoint = load_run_config(run), checkpoint or "last"
+    check_word("checkpoint", checkpoint, POLICIES)
+    folders = seed_folders(run, config)
+    return config, [folder / POLICIES[checkpoint] for folder in folders], checkpoint
+
+
 def _evaluate_exported(folder: Path, values: Values, output: Output) -> int:
     """Plays with what `mast export` has written, in the environment that it was trained in."""
     if "checkpoint" in values:
         raise UserError("checkpoint: an exported folder holds one policy")
-    episodes = whole_number(values, "episodes", 128, at_least=1)
-    seed = whole_number(values, "seed", 0, at_least=0)
+    episodes = whole_number(values, "episodes", 128, at_least=1, at_most=MOST_EPISODES)
+    seed = whole_number(values, "seed", 0, at_least=0, at_most=2**31 - 1)
     limit_threads(exported_config(folder).threads)
     with output.only_ours():
         from mast.envs.registry import environment_of
         from mast.export.load import load_exported
+        from mast.policy import check_fit
         from mast.training.evaluation import evaluate_policy
 
         agent, config = load_exported(folder)
+        description = exported_description(folder)
         environment = environment_of(config)
+        check_fit(folder, description, environment.spec)
         result = evaluate_policy(agent, environment, episodes=episodes, seed=seed)
     played = {**result, "environment": environment.spec.identity, "policy": str(folder)}
     _show([played], output)
@@ -112,12 +128,13 @@ def _show_between(between: dict[str, dict[str, float] | None], seeds: int, outpu
 
 def _play(path: Path, config: Config, episodes: int, seed: int) -> dict[str, Any]:
     from mast.envs.registry import environment_of
-    from mast.policy import Policy
+    from mast.policy import Policy, check_fit
     from mast.training.evaluation import evaluate_policy
 
+    policy = Policy.load(path)
     environment = environment_of(config)
-    agent = Policy.load(path).agent
-    result = evaluate_policy(agent, environment, episodes=episodes, seed=seed)
+    check_fit(path, policy.description, environment.spec)
+    result = evaluate_policy(policy.agent, environment, episodes=episodes, seed=seed)
     return {**result, "environment": environment.spec.identity, "policy": str(path)}
 
 
@@ -146,7 +163,12 @@ EVALUATE = Command(
     "Plays whole greedy episodes and gives each mean with its 95 % bootstrap interval; "
     "of several seeds also the mean over all ± the standard deviation between them.",
     (
-        Option("run", "the run's folder, or one that mast export made", "DIR", positional=True),
+        Option(
+            "run",
+            "the run's folder, one that mast export made, or a policy file in a run's folder",
+            "DIR",
+            positional=True,
+        ),
         Option("episodes", "how many to play", "N", "default 128"),
         CHECKPOINT,
         Option("seed", "of the episodes; the same seed, the same battles", "N", "default 0"),

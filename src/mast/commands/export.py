@@ -35,7 +35,7 @@ def run_export(values: Values) -> int:
     )
     smallest = bool(values.get("smallest"))
     check_options(values["to"], checkpoint, prefix, quantize, storage, smallest)
-    episodes = whole_number(values, "episodes", 3, at_least=1)
+    episodes = whole_number(values, "episodes", 3, at_least=1, at_most=1000)
     config = load_run_config(run)
     policy_file(run, config, checkpoint)
     check_out(out)

@@ -23,11 +23,12 @@ from mast.commands.options import (
     setting_options,
 )
 from mast.commands.output import Output, plain_table
-from mast.config import Config, load_run_config, load_run_record, resolve
+from mast.config import Config, load_run_config, load_run_record, recorded_team, resolve
 from mast.envs.names import check_id
 from mast.envs.smac_sizes import PREFIX, smac_sizes
 from mast.errors import UserError
 from mast.folders import seed_folders
+from mast.own_code import is_own
 from mast.training.logging import read_metrics
 
 SHAPING = (
@@ -69,19 +70,25 @@ def run_info(values: Values) -> int:
     with output.only_ours():
         if run is None:
             config = _with_source(config)
-        sizes = _sizes(config)
-        account = account_of(config, sizes)
-    identity = sizes.identity
+        sizes = _sizes(config) if run is None else _sizes_of_run(run, config)
+        account = None if sizes is None else account_of(config, sizes)
+    identity = config.environment if sizes is None else sizes.identity
     _show_settings(config, set(given), identity, output)
     if run is not None:
         for folder in seed_folders(run, config):
             _show_progress(folder, output)
-    _show_account(account, output)
-    factor = _step_factor(config, account)
-    output.say(
-        f"steps: learning rate {config.learning_rate:g} × {factor:.2f} = "
-        f"{config.learning_rate * factor:.3g} for every parameter (density^−step_exponent)"
-    )
+    if account is None:
+        output.say(
+            f"\nan older version did not record the sizes of {config.environment}, and mast info does not "
+            f"import a run's code; for size and FLOPs: mast info {config.environment}"
+        )
+    else:
+        _show_account(account, output)
+        factor = _step_factor(config, account)
+        output.say(
+            f"steps: learning rate {config.learning_rate:g} × {factor:.2f} = "
+            f"{config.learning_rate * factor:.3g} for every parameter (density^−step_exponent)"
+        )
     output.result(_result(config, account, identity, run))
     return 0
 
@@ -123,6 +130,19 @@ def _step_factor(config: Config, account: Account) -> float:
     return float(density_factor(density, config.step_exponent, config.step_cap))
 
 
+def _sizes_of_run(run: Path, config: Config) -> Any:
+    """The sizes that a run has recorded, of an environment that comes with Mast also those that it has.
+
+    A user's own environment is not imported: it is code that a file names, and a look at a run needs none.
+    None where its sizes are not recorded.
+    """
+    if not is_own(config.environment):
+        return _sizes(config)
+    folders = [run, *seed_folders(run, config)]
+    known = (recorded_team(each) for each in folders if (each / "config.json").is_file())
+    return next((team for team in known if team is not None), None)
+
+
 def _show_settings(config: Config, given: set[str], identity: str, output: Output) -> None:
     output.say(f"{identity}\n")
     groups: dict[str, Text] = {}
@@ -140,7 +160,11 @@ def _show_settings(config: Config, given: set[str], identity: str, output: Outpu
 
 
 def _show_progress(run: Path, output: Output) -> None:
-    rows = read_metrics(run)
+    try:
+        rows = read_metrics(run)
+    except UserError as error:
+        output.say(f"\n{error}; mast resume puts it back from the last checkpoint")
+        return
     if not rows:
         output.say(f"\n{run}: no evaluation yet")
         return
@@ -192,10 +216,17 @@ def _costs_json(costs: Costs) -> dict[str, Any]:
     }
 
 
-def _result(config: Config, account: Account, identity: str, run: Path | None) -> dict[str, Any]:
-    return {
+def _result(
+    config: Config, account: Account | None, identity: str, run: Path | None
+) -> dict[str, Any]:
+    about = {
         "environment": identity,
         "settings": config.model_dump(mode="json"),
+        "out": None if run is None else str(run),
+    }
+    if account is None:
+        return about
+    return about | {
         "parameters": account.parameters,
         "parameters_dense": account.parameters_dense,
         "density": account.density,
@@ -220,7 +251,6 @@ def _result(config: Config, account: Account, identity: str, run: Path | None) -
             }
             for layer in account.layers
         ],
-        "out": None if run is None else str(run),
     }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required
 from mast.commands.output import Output
-from mast.config import Config, load_run_config
+from mast.config import Config, load_run_config, recorded_team
 from mast.configuration.suggestions import did_you_mean
 from mast.diagnosis.index_page import FILE_NAME as INDEX
 from mast.diagnosis.index_page import inputs_of, write_contents, write_index
@@ -14,6 +14,7 @@ from mast.envs.names import ENTRIES
 from mast.errors import UserError
 from mast.extras import check_matplotlib
 from mast.folders import seed_folders
+from mast.own_code import is_own
 
 FIRST = "agent.fc1.weight"
 """The layer that the observation enters."""
@@ -58,9 +59,15 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
     from mast.diagnosis import pictures
     from mast.diagnosis.log import read_diagnostics
 
-    records = read_diagnostics(run)
+    try:
+        records = read_diagnostics(run)
+    except UserError as error:
+        records, damage = [], str(error)
+    else:
+        damage = ""
     if not snapshots and not records:
-        raise UserError(f"{run} has recorded nothing to draw yet: no mask snapshot, no policy")
+        nothing = f"{run} has recorded nothing to draw yet: no mask snapshot, no policy"
+        raise UserError(damage or nothing)
     _make_folder(out)
     files = []
     for path in layers:
@@ -71,7 +78,9 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
         ):
             files.append(out / f"{kind}-{name}.png")
             draw(snapshots, path, files[-1])
-    if layer is None and not records:
+    if layer is None and damage:
+        missing = [*missing, damage]
+    elif layer is None and not records:
         asked = load_run_config(run).diagnostics
         why = "no evaluation is recorded yet" if asked else "train with --diagnostics true"
         missing = [*missing, f"{run} has no diagnostics: {why}"]
@@ -80,7 +89,8 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
         pictures.draw_values(records, files[-1])
         if records[0]["density_per_agent"] is not None:
             files.append(out / "density.png")
-            pictures.draw_densities(records, _unit_types(config), files[-1])
+            agents = len(records[0]["density_per_agent"])
+            pictures.draw_densities(records, _unit_types(run, config, agents), files[-1])
     inputs = None
     if FIRST in layers:
         last = snapshots[-1]
@@ -144,7 +154,12 @@ def _chosen(layer: str | None, paths: Sequence[str]) -> list[str]:
     return [names[name]]
 
 
-def _unit_types(config: Config) -> Sequence[str]:
+def _unit_types(run: Path, config: Config, agents: int) -> Sequence[str]:
+    """The agents' types; those that the run has recorded of an own environment, which is not imported."""
+    if is_own(config.environment):
+        team = recorded_team(run)
+        known = () if team is None else team.unit_types
+        return known if len(known) == agents else ("",) * agents
     from mast.envs.registry import environment_of
 
     return environment_of(config).spec.unit_types

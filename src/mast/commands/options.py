@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mast.config import Config, allowed, default_text
-from mast.configuration.explain import choices, kinds
+from mast.configuration.explain import choices, kinds, one_line
 from mast.configuration.suggestions import meant_setting
 from mast.errors import UserError
 
@@ -100,10 +100,13 @@ def parse(command: Command, arguments: Sequence[str]) -> Values:
         only what was typed; values are still text.
 
     Raises:
-        UserError: an unknown option, an argument too many, or a missing value.
+        UserError: an unknown option, an argument too many, or a missing or empty value.
     """
     typed: dict[str, Any] = {}
     for option, value in _read(command, arguments):
+        if isinstance(value, str) and not value.strip():
+            shown = option.value if option.positional else option.flag
+            raise UserError(f"{shown}: must not be empty")
         typed[option.name] = (*typed.get(option.name, ()), value) if option.many else value
     return typed
 
@@ -188,17 +191,18 @@ def required(values: Values, name: str, shown: str, example: str) -> str:
     return str(values[name])
 
 
-def whole_number(values: Values, name: str, default: int, at_least: int) -> int:
+def whole_number(values: Values, name: str, default: int, at_least: int, at_most: int) -> int:
     """The whole number of an option that is no setting.
 
     Raises:
-        UserError: it is none, or too small.
+        UserError: it is none, too small or too large.
     """
     text = str(values.get(name, default))
     try:
         number = int(text)
     except ValueError:
         number = at_least - 1
-    if number < at_least:
-        raise UserError(f"{name} = {text}: must be a whole number at least {at_least}")
+    if not at_least <= number <= at_most:
+        bounds = f"at least {at_least} and at most {at_most}"
+        raise UserError(f"{name} = {one_line(text)}: must be a whole number {bounds}")
     return number

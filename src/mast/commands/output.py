@@ -64,7 +64,9 @@ class Output:
     def result(self, values: Mapping[str, Any]) -> None:
         """The JSON object, if it was asked for; the last thing that is printed."""
         if self._json:
-            text = json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)
+            encoding = getattr(self._stdout, "encoding", None) or ""
+            only_ascii = not encoding.lower().replace("-", "").startswith("utf8")
+            text = json.dumps(_plain(values), ensure_ascii=only_ascii, allow_nan=False)
             print(text, file=self._stdout, flush=True)
 
     @contextlib.contextmanager
@@ -92,8 +94,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if value is None or isinstance(value, str | bool | int):
         return value
-    if hasattr(value, "item"):
-        return _plain(value.item())
+    if hasattr(value, "tolist"):  # NumPy's and JAX's numbers, booleans and arrays
+        return _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value)

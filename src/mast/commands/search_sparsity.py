@@ -34,7 +34,7 @@ from mast.studies.progress import StudyProgress, duration
 from mast.studies.results import Result, ResultFolder
 from mast.studies.runner import Runner
 from mast.studies.sparsity_search import Probe, Search, core_seconds, grid, judge, search
-from mast.studies.study import Study, read_study
+from mast.studies.study import MOST_SEEDS, Study, read_study
 
 _OWN = ("environment", "seeds", "seed", "sparsity", "threads", "placement", "execution", "from_run")
 """Settings that the search decides, or that have an option of its own."""
@@ -55,7 +55,7 @@ def run_search_sparsity(values: Values) -> int:
     resolution = _share(values, "resolution", _RESOLUTION)
     if low >= high:
         raise UserError(f"low = {low}: must be below high = {high}")
-    seeds = whole_number(values, "seeds", 4, at_least=1)
+    seeds = whole_number(values, "seeds", 4, at_least=1, at_most=MOST_SEEDS)
     name = f"search-{environment}-{config.algorithm}-{config.method}"
     name = name.replace("/", "-").replace(":", "-")
     _study(name, {**settings, "sparsity": low}, seeds)  # refused before anything is trained

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from mast.child_process import ending_with_parent
 from mast.commands.interruption import Interruption
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary, show_summary
 from mast.config import Config, extend_run_record, write_run_record
 from mast.errors import UserError
-from mast.folders import held, seed_folders
+from mast.folders import begun, held, seed_folders
 from mast.training.checkpoint import CheckpointStore
+from mast.training.memory import check_needed_memory, known_sizes
 
 PROGRAM = (sys.executable, "-m", "mast")
 POLL_SECONDS = 0.5
@@ -60,7 +62,7 @@ class Child:
 
 
 def train_processes(
-    config: Config, given: Mapping[str, Any], out: Path, output: Output, notes: Sequence[str]
+    config: Config, given: Mapping[str, Any], out: Path, output: Output, notes: list[str]
 ) -> int:
     """Trains the seeds of a new run.
 
@@ -74,9 +76,11 @@ def train_processes(
     Returns:
         the exit code: 0, or that of the first run that did not finish.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    write_run_record(out, config, given)
-    return _run_all(config, out, None, output, notes)
+    sizes = known_sizes(config)  # of an own environment, each run asks for itself
+    if sizes is not None:
+        check_needed_memory(config, sizes, min(config.seeds, len(_slots(config)[1])))
+    with begun(out, notes.append, lambda: write_run_record(out, config, given)):
+        return _run_all(config, out, None, output, notes)
 
 
 def resume_processes(config: Config, out: Path, steps: int | None, output: Output) -> int:
@@ -85,11 +89,13 @@ def resume_processes(config: Config, out: Path, steps: int | None, output: Outpu
     Args:
         steps: a later end for all of them; None keeps their own.
     """
-    if steps is not None:
-        _check_extension(out, config, steps)
-        config = config.model_copy(update={"steps": steps})
-        extend_run_record(out, config)
-    return _run_all(config, out, steps, output)
+    notes: list[str] = []
+    with held(out, notes.append):
+        if steps is not None:
+            _check_extension(out, config, steps)
+            config = config.model_copy(update={"steps": steps})
+            extend_run_record(out, config)
+        return _run_all(config, out, steps, output, notes)
 
 
 def _check_extension(out: Path, config: Config, steps: int) -> None:
@@ -102,7 +108,7 @@ def _check_extension(out: Path, config: Config, steps: int) -> None:
 
 
 def _run_all(
-    config: Config, out: Path, steps: int | None, output: Output, notes: Sequence[str] = ()
+    config: Config, out: Path, steps: int | None, output: Output, notes: Sequence[str]
 ) -> int:
     threads, slots = _slots(config)
     children = []
@@ -114,8 +120,7 @@ def _run_all(
             arguments += ["--seed", str(config.seed + number), "--seeds", "1"]
             arguments += ["--threads", str(threads)]
         children.append(Child(folder, [*arguments, "--quiet", "--json"]))
-    with held(out):
-        interrupted = _supervise(children, slots, RunsDisplay(config, children, output, notes))
+    interrupted = _supervise(children, slots, RunsDisplay(config, children, output, notes))
     return _report(children, out, interrupted, output)
 
 
@@ -135,7 +140,10 @@ def _slots(config: Config) -> tuple[int, list[list[int]]]:
 def _supervise(
     children: Sequence[Child], slots: Sequence[Sequence[int]], display: RunsDisplay
 ) -> bool:
-    """Runs all children, one per slot at a time; whether the user stopped them."""
+    """Runs all children, one per slot at a time; whether the user stopped them.
+
+    They get no further than their next save should this process be killed.
+    """
     running: dict[int, Child] = {}
     waiting = list(children)
     forwarded = False
@@ -172,7 +180,7 @@ def _start(child: Child, cores: Sequence[int]) -> None:
         if cores:
             os.sched_setaffinity(0, cores)
         child.process = subprocess.Popen(
-            [*PROGRAM, *child.arguments],
+            ending_with_parent([*PROGRAM, *child.arguments]),
             stdin=subprocess.DEVNULL,
             stdout=child.stdout,
             stderr=child.stderr,

@@ -13,6 +13,7 @@ from mast.commands.study_options import (
     EXAMPLE,
     FILTERS,
     JOBS,
+    MOST_JOBS,
     RESULTS,
     STUDY,
     chosen,
@@ -63,7 +64,7 @@ def run_show(values: Values) -> int:
     found = {result.cell.key: result for result in results_of(values, study).find_all(cells)}
     estimator = Estimator(found.values())
     left = [cell for cell in cells if cell.key not in found]
-    jobs = whole_number(values, "jobs", max(1, len(cores())), at_least=1)
+    jobs = whole_number(values, "jobs", max(1, len(cores())), at_least=1, at_most=MOST_JOBS)
     for note in missing_results(values, NOTHING_DONE):
         output.say(f"note: {note}")
     seconds = makespan([estimator.seconds(cell) for cell in left], jobs)

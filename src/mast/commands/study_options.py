@@ -13,6 +13,8 @@ from mast.studies.processes import cores
 from mast.studies.results import ResultFolder
 from mast.studies.study import Study
 
+MOST_JOBS = 1024
+
 EXAMPLE = "table1-lite"
 SHORT_FILTERS = ("map", "algorithm", "method", "sparsity", "seed")
 
@@ -111,7 +113,7 @@ def jobs_and_cores(values: Values) -> tuple[int, Callable[[int], int | None]]:
     Cells are not pinned where there are more of them than cores, or where the system cannot.
     """
     usable = cores()
-    jobs = whole_number(values, "jobs", max(1, len(usable)), at_least=1)
+    jobs = whole_number(values, "jobs", max(1, len(usable)), at_least=1, at_most=MOST_JOBS)
     return jobs, lambda slot: usable[slot] if jobs <= len(usable) else None
 
 

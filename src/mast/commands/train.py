@@ -136,16 +136,19 @@ def _tracker(logger: str, config: Config, out: Path) -> "WandbTracker | None":
 
 def _watch(trainer: Training, notes: Sequence[str], out: Path, output: Output, logger: str) -> int:
     """Trains to the end or to Ctrl-C, and says what came of it; notes once nothing can be refused."""
+    from mast.commands.lasting_display import LastingDisplay
     from mast.training.display import open_display
     from mast.training.logging import read_metrics
 
     resume = f"go on with: mast resume {out}"
     wins = [row["win_rate"] for row in read_metrics(out)]
-    display = open_display(
-        trainer.config,
-        output.console,
-        quiet=output.quiet,
-        earlier=[win for win in wins if win is not None],
+    display = LastingDisplay(
+        open_display(
+            trainer.config,
+            output.console,
+            quiet=output.quiet,
+            earlier=[win for win in wins if win is not None],
+        )
     )
     try:
         with (

@@ -25,8 +25,8 @@ def run_watch(values: Values) -> int:
     if "out" not in values:
         raise UserError("--out is missing: --out team.html, .gif or .mp4")
     out, checkpoint = Path(values["out"]), values.get("checkpoint")
-    episodes = whole_number(values, "episodes", 3, at_least=1)
-    seed = whole_number(values, "seed", 0, at_least=0)
+    episodes = whole_number(values, "episodes", 3, at_least=1, at_most=1000)
+    seed = whole_number(values, "seed", 0, at_least=0, at_most=2**31 - 1)
     check_out(out)
     config = check_team(run, checkpoint)
     limit_threads(config.threads)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mast.algorithms.registry import BUILT_IN
+from mast.envs.names import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 SOURCE_DEFAULTS: dict[str, Any] = {"step_exponent": 0.0}
 """What every preset sets: sources take the same steps at every density. Their ε ignores a run's length."""
 
-ENVIRONMENT_DEFAULTS: dict[str, dict[str, Any]] = {
-    # PyMARL's 200 is too slow for SMAX's battles of 60 to 100 steps (docs/experiments.md).
-    "smax/": {"target_interval": 50},
+ENVIRONMENT_DEFAULTS: dict[str, Mapping[str, Any]] = {
+    f"{prefix}/": family.defaults for prefix, family in FAMILIES.items() if family.defaults
 }
 """Settings that a family of environments wants for all methods alike, by id prefix."""
 

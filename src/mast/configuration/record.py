@@ -9,21 +9,84 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
-from mast.configuration.explain import first_problem
+from mast.configuration.explain import first_problem, one_line
 from mast.configuration.reference import reference_settings
 from mast.configuration.settings import Config
 from mast.configuration.threads import usable_cpus
 from mast.errors import UserError
-from mast.files import read_json, write_atomically
+from mast.files import plain_number, read_json, write_atomically
 
 FORMAT = 1
 FILE_NAME = "config.json"
+_KINDS = {
+    "versions": dict,
+    "git_commit": str | None,
+    "cpu_count": int | None,
+    "machine": str | None,
+    "command": str,
+}
+"""What stands in a config.json beside the settings."""
 _DISTRIBUTIONS = ("mast-marl", "jax", "jaxlib", "equinox", "optax", "jaxmarl", "numpy")
+
+
+@runtime_checkable
+class TeamFacts(Protocol):
+    """What is recorded of an environment; `EnvironmentSpec` has all of it."""
+
+    @property
+    def observation(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def actions(self) -> int: ...
+    @property
+    def agents(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def unit_types(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class RecordedTeam:
+    """The facts of a run's environment, so that a look at the run need not import its code."""
+
+    observation: int
+    state: int
+    actions: int
+    agents: int
+    identity: str
+    unit_types: tuple[str, ...]
+
+    @classmethod
+    def of(cls, facts: TeamFacts) -> RecordedTeam:
+        """What is recorded of an environment."""
+        kinds = tuple(str(kind) for kind in facts.unit_types)
+        sizes = {name: int(getattr(facts, name)) for name in _SIZES}
+        return cls(**sizes, identity=str(facts.identity), unit_types=kinds)
+
+    @classmethod
+    def read(cls, recorded: object) -> RecordedTeam | None:
+        """What a config.json holds under "team"; None where it holds nothing that can be it."""
+        if not isinstance(recorded, dict):
+            return None
+        sizes: dict[str, int] = {name: recorded.get(name, 0) for name in _SIZES}
+        identity, kinds = recorded.get("identity"), recorded.get("unit_types")
+        if not all(type(size) is int and 0 < size <= _LARGEST for size in sizes.values()):
+            return None
+        if not isinstance(identity, str) or not isinstance(kinds, list):
+            return None
+        return cls(**sizes, identity=identity, unit_types=tuple(str(kind) for kind in kinds))
+
+
+_SIZES = ("observation", "state", "actions", "agents")
+_LARGEST = 2**31 - 1
 
 
 def run_record(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,9 +174,23 @@ def _git_commit() -> str | None:
     return commit + ("-dirty" if changes else "")
 
 
-def write_run_record(run: Path, config: Config, given: Mapping[str, Any]) -> None:
-    """Writes `run`/config.json, whole or not at all; its folder must exist."""
-    _write(run, run_record(config, given))
+def write_run_record(
+    run: Path, config: Config, given: Mapping[str, Any], facts: TeamFacts | None = None
+) -> None:
+    """Writes `run`/config.json, whole or not at all; its folder must exist.
+
+    Args:
+        run: the folder.
+        config, given: as for `run_record`.
+        facts: of the environment, where it was made.
+    """
+    team = {} if facts is None else {"team": asdict(RecordedTeam.of(facts))}
+    _write(run, run_record(config, given) | team)
+
+
+def recorded_team(run: Path) -> RecordedTeam | None:
+    """The facts of a run's environment; None where it was made before they were recorded."""
+    return RecordedTeam.read(load_run_record(run).get("team"))
 
 
 def extend_run_record(run: Path, config: Config) -> None:
@@ -128,7 +205,7 @@ def extend_run_record(run: Path, config: Config) -> None:
 
 
 def _write(run: Path, record: Mapping[str, Any]) -> None:
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=plain_number) + "\n"
     write_atomically(run / FILE_NAME, text.encode())
 
 
@@ -172,8 +249,22 @@ def load_run_record(run: Path) -> dict[str, Any]:
     if not (run / FILE_NAME).is_file():
         what = "no such folder" if not run.is_dir() else "has no config.json"
         raise UserError(f"{run} is no run: {what}")
-    record = _read_object(run / FILE_NAME)
-    _check_format(record, run / FILE_NAME)
+    path = run / FILE_NAME
+    record = _read_object(path)
+    _check_format(record, path)
+    for name in ("given", "settings"):
+        _part(record, name, path)
+    unknown: dict[str, Any] = {
+        "versions": {},
+        "git_commit": None,
+        "cpu_count": None,
+        "machine": None,
+        "command": "",
+    }
+    record = unknown | record  # an early one does not say everything
+    for name, kind in _KINDS.items():
+        if not isinstance(record[name], kind):
+            raise UserError(f"{path} is damaged: {name} = {one_line(record[name])}")
     return record
 
 

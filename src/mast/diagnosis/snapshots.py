@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from mast.diagnosis.masks import Masks, packed, unpacked
 from mast.errors import UserError
-from mast.files import write_atomically
+from mast.files import write_atomically, writing
 
 FOLDER_NAME = "snapshots"
 FORMAT = 1
@@ -45,7 +45,8 @@ def save_snapshot(run: Path, env_steps: int, masks: Masks) -> Path:
         "shapes": {name: list(mask.shape) for name, mask in masks.items()},
     }
     folder = run / FOLDER_NAME
-    folder.mkdir(exist_ok=True)
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
     path = folder / f"masks-{env_steps:09d}.safetensors"
     bits = {name: packed(np.asarray(mask, bool)) for name, mask in sorted(masks.items())}
     write_atomically(path, save(bits, metadata={"mast": json.dumps(about, sort_keys=True)}))
@@ -84,7 +85,8 @@ def forget_snapshots_after(run: Path, env_steps: int) -> None:
     """Deletes the snapshots of later steps: the run goes back to a checkpoint."""
     for path, steps in _steps_of(run).items():
         if steps > env_steps:
-            path.unlink()
+            with writing(path):
+                path.unlink()
 
 
 def _steps_of(run: Path) -> dict[Path, int]:

@@ -69,7 +69,7 @@ def _call(name: str, doing: str, function: Callable[[], Result]) -> Result:
     """Run a piece of the user's code."""
     try:
         return function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise user_error(name, doing, error) from error
 
 

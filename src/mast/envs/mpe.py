@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.envs.jaxmarl_silent import ParticleState, SimpleSpreadMPE, version
-from mast.envs.names import mpe_identity
+from mast.envs.names import MPE
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 from mast.envs.scene import ALLY, LANDMARK, Scene
 
@@ -25,11 +25,16 @@ class SimpleSpread:
     """
 
     def __init__(
-        self, *, reward_scale: float = 1.0, episode_limit: int = DEFAULT_EPISODE_LIMIT
+        self,
+        scenario: str = "simple_spread",
+        *,
+        reward_scale: float = MPE.reward_scale,
+        episode_limit: int = DEFAULT_EPISODE_LIMIT,
     ) -> None:
         """Make the game.
 
         Args:
+            scenario: there is one.
             reward_scale: Factor on the mean of the agents' rewards.
             episode_limit: The number of steps of every episode, at least 1.
         """
@@ -52,7 +57,7 @@ class SimpleSpread:
             agent_names=tuple(self._game.agents),
             unit_types=("",) * agents,
             reward_scale=reward_scale,
-            identity=mpe_identity(version, episode_limit, reward_scale),
+            identity=MPE.identity(version, episode_limit, reward_scale),
             max_return=0.0,
         )
 

@@ -5,7 +5,9 @@ what jaxmarl really has.
 """
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from mast.errors import UserError
 from mast.own_code import is_own
@@ -38,44 +40,81 @@ def _smax(scenario: str, allies: int, enemies: int, about: str) -> EnvironmentEn
     )
 
 
-ENTRIES: tuple[EnvironmentEntry, ...] = (
-    _smax("3m", 3, 3, "3 marines each"),
-    _smax("8m", 8, 8, "8 marines each"),
-    _smax("25m", 25, 25, "25 marines each"),
-    _smax("2s3z", 5, 5, "2 stalkers and 3 zealots each"),
-    _smax("3s5z", 8, 8, "3 stalkers and 5 zealots each"),
-    _smax("5m_vs_6m", 5, 6, "5 marines against 6"),
-    _smax("10m_vs_11m", 10, 11, "10 marines against 11"),
-    _smax("27m_vs_30m", 27, 30, "27 marines against 30"),
-    _smax("3s5z_vs_3s6z", 8, 9, "3 stalkers and 5 zealots against 3 and 6"),
-    _smax("3s_vs_5z", 3, 5, "3 stalkers against 5 zealots"),
-    _smax("6h_vs_8z", 6, 8, "6 hydralisks against 8 zealots"),
-    _smax("smacv2_5_units", 5, 5, "5 units each, random types and places every episode"),
-    _smax("smacv2_10_units", 10, 10, "10 units each, random types and places every episode"),
-    _smax("smacv2_20_units", 20, 20, "20 units each, random types and places every episode"),
-    EnvironmentEntry(
-        id="mpe/simple_spread",
-        agents=3,
-        actions=5,
-        observation=18,
-        state=54,
-        episode_limit=26,
-        about="3 particles spread over 3 landmarks; no win, only return",
+@dataclass(frozen=True)
+class EnvironmentFamily:
+    """Environments that one adapter makes: all there is to say of them before JAX is imported.
+
+    Attributes:
+        prefix: of their ids, before the slash.
+        title: what they are called beside every number.
+        entries: one for each.
+        factory: "module:name" of what makes one from the part of its id behind the slash and the options.
+        reward_scale: by default.
+        defaults: settings that they want for all methods alike.
+    """
+
+    prefix: str
+    title: str
+    entries: tuple[EnvironmentEntry, ...]
+    factory: str
+    reward_scale: float = 1.0
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def identity(
+        self, version: str, limit: int, reward_scale: float, state_last_action: bool = False
+    ) -> str:
+        """What stands beside every number: which version of what, and what we set in it."""
+        text = f"{self.title} (jaxmarl {version}), limit {limit}, reward x{reward_scale:g}"
+        return text + (", last actions in the state" if state_last_action else "")
+
+
+SMAX = EnvironmentFamily(
+    prefix="smax",
+    title="SMAX",
+    entries=(
+        _smax("3m", 3, 3, "3 marines each"),
+        _smax("8m", 8, 8, "8 marines each"),
+        _smax("25m", 25, 25, "25 marines each"),
+        _smax("2s3z", 5, 5, "2 stalkers and 3 zealots each"),
+        _smax("3s5z", 8, 8, "3 stalkers and 5 zealots each"),
+        _smax("5m_vs_6m", 5, 6, "5 marines against 6"),
+        _smax("10m_vs_11m", 10, 11, "10 marines against 11"),
+        _smax("27m_vs_30m", 27, 30, "27 marines against 30"),
+        _smax("3s5z_vs_3s6z", 8, 9, "3 stalkers and 5 zealots against 3 and 6"),
+        _smax("3s_vs_5z", 3, 5, "3 stalkers against 5 zealots"),
+        _smax("6h_vs_8z", 6, 8, "6 hydralisks against 8 zealots"),
+        _smax("smacv2_5_units", 5, 5, "5 units each, random types and places every episode"),
+        _smax("smacv2_10_units", 10, 10, "10 units each, random types and places every episode"),
+        _smax("smacv2_20_units", 20, 20, "20 units each, random types and places every episode"),
     ),
+    factory="mast.envs.smax:Smax",
+    reward_scale=10.0,
+    # PyMARL's 200 is too slow for SMAX's battles of 60 to 100 steps (docs/experiments.md).
+    defaults={"target_interval": 50},
+)
+MPE = EnvironmentFamily(
+    prefix="mpe",
+    title="MPE simple_spread",
+    entries=(
+        EnvironmentEntry(
+            id="mpe/simple_spread",
+            agents=3,
+            actions=5,
+            observation=18,
+            state=54,
+            episode_limit=26,
+            about="3 particles spread over 3 landmarks; no win, only return",
+        ),
+    ),
+    factory="mast.envs.mpe:SimpleSpread",
+)
+FAMILIES: dict[str, EnvironmentFamily] = {family.prefix: family for family in (SMAX, MPE)}
+
+ENTRIES: tuple[EnvironmentEntry, ...] = tuple(
+    entry for family in FAMILIES.values() for entry in family.entries
 )
 
 IDS: tuple[str, ...] = tuple(entry.id for entry in ENTRIES)
-
-
-def smax_identity(version: str, limit: int, reward_scale: float, state_last_action: bool) -> str:
-    """What stands beside every number of SMAX: which version of what, and what we set in it."""
-    text = f"SMAX (jaxmarl {version}), limit {limit}, reward x{reward_scale:g}"
-    return text + (", last actions in the state" if state_last_action else "")
-
-
-def mpe_identity(version: str, limit: int, reward_scale: float) -> str:
-    """What stands beside every number of MPE's simple_spread."""
-    return f"MPE simple_spread (jaxmarl {version}), limit {limit}, reward x{reward_scale:g}"
 
 
 def check_id(id: str) -> None:

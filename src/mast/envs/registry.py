@@ -1,13 +1,15 @@
 """Environments by name: those that come with Mast, and the user's own as "package.module:Class"."""
 
+import importlib
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast, get_type_hints
 
 from mast.config import Config
 from mast.envs.contract import check_contract
-from mast.envs.names import ENTRIES, EnvironmentEntry, check_id
+from mast.envs.names import ENTRIES, FAMILIES, EnvironmentEntry, check_id
 from mast.envs.protocol import Environment
 from mast.errors import UserError
 from mast.own_code import import_own, is_own, user_error
@@ -55,29 +57,50 @@ def make(
     if is_own(id):
         return _make_own(id, options)
     # Imported only here: jaxmarl takes seconds, and an own environment has no use for it.
-    family, name = id.split("/")
-    if family == "smax":
-        from mast.envs.smax import Smax
-
-        return Smax(name, **options)
-    from mast.envs.mpe import SimpleSpread
-
-    _check_options(SimpleSpread, id, options)
-    return SimpleSpread(**options)
+    prefix, name = id.split("/")
+    module, attribute = FAMILIES[prefix].factory.split(":")
+    factory = partial(getattr(importlib.import_module(module), attribute), name)
+    _check_options(factory, id, options)
+    environment: Environment = factory(**options)
+    return environment
 
 
 def _make_own(id: str, options: dict[str, Any]) -> Environment:
     """Import, build and check a user's environment."""
-    factory = import_own(id, "class", callable)
+    factory = _import_environment(id)
     _check_options(factory, id, options)
     try:
         environment = factory(**options)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise user_error(id, "making it", error) from error
     check_contract(environment, id)
     return environment
+
+
+def _import_environment(id: str) -> Callable[..., Any]:
+    """The class, or the function that makes one, that "package.module:Class" names."""
+    factory = import_own(id, "class", callable)
+    if not _makes_an_environment(factory):
+        raise UserError(
+            f"{id} is not called: it must be a class with the methods reset and step, or a function whose "
+            "annotation says that it returns one; see docs/environments.md"
+        )
+    return cast(Callable[..., Any], factory)
+
+
+def _makes_an_environment(factory: Callable[..., Any]) -> bool:
+    """Whether a name out of a settings file may be called: what it is shows without calling it."""
+    if isinstance(factory, partial):
+        return _makes_an_environment(factory.func)
+    if inspect.isclass(factory):
+        return all(callable(getattr(factory, method, None)) for method in ("reset", "step"))
+    try:
+        made = get_type_hints(factory).get("return")
+    except Exception:  # annotations that name nothing, or a callable that has none
+        return False
+    return inspect.isclass(made) and _makes_an_environment(made)
 
 
 def _check_options(factory: Callable[..., Any], id: str, options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO, BattleState, HeuristicEnemySMAX, version
-from mast.envs.names import smax_identity
+from mast.envs.names import SMAX
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 from mast.envs.scene import ALLY, ENEMY, Scene
 
@@ -82,7 +82,7 @@ class Smax:
                 else tuple(names[int(kind)] for kind in units.unit_types[:agents])
             ),
             reward_scale=reward_scale,
-            identity=smax_identity(version, episode_limit, reward_scale, state_last_action),
+            identity=SMAX.identity(version, episode_limit, reward_scale, state_last_action),
             max_return=UNSCALED_MAX_RETURN * reward_scale,
         )
 

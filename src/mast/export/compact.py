@@ -1,6 +1,5 @@
 """`mast compact` as a function: a policy without the neurons and inputs that change nothing."""
 
-import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save
 
 from mast.accounting.costs import matrix_flops
 from mast.config import load_run_config
@@ -18,8 +16,8 @@ from mast.export.contract import input_names
 from mast.export.folder import check_out, folder_made_whole, policy_file, write_contract
 from mast.export.kinds import Job, PolicyArtefact
 from mast.export.network import Network, networks_of, widened, without_dead_neurons
-from mast.files import write_atomically
-from mast.policy import COMPACT_FORMAT, LAYERS, Policy, is_independent
+from mast.policy import Policy
+from mast.policy_file import COMPACT_FORMAT, LAYERS, is_independent, write_policy_file
 
 if TYPE_CHECKING:
     from mast.envs.protocol import Environment
@@ -108,8 +106,7 @@ class Compacted:
 
     def write(self, path: Path) -> None:
         """Write it as a policy file, which `Policy.load` reads."""
-        metadata = {"mast": json.dumps(self.description, sort_keys=True)}
-        write_atomically(path, save(self.tensors, metadata=metadata))
+        write_policy_file(path, self.tensors, self.description)
 
 
 def compacted(policy: Policy) -> Compacted:

@@ -118,6 +118,21 @@ def is_exported(folder: Path) -> bool:
     return (folder / FILE_NAME).is_file()
 
 
+def exported_description(folder: Path) -> dict[str, Any]:
+    """What the policy says of itself that an exported folder holds.
+
+    Raises:
+        UserError: as `read_contract`, or it has no sizes.
+    """
+    try:
+        description = read_contract(folder)["policy"]["description"]
+        if all(type(description[name]) is int for name in ("agents", "features", "actions")):
+            return dict(description)
+    except (KeyError, TypeError):
+        pass
+    raise UserError(f"{folder / FILE_NAME} is damaged or of another version")
+
+
 def exported_config(folder: Path) -> Config:
     """The settings of the run that an exported folder comes from.
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from mast.kernels import library
 from mast.kernels.library import attributes
 from mast.kernels.networks import Shapes, SparseAgent
+from mast.kernels.operands import refuse_empty, whole_numbers
 
 
 def episode_utilities(
@@ -45,7 +46,8 @@ def episode_utilities(
     Raises:
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
-    episodes = (observation, action.astype(jnp.int32), steps.astype(jnp.int32))
+    refuse_empty(observation)
+    episodes = (observation, whole_numbers("actions", action), whole_numbers("steps", steps))
     rest = tuple((other.parameters, other.structure) for other in others)
     return _utilities((agent.shapes, threads), agent.parameters, agent.structure, rest, episodes)
 
@@ -80,7 +82,7 @@ def act(
     )
     q, next_hidden = call(
         observation,
-        last_action.astype(jnp.int32),
+        whole_numbers("last actions", last_action),
         hidden,
         agent.parameters,
         agent.structure,

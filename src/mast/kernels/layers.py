@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from mast.kernels import library
 from mast.kernels.library import attributes
 from mast.kernels.networks import Shapes, SparseLinear, SparseNetwork
+from mast.kernels.operands import whole_numbers
 
 
 def apply_layers(
@@ -31,7 +32,7 @@ def apply_layers(
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
     statics = (network.shapes, threads)
-    return _apply(statics, network.parameters, x, network.structure, rows.astype(jnp.int32))
+    return _apply(statics, network.parameters, x, network.structure, whole_numbers("rows", rows))
 
 
 def apply_linear(

@@ -119,11 +119,11 @@ def instruction_sets() -> tuple[InstructionSet, ...]:
     """What this processor can execute, the best first.
 
     Raises:
-      Unavailable: there is no compiler.
+      Unavailable: there is no compiler, or what it makes cannot be loaded.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return (BASELINE,)
-    probe = ctypes.CDLL(str(_compiled("probe.cc", BASELINE)))
+    probe = _opened(_compiled("probe.cc", BASELINE))
     return (*(each for each in _X86 if getattr(probe, f"mast_has_{each.name}")()), BASELINE)
 
 
@@ -142,10 +142,7 @@ def load(name: str) -> Library:
         known = ", ".join(each.name for each in choices)
         raise Unavailable(f"MAST_KERNELS is {name!r}, and this processor has {known}")
     path = _compiled("handlers.cc", chosen)
-    try:
-        native = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be loaded: {error}") from error
+    native = _opened(path)
     saved_size = native.mast_agent_saved_size
     saved_size.argtypes, saved_size.restype = [ctypes.c_int64] * 3, ctypes.c_int64
     library = Library(chosen, path, saved_size)
@@ -153,6 +150,14 @@ def load(name: str) -> Library:
         function = jax.ffi.pycapsule(getattr(native, f"mast_{handler}"))
         jax.ffi.register_ffi_target(library.target(handler), function, platform="cpu")
     return library
+
+
+def _opened(path: Path) -> ctypes.CDLL:
+    """A library that `_compiled` has given."""
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be loaded: {error}") from error
 
 
 def _compiled(source: str, instruction_set: InstructionSet) -> Path:
@@ -172,9 +177,14 @@ def _compiled(source: str, instruction_set: InstructionSet) -> Path:
         key.update(path.read_bytes())
     name = f"{Path(source).stem}-{instruction_set.name}-{key.hexdigest()[:16]}.so"
     path = _folder() / name
+    try:
+        if _is_whole(path):
+            return path
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}") from error
     if path.exists():
-        return path
-    if source == "handlers.cc":
+        print(f"mast: {path} is damaged; compiling it again …", file=sys.stderr)
+    elif source == "handlers.cc":
         print("mast: compiling the native kernels, once for this machine …", file=sys.stderr)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,10 +195,36 @@ def _compiled(source: str, instruction_set: InstructionSet) -> Path:
             if run.returncode != 0:
                 first = (run.stderr.strip() or "no message").splitlines()[0]
                 raise Unavailable(f"{compiler[0]} cannot compile the kernels: {first}")
-            result.replace(path)
+            _keep(result, path)
     except OSError as error:
         raise Unavailable(f"the kernels cannot be kept in {path.parent}: {error}") from error
     return path
+
+
+def _keep(built: Path, path: Path) -> None:
+    """Gives a library its name in the cache, and a checksum beside it; both are on the disk by then.
+
+    A process that dies in between leaves a library without its checksum, which is compiled again.
+    """
+    checksum = built.with_suffix(".sha256")
+    checksum.write_text(_checksum(built))
+    for each in (built, checksum):
+        with open(each, "rb") as file:
+            os.fsync(file.fileno())
+    built.replace(path)
+    checksum.replace(path.with_suffix(".sha256"))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is there as it was written; loading half of one would end the process."""
+    try:
+        return path.with_suffix(".sha256").read_bytes() == _checksum(path).encode()
+    except FileNotFoundError:
+        return False
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _folder() -> Path:

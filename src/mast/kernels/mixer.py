@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mast.kernels import library
 from mast.kernels.library import attributes
 from mast.kernels.networks import Shapes, SparseQMixer
+from mast.kernels.operands import whole_numbers
 
 
 def mixed_values(
@@ -34,7 +35,7 @@ def mixed_values(
     Raises:
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
-    episodes = (state, rows.astype(jnp.int32))
+    episodes = (state, whole_numbers("rows", rows))
     statics = (mixer.shapes, threads)
     return _mixed(statics, mixer.parameters, utilities, mixer.structure, episodes)
 
@@ -74,7 +75,7 @@ def joint_softmax_values(
     )
     numbers = jnp.stack([jnp.asarray(each, jnp.float32) for each in (beta, with_unavailable)])
     return call(
-        *(state, rows.astype(jnp.int32), q, target_q, available, numbers),
+        *(state, whole_numbers("rows", rows), q, target_q, available, numbers),
         *(mixer.parameters, mixer.structure, target_mixer.parameters, target_mixer.structure),
         **attributes(mixer.shapes, threads),
     )

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mast.kernels import library
 from mast.kernels.library import attributes
 from mast.kernels.networks import SparseAgent, SparseQMixer
+from mast.kernels.operands import refuse_empty, whole_numbers
 
 MIXINGS = ("none", "sum", "monotonic")
 """How utilities become Q_tot: each its own (IQL), their sum (VDN), QMIX's mixer."""
@@ -81,12 +82,16 @@ def team_gradient(
     Raises:
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
+    refuse_empty(batch.observation)
+    if mixing not in MIXINGS:
+        raise ValueError(f"mixing is {mixing!r}; known are {', '.join(MIXINGS)}")
     shapes = agent.shapes
     for one, other in ((agent, target_agent), (mixer, target_mixer)):
         if one is not None and (other is None or one.shapes != other.shapes):
             raise ValueError("online and target network must have layers of the same shapes")
     operands = [
-        *(batch.observation, batch.action.astype(jnp.int32), batch.steps.astype(jnp.int32)),
+        batch.observation,
+        *(whole_numbers("actions", batch.action), whole_numbers("steps", batch.steps)),
         *(batch.available, batch.reward, batch.terminated),
         jnp.stack([jnp.asarray(number, jnp.float32) for number in targets]),
         *(agent.parameters, agent.structure, target_agent.parameters, target_agent.structure),

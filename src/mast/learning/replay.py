@@ -328,13 +328,22 @@ class Ring:
             with np.errstate(over="ignore"):
                 rows[name] = values.astype(self._fields[name].dtype, copy=False)
             if name not in ("action", "greedy") and np.isnan(rows[name]).any():
-                raise SelfCheckError(f"the environment's {name} is NaN: nothing can be learned")
+                where = self._place(name, np.isnan(rows[name]))
+                raise SelfCheckError(f"the environment's {name} is NaN {where}")
             # Players cast on the device already, so what was too large arrives as infinity.
             if name not in ("action", "greedy") and not np.isfinite(rows[name]).all():
                 half = rows[name].dtype == np.float16
+                where = self._place(name, ~np.isfinite(rows[name]))
                 raise UserError(
-                    f"{name} holds {np.abs(values).max():g}, beyond "
+                    f"{name} holds {np.abs(values).max():g} {where}, beyond "
                     f"{'half precision (65504)' if half else 'single precision'}: scale it"
                     f"{', or set replay_dtype to float32' if half else ''}"
                 )
         return rows
+
+    def _place(self, name: str, bad: Bool[np.ndarray, "rows width"]) -> str:
+        """Where in an episode a number is bad: the step (0 is the reset), and whose it is."""
+        row, column = np.argwhere(bad)[0].tolist()
+        step = row + 1 if name == "reward" else row
+        agent = f", agent {column // self.sizes.observation}" if name == "observation" else ""
+        return f"at step {step} of an episode{agent}"

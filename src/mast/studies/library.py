@@ -52,5 +52,7 @@ def _built_in_study(name: str) -> Study:
 def _parsed(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise UserError(f"{where}: nested too deeply") from None
+    except ValueError as error:
         raise UserError(f"{where}: no TOML: {error}") from None

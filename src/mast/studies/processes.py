@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -122,7 +123,10 @@ class ProcessJob:
         source = None if self.cell.source is None else work / self.cell.source.name
         if (self.run / "config.json").exists():
             check_is_cell(self.run, self.cell)
-            self._was_finished = is_finished(self.run)
+            with contextlib.suppress(
+                UserError
+            ):  # damaged: resuming it mends that, or says what is wrong
+                self._was_finished = is_finished(self.run)
             if self._was_finished:
                 return
         elif source is not None and not (source / CHECKPOINTS).exists():

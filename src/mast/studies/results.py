@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mast.diagnosis.log import records_of
 from mast.errors import UserError
 from mast.files import read_json, write_atomically
 from mast.studies.cell import Cell
@@ -84,22 +85,28 @@ class Result:
 
     @cached_property
     def curve(self) -> dict[str, np.ndarray]:
-        """The evaluations, [number of them] per column; NaN where not defined."""
-        with self.path.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        names = rows[0].keys() if rows else ()
-        return {
-            name: np.array([float(row[name]) if row[name] else np.nan for row in rows])
-            for name in names
-        }
+        """The evaluations, [number of them] per column; NaN where not defined.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.path.with_suffix(".csv")
+        try:
+            rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
+            columns = zip(*rows[1:], strict=True) if len(rows) > 1 else ()
+            return {
+                name: np.array([float(text) if text else np.nan for text in column])
+                for name, column in zip(rows[0] if columns else (), columns, strict=True)
+            }
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+        except (ValueError, csv.Error):
+            raise UserError(f"{path} is damaged: no CSV of numbers") from None
 
     @cached_property
     def diagnostics(self) -> list[dict[str, Any]]:
         """What was recorded at each evaluation; empty without `--diagnostics`."""
-        path = self.path.with_name(self.path.stem + DIAGNOSTICS_SUFFIX)
-        if not path.is_file():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return records_of(self.path.with_name(self.path.stem + DIAGNOSTICS_SUFFIX))
 
     @property
     def snapshots(self) -> list[Path]:
@@ -144,7 +151,10 @@ class ResultFolder:
             except (UserError, OSError):
                 continue
             found = Result(cell, row, other)
-            lacks_diagnostics = cell.config.diagnostics and not found.diagnostics
+            try:
+                lacks_diagnostics = cell.config.diagnostics and not found.diagnostics
+            except UserError:
+                continue
             if lacks_diagnostics or (cell.keeps_masks and not found.snapshots):
                 continue
             named = ("format", "cell", "key", "arm")

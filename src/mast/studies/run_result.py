@@ -11,7 +11,7 @@ from mast.config import Config, load_run_config, load_run_record
 from mast.configuration.record import without_folders
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
-from mast.envs.names import ENTRIES, mpe_identity, smax_identity
+from mast.envs.names import ENTRIES, FAMILIES
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
@@ -176,13 +176,10 @@ def _costs(config: Config) -> dict[str, int | float | None]:
 
 def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
     """What stands beside every number: which environment, in which version, with which settings."""
-    kind = config.environment.partition("/")[0]
-    limits = {entry.id: entry.episode_limit for entry in ENTRIES}
+    family = FAMILIES.get(config.environment.partition("/")[0])
+    if family is None:
+        return config.environment
+    limits = {entry.id: entry.episode_limit for entry in family.entries}
     limit = config.episode_limit or limits.get(config.environment, 0)
-    version = versions.get("jaxmarl", "?")
-    if kind == "smax":
-        scale = 10.0 if config.reward_scale is None else config.reward_scale
-        return smax_identity(version, limit, scale, config.state_last_action)
-    if kind == "mpe":
-        return mpe_identity(version, limit, config.reward_scale or 1.0)
-    return config.environment
+    scale = family.reward_scale if config.reward_scale is None else config.reward_scale
+    return family.identity(versions.get("jaxmarl", "?"), limit, scale, config.state_last_action)

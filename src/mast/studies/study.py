@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mast.config import Config, resolve
+from mast.configuration.explain import one_line
 from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
 from mast.errors import UserError
 from mast.studies.arm_names import Draft, told_apart
@@ -25,6 +26,8 @@ TABLES = ("table1", "table2", "table3", "table8")
 """The paper's tables whose numbers can stand beside a study's."""
 AXES = ("environment", "algorithm", "method", "sparsity", "seed")
 """Settings that a cell's name says by itself; others that a block varies become its arm."""
+MOST_SEEDS = 1000
+"""Of a block's cells."""
 _NOT_IN_A_CELL = ("seeds", "placement", "threads", "execution", "from_run")
 
 
@@ -186,11 +189,15 @@ def _block_drafts(
 
 
 def _seeds(value: Any) -> Sequence[int]:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if type(value) is int and 1 <= value <= MOST_SEEDS:
         return range(value)
-    if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
+    listed = isinstance(value, list) and 1 <= len(value) <= MOST_SEEDS
+    if listed and all(type(each) is int and 0 <= each < 2**31 for each in value):
         return value
-    raise UserError(f"seeds = {value}: must be a number of seeds at least 1, or a list of them")
+    raise UserError(
+        f"seeds = {one_line(value)}: must be a number of seeds from 1 to {MOST_SEEDS}, or a list of seeds "
+        f"such as [0, 1], each from 0 to {2**31 - 1}"
+    )
 
 
 def _cell(given: dict[str, Any], arm: str, wanted: Any, earlier: Sequence[Cell]) -> Cell:

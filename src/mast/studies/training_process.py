@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from mast.child_process import ending_with_parent
+from mast.errors import UserError
+from mast.files import writing
+from mast.folders import lock
 from mast.studies.job import Progress, last_lines
 from mast.training.logging import FILE_NAME as METRICS
 from mast.training.logging import read_metrics
 from mast.training.remaining import seconds_left
 
 PROGRAM = (sys.executable, "-m", "mast")
-_SET_PARENT_DEATH_SIGNAL = 1
-"""Linux: prctl's PR_SET_PDEATHSIG."""
 
 
 class TrainingProcess:
@@ -98,7 +98,7 @@ def progress_of(run: Path, steps: int) -> Progress:
     try:
         rows = read_metrics(run)
         age = time.time() - (run / METRICS).stat().st_mtime
-    except OSError:
+    except (OSError, UserError):  # damaged: its own process says so
         return Progress()
     if not rows:
         return Progress()
@@ -107,10 +107,14 @@ def progress_of(run: Path, steps: int) -> Progress:
 
 
 def locked(path: Path) -> IO[bytes] | None:
-    """The file, locked for this process and the children that inherit it; None where another has it."""
-    file = path.open("ab")
+    """The file, locked for this process and the children that inherit it; None where another has it.
+
+    On a file system without locks it is only opened.
+    """
+    with writing(path):
+        file = path.open("ab")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file.fileno())
     except BlockingIOError:
         file.close()
         return None
@@ -126,22 +130,13 @@ def _start(
         if core is not None:
             os.sched_setaffinity(0, {core})
         return subprocess.Popen(
-            list(command),
+            ending_with_parent(command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the terminal's Ctrl-C reaches it once, through us
             pass_fds=tuple(locks),
-            preexec_fn=_end_with_parent(),
         )
     finally:
         if core is not None:
             os.sched_setaffinity(0, before)
-
-
-def _end_with_parent() -> Callable[[], object] | None:
-    """What a child does first so that the system ends it (it saves) when its parent dies; Linux only."""
-    if not sys.platform.startswith("linux"):
-        return None
-    library = ctypes.CDLL(None)  # loaded before the fork: nothing is imported after it
-    return lambda: library.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))

@@ -210,6 +210,13 @@ def _state(metrics: Metrics) -> str:
     return "compiling…" if metrics.compiling else f"ETA {duration(metrics.eta_seconds)}"
 
 
+def _first_metric(metrics: Metrics) -> tuple[str, str]:
+    """The first number that the algorithm tells of its loss, as Q_tot of value-based ones, and its name."""
+    for name, value in metrics.loss_metrics.items():
+        return name, real(value, ".2f")
+    return "", ""
+
+
 def _numbers(metrics: Metrics) -> Table:
     evaluation = metrics.last_evaluation
     table = Table.grid(padding=(0, 1))
@@ -223,7 +230,7 @@ def _numbers(metrics: Metrics) -> Table:
         ("loss", real(metrics.loss, ".4g")),
         ("episodes", whole(metrics.episodes)),
         ("return, greedy", real(evaluation.return_ if evaluation else None, ".2f")),
-        ("Q_tot", real(metrics.q_tot, ".2f")),
+        _first_metric(metrics),
         ("updates", whole(metrics.updates)),
         ("return, training", real(metrics.train_return, ".2f")),
         ("gradient", real(metrics.gradient_norm, ".3g")),
@@ -252,7 +259,7 @@ def plain_line(metrics: Metrics) -> str:
     parts.append(f"return {evaluation.return_ if evaluation else metrics.train_return:.2f}")
     parts += [
         f"loss {real(metrics.loss, '.3g')}",
-        f"Q {real(metrics.q_tot, '.2f')}",
+        *([" ".join(_first_metric(metrics))] if metrics.loss_metrics else []),
         f"density {metrics.density:.3f}",
         f"{real(metrics.env_steps_per_second, ',.0f')} steps/s",
         f"{real(metrics.updates_per_second, '.1f')} updates/s",

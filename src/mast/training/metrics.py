@@ -1,5 +1,6 @@
 """What a round of training tells its watcher."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mast.training.evaluation import Evaluation
@@ -15,8 +16,8 @@ class Metrics:
     updates: int
     epsilon: float
     loss: float | None
-    q_tot: float | None
-    target: float | None
+    loss_metrics: Mapping[str, float]
+    """What the algorithm tells of its loss, by the names of its entry; empty before the first update."""
     gradient_norm: float | None
     train_return: float
     train_win_rate: float | None

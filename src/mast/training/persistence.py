@@ -5,6 +5,13 @@ from typing import TYPE_CHECKING
 
 from mast.config import extend_run_record
 from mast.errors import UserError
+from mast.training.beside import (
+    POLICY,
+    check_policies,
+    check_settings,
+    known_files,
+    mend_metrics,
+)
 from mast.training.checkpoint import Restored
 from mast.training.counters import Counters, RunCounters
 from mast.training.meter import Meter
@@ -24,14 +31,16 @@ def save(trainer: "Trainer") -> None:
         "rounds_since_evaluation": trainer.meter.rounds,
     }
     for place, run in enumerate(trainer.runs):
+        run.check_folder()
         state = trainer.engine.team(trainer.state, place)
         if not run.counters.done:
-            run.save_policy("policy.safetensors", state)
+            run.save_policy(POLICY, state)
         assert run.store is not None
         counters = {
             "environment": trainer.environment.spec.identity,
             "shared": shared,
             "run": asdict(run.counters),
+            "beside": known_files(run),
         }
         run.store.save(trainer.counters.rounds, state, counters, run.ring)
 
@@ -51,6 +60,8 @@ def restore(trainer: "Trainer") -> list[Restored] | None:
         if was != identity:
             raise UserError(f"{trainer.out} was trained on {was}; this environment is {identity}")
         trainer.notices += found.skipped
+        assert trainer.out is not None
+        trainer.notices += check_settings(run.config, found.counters["beside"], trainer.out)
         run.counters = RunCounters(**found.counters["run"])
         run.counters.done = run.counters.done and run.finished
         trainer.counters = Counters(**found.counters["shared"])
@@ -89,9 +100,8 @@ def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
     if restored is None:
         trainer.notices.append("no checkpoint yet: the run starts again from its config.json")
         for run in trainer.runs:
-            run.start_again()
-        trainer.keep_first_weights()
-        trainer.watch.begin(trainer.state)
+            trainer.notices += run.start_again()
+        trainer.begin_files()
         return
     trainer.state = trainer.engine.begin([found.state for found in restored])
     trainer.densities = trainer.engine.densities(trainer.state)
@@ -99,5 +109,12 @@ def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
     trainer.meter = Meter(
         trainer.engine, len(trainer.runs), shared.seconds, shared.rounds_since_evaluation
     )
-    for run in trainer.runs:
-        run.forget_metrics_after(run.counters.env_steps)
+    for place, (run, found) in enumerate(zip(trainer.runs, restored, strict=True)):
+        known = found.counters["beside"]
+        trainer.notices += mend_metrics(run, known)
+        others = check_policies(run, known)
+        trainer.notices += others
+        # Beside slower runs of its program a finished one plays on: its policy is not that of the state.
+        if others and not (run.counters.done and len(trainer.runs) > 1):
+            run.save_policy(POLICY, trainer.engine.team(trainer.state, place))
+        trainer.notices += run.forget_metrics_after(run.counters.env_steps)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mast.accounting.run import account_of
+from mast.algorithms.registry import algorithm_entry
 from mast.training.evaluation import Evaluation, mean_evaluation
 from mast.training.metrics import Metrics
 from mast.training.run import Run
@@ -88,8 +89,11 @@ def round_metrics(
         updates=trainer.counters.updates,
         epsilon=float(np.mean([run.epsilon for run in trainer.runs])),
         loss=means.get("loss"),
-        q_tot=means.get("q_tot"),
-        target=means.get("target"),
+        loss_metrics={
+            name: means[name]
+            for name in algorithm_entry(trainer.config.algorithm).metrics
+            if name in means
+        },
         gradient_norm=means.get("gradient_norm"),
         train_return=means["train_return"],
         train_win_rate=means["train_win_rate"] if trainer.environment.spec.has_win else None,

@@ -276,7 +276,10 @@ class HostPlayers:
     ) -> None:
         spec = self._environment.spec
         seeds = np.random.Generator(np.random.Philox(key=np.asarray(jax.random.key_data(key))))
-        env_state, seen = self._environment.reset(int(seeds.integers(2**31)))
+        try:
+            env_state, seen = self._environment.reset(int(seeds.integers(2**31)))
+        except Exception as error:
+            raise user_error(spec.id, "reset", error) from error
         hidden = agent.initial_hidden(spec.agents)
         last = np.full(spec.agents, NO_ACTION)
         _see(recording, 0, episode, seen)
@@ -289,7 +292,7 @@ class HostPlayers:
                 env_state, seen, outcome = self._environment.step(
                     int(seeds.integers(2**31)), env_state, cast(Array, last)
                 )
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 doing = f"step {step + 1} of an episode"
                 raise user_error(spec.id, doing, error) from error
             recording.action[step, episode] = last

@@ -1,5 +1,6 @@
 """The host side of one run: its replay ring, its counters, and its files."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,16 +10,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.diagnosis.log import forget_diagnostics_after
 from mast.diagnosis.snapshots import forget_snapshots_after
 from mast.envs.protocol import EnvironmentSpec
-from mast.errors import SelfCheckError, UserError
+from mast.errors import SelfCheckError, StorageError, UserError
+from mast.files import set_aside
 from mast.learning.replay import Batch, Episode, Ring
 from mast.policy import save_policy
 from mast.training.checkpoint import FOLDER_NAME, CheckpointStore, Restored
 from mast.training.counters import RunCounters
 from mast.training.evaluation import Evaluation
+from mast.training.logging import FILE_NAME as METRICS
 from mast.training.logging import MetricsWriter
 from mast.training.statistics import score
 
@@ -40,6 +44,7 @@ class Run:
         self.spec = spec
         self.out = out
         self.counters = RunCounters()
+        self._folder: os.stat_result | None = None
         keeps_greedy = config.replay_window == "dynamic"
         self.ring = Ring(spec, config.buffer_episodes, config.replay_dtype, keeps_greedy)
         self.writer: MetricsWriter | None = None
@@ -76,10 +81,50 @@ class Run:
         return score(self.counters.win_rates, SCORE_WINDOW)
 
     def add(self, episodes: Sequence[Episode]) -> None:
-        """Store finished episodes and count their steps."""
+        """Store finished episodes and count their steps.
+
+        Raises:
+            SelfCheckError: a number is NaN.
+            UserError: a number is infinite as it is stored.
+        """
         for episode in episodes:
-            self.ring.add(episode)
+            try:
+                self.ring.add(episode)
+            except (SelfCheckError, UserError) as error:
+                raise type(error)(f"{error} ({self.standing}); {self.kept}") from None
             self.counters.env_steps += len(episode.reward)
+
+    @property
+    def standing(self) -> str:
+        """Which run this is and how far, for messages."""
+        return f"seed {self.config.seed}, env step {self.counters.env_steps:,}"
+
+    @property
+    def kept(self) -> str:
+        """What is left of the run should it end here, for messages."""
+        newest = None if self.store is None else self.store.newest
+        if newest is None:
+            return "there is no checkpoint yet"
+        steps = newest["run"]["env_steps"]
+        return f"the last good checkpoint, of env step {steps:,}, is kept in {self.out}"
+
+    def check_folder(self) -> None:
+        """Make sure that the folder is still the one that the first call found.
+
+        Raises:
+            StorageError: it was deleted or renamed.
+        """
+        if self.out is None:
+            return
+        try:
+            found = os.stat(self.out)
+        except OSError as error:
+            raise StorageError(
+                f"{self.out} was deleted or renamed while training ({error.strerror})"
+            ) from None
+        self._folder = self._folder or found
+        if not os.path.samestat(self._folder, found):
+            raise StorageError(f"{self.out} was replaced by another folder while training")
 
     def draw(self, update: int) -> np.ndarray:
         """The slots of the batch of one update."""
@@ -97,7 +142,16 @@ class Run:
         return self.ring.gather(slots, length)
 
     def note_evaluation(self, evaluation: Evaluation) -> bool:
-        """Count an evaluation; whether it is the best so far (by win rate, then return)."""
+        """Count an evaluation; whether it is the best so far (by win rate, then return).
+
+        Raises:
+            SelfCheckError: its return is not finite.
+        """
+        if not np.isfinite(evaluation.return_):
+            raise SelfCheckError(
+                f"the environment's reward adds up to {evaluation.return_} in an evaluation "
+                f"({self.standing}); {self.kept}"
+            )
         self.counters.last_evaluation = asdict(evaluation)
         if evaluation.win_rate is not None:
             self.counters.win_rates.append(evaluation.win_rate)
@@ -112,33 +166,33 @@ class Run:
         if self.out is None:
             return
         if self.writer is None:
-            self.writer = MetricsWriter(self.out)
+            self.writer = MetricsWriter(self.out, algorithm_entry(self.config.algorithm).metrics)
         self.writer.write(row)
 
-    def forget_metrics_after(self, env_steps: int) -> None:
-        """Cut metrics.csv, diagnostics.jsonl and the mask snapshots back to a checkpoint."""
+    def forget_metrics_after(self, env_steps: int) -> list[str]:
+        """Cut metrics.csv, diagnostics.jsonl and the mask snapshots back to a checkpoint; what was odd."""
         assert self.out is not None
-        self.writer = MetricsWriter(self.out)
+        self.writer = MetricsWriter(self.out, algorithm_entry(self.config.algorithm).metrics)
         self.writer.truncate_to(env_steps)
-        forget_diagnostics_after(self.out, env_steps)
+        odd = forget_diagnostics_after(self.out, env_steps)
         forget_snapshots_after(self.out, env_steps)
+        return odd
 
-    def start_again(self) -> None:
-        """Forget checkpoints, episodes and metrics: the run begins anew."""
+    def start_again(self) -> list[str]:
+        """Forget checkpoints, episodes and metrics: the run begins anew; what was odd."""
         assert self.out is not None
+        if (self.out / METRICS).exists():
+            set_aside(self.out / METRICS)
         if (self.out / FOLDER_NAME).exists():
             shutil.rmtree(self.out / FOLDER_NAME)
         self.store = CheckpointStore(self.out)
         self.ring.clear()
-        self.forget_metrics_after(0)
+        return self.forget_metrics_after(0)
 
     def numerical_failure(self, what: str) -> SelfCheckError:
         """The error for numbers that cannot be right: where, what is kept, what to look at."""
-        kept = "nothing is kept"
-        if self.has_checkpoint:
-            kept = f"the last good checkpoint is kept in {self.out}"
         return SelfCheckError(
-            f"{what} (seed {self.config.seed}, env step {self.counters.env_steps}); {kept}: look at "
+            f"{what} ({self.standing}); {self.kept}: look at "
             "q_tot and gradient_norm in metrics.csv, then lower learning_rate or gradient_clip"
         )
 
@@ -183,9 +237,7 @@ def restore_together(runs: Sequence[Run], templates: Sequence[Any]) -> list[Rest
     Raises:
         UserError: every checkpoint of a run is damaged, or the runs have no round in common.
     """
-    manifests = [
-        len(list((run.out / FOLDER_NAME).glob("checkpoint-*.json"))) for run in runs if run.out
-    ]
+    manifests = [run.store.count() for run in runs if run.store is not None]
     # One program saves its runs one after the other, so a kill can come in the middle of the first save.
     if max(manifests) == 0 or (min(manifests) == 0 and max(manifests) == 1):
         return None

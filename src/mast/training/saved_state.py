@@ -1,16 +1,15 @@
-"""The small state of a run on disk: a pytree as named arrays, written and read by Orbax.
+"""The small state of a run on disk: a pytree as named arrays in one safetensors file.
 
-JAX and Orbax are imported where they are used: whether a folder can be resumed is found out first.
+JAX is imported where it is used: whether a folder can be resumed is found out first.
 """
 
-import logging
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save
 
 
 def _is_random_key(leaf: Any) -> bool:
@@ -64,43 +63,44 @@ def fill_template(template: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return jax.tree_util.tree_map_with_path(fill, template)
 
 
-def write_state(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes named arrays to a new folder.
-
-    Raises:
-      OSError: the disk is full or fails.
-    """
-    import orbax.checkpoint as ocp
-
-    # Orbax refuses arrays without elements; the manifest says all that there is about them.
-    tree = {name: array for name, array in arrays.items() if array.size}
-    log = logging.getLogger("absl")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # of an error it logs each thread's traceback and raises it too
-    try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            checkpointer.save(folder, args=ocp.args.StandardSave(tree))
-    except ValueError as error:
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        if code is None:
-            raise
-        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
-    finally:
-        log.setLevel(level)
+def state_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Named arrays as the content of a file."""
+    return save({name: _storable(array) for name, array in arrays.items()})
 
 
-def read_state(folder: Path, leaves: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+def read_state(path: Path, leaves: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
     """Reads named arrays back.
 
     Args:
-      folder: where `write_state` has put them.
-      leaves: name to [type, shape] of each.
-    """
-    import orbax.checkpoint as ocp
+      path: of a file that holds `state_bytes`.
+      leaves: name → [type, shape] of each.
 
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        saved = checkpointer.restore(folder, args=ocp.args.StandardRestore())
-    return {
-        name: np.asarray(saved[name]) if name in saved else np.zeros(shape, dtype)
-        for name, (dtype, shape) in leaves.items()
-    }
+    Raises:
+      ValueError: it holds something else.
+      OSError: it cannot be read.
+    """
+    try:
+        saved = load(path.read_bytes())
+        return {
+            name: saved[name].view(np.dtype(dtype)).reshape(shape)
+            for name, (dtype, shape) in leaves.items()
+        }
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} is no saved state of these leaves") from error
+
+
+def holds_state(path: Path) -> bool:
+    """Whether a file is one that `state_bytes` could have made, none of it cut off."""
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """The array in C order, of a type that NumPy has of itself; others (bfloat16) as their bits."""
+    array = np.asarray(array, order="C")
+    if array.dtype.kind in "biuf":
+        return array
+    return array.view(np.dtype(f"u{array.dtype.itemsize}"))

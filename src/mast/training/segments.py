@@ -1,22 +1,26 @@
 """A segment: consecutive episodes of the replay ring in one file; and files that survive a crash.
 
-A segment is one line of JSON (sizes, and each episode's steps and ending), then the rows of one
-episode after the other exactly as the ring stores them. So both ways are plain copies between the
-file and the ring's slots, and a ring of 20 GB needs no second one to be saved.
+A segment is one line of JSON (sizes, and each episode's steps, ending and checksum), then the rows of
+one episode after the other exactly as the ring stores them. So both ways are plain copies between the
+file and the ring's slots, and a ring of 20 GB needs no second one to be saved; and of a damaged file
+every episode that is whole can still be had.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mast.learning.replay import Ring
 
-_KIND = "mast episodes 1"
+_KIND = "mast episodes 2"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -51,13 +55,13 @@ def sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def record_file(folder: Path, path: Path) -> FileRecord:
-    """Makes an existing file durable and says what it must be; `path` lies within `folder`."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = file.tell()
+def write_durably(folder: Path, name: str, content: bytes) -> FileRecord:
+    """Writes a new file of a checkpoint folder, on the disk when this returns."""
+    with (folder / name).open("wb") as file:
+        file.write(content)
+        file.flush()
         os.fsync(file.fileno())
-    return FileRecord(path.relative_to(folder).as_posix(), size, digest)
+    return FileRecord(name, len(content), hashlib.sha256(content).hexdigest())
 
 
 def check_files(folder: Path, records: Iterable[FileRecord], *, contents: bool) -> None:
@@ -98,7 +102,7 @@ def write_segment(folder: Path, name: str, ring: Ring, first: int, stop: int) ->
         "kind": _KIND,
         "first": first,
         "fields": _fields(ring, first),
-        "episodes": [ring.ending(number) for number in numbers],
+        "episodes": [[*ring.ending(n), _checksum(ring.ending(n), ring.stored(n))] for n in numbers],
     }
     digest, size = hashlib.sha256(), 0
     with (folder / name).open("wb", buffering=_BLOCK_BYTES) as file:
@@ -135,20 +139,39 @@ def read_segment(folder: Path, segment: Segment, ring: Ring) -> None:
         raise DamagedError(f"{name} is missing") from None
     except OSError as error:
         raise DamagedError(f"{name} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DamagedError(f"{name} is garbled") from None
+
+
+def whole_episodes(folder: Path, segment: Segment, ring: Ring) -> Iterator[int]:
+    """Reads a segment that may be damaged and yields the numbers of its whole episodes, one by one.
+
+    Args:
+      folder: where it lies.
+      segment: which.
+      ring: of one slot and the sizes of the run's own; each episode is in it when its number is yielded.
+    """
+    try:
+        with (folder / segment.file.name).open("rb") as file:
+            header = _header(file.readline(), segment)
+            for number, (*ending, checksum) in enumerate(header["episodes"], segment.first):
+                rows = ring.claim(*ending)
+                if number == segment.first and header["fields"] != _fields(ring, ring.first):
+                    return
+                if any(file.readinto(part.data) != part.nbytes for part in rows.values()):
+                    return
+                if _checksum(ending, rows) == checksum:
+                    yield number
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return  # what came before it is whole
 
 
 def _read_episodes(file: BufferedReader, segment: Segment, ring: Ring) -> None:
     line = file.readline()
     digest = hashlib.sha256(line)
-    header = json.loads(line)
-    if (header["kind"], header["first"]) != (_KIND, segment.first):
-        raise ValueError("another kind of file")
-    if len(header["episodes"]) != segment.stop - segment.first:
-        raise ValueError("another number of episodes")
+    header = _header(line, segment)
     skipped = Ring(ring.sizes, 1, ring.dtype, ring.keeps_greedy)
-    for number, (steps, terminated, won) in enumerate(header["episodes"], segment.first):
+    for number, (steps, terminated, won, _) in enumerate(header["episodes"], segment.first):
         into = skipped if number < ring.total_added else ring
         slot = into.claim(steps, terminated, won)
         for rows in slot.values():
@@ -160,6 +183,28 @@ def _read_episodes(file: BufferedReader, segment: Segment, ring: Ring) -> None:
     if file.read(1):
         raise ValueError("too long")
     _check_digest(segment.file, digest.hexdigest())
+
+
+def _header(line: bytes, segment: Segment) -> dict[str, Any]:
+    """The first line of a segment's file.
+
+    Raises:
+      ValueError, KeyError, TypeError: it is another.
+    """
+    header: dict[str, Any] = json.loads(line)
+    if (header["kind"], header["first"]) != (_KIND, segment.first):
+        raise ValueError("another kind of file")
+    if len(header["episodes"]) != segment.stop - segment.first:
+        raise ValueError("another number of episodes")
+    return header
+
+
+def _checksum(ending: Iterable[Any], rows: Mapping[str, np.ndarray]) -> int:
+    """CRC-32 of one episode: its steps and ending, and what is stored of it."""
+    checksum = zlib.crc32(json.dumps(list(ending)).encode())
+    for part in rows.values():
+        checksum = zlib.crc32(part.data, checksum)
+    return checksum
 
 
 def _fields(ring: Ring, number: int) -> dict[str, list[Any]]:

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save
 
 from mast.config import Config, load_run_config
 from mast.errors import UserError
-from mast.files import write_atomically
+from mast.files import write_atomically, writing
 from mast.sparsity.masks import Masks, leaf_path
 from mast.training.checkpoint import CheckpointStore
 
@@ -149,7 +149,8 @@ def take_over(
 def save_initial_weights(run: Path, weights: Weights) -> None:
     """Keep a run's first dense weights, so that a ticket can begin with them (`--rewind`)."""
     path = run / INITIAL_FILE
-    path.parent.mkdir(exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
     write_atomically(path, save(weights))
 
 

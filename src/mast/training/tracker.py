@@ -10,7 +10,7 @@ from mast.config import Config
 from mast.errors import UserError
 from mast.training.metrics import Metrics
 
-NUMBERS = ("episodes", "updates", "epsilon", "loss", "q_tot", "train_return", "density", "seconds")
+NUMBERS = ("episodes", "updates", "epsilon", "loss", "train_return", "density", "seconds")
 """What is sent of a round beside the evaluation's win rate, return and episode length."""
 
 
@@ -55,6 +55,7 @@ class WandbTracker:
         if evaluation is None:
             return
         row = {name: getattr(metrics, name) for name in NUMBERS}
+        row |= dict(metrics.loss_metrics)
         row |= {"win_rate": evaluation.win_rate, "return": evaluation.return_}
         row |= {"episode_length": evaluation.length}
         known = {name: value for name, value in row.items() if value is not None}

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,17 @@ from mast.config import (
 )
 from mast.envs.protocol import Environment
 from mast.envs.registry import environment_of
-from mast.errors import UserError
+from mast.errors import StorageError, UserError
 from mast.extras import events_notice
-from mast.folders import check_new, held
+from mast.folders import begun, check_new, held
 from mast.learning.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
-from mast.learning.ring_memory import check_ring_memory
 from mast.runtime import prepare
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise
 from mast.training.execution import choose_execution, execution_on_resume
+from mast.training.memory import check_needed_memory
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.persistence import extend, restore, save, take_up
@@ -89,18 +90,18 @@ class Trainer:
         if folder is None:
             return
         given = given_of(config) if given is None else given
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock.enter_context(held(folder))
-        write_run_record(folder, config, given)
-        for run in self.runs:
-            assert run.out is not None
-            if run.out != folder:
-                run.out.mkdir(exist_ok=True)
-                write_run_record(
-                    run.out, run.config, {**given, "seed": run.config.seed, "seeds": 1}
-                )
-        self.keep_first_weights()
-        self.watch.begin(self.state)
+        spec = self.environment.spec
+        with begun(
+            folder, self.notices.append, lambda: write_run_record(folder, config, given, spec)
+        ) as lock:
+            for run in self.runs:
+                assert run.out is not None
+                if run.out != folder:
+                    own = {**given, "seed": run.config.seed, "seeds": 1}
+                    write = partial(write_run_record, run.out, run.config, own, spec)
+                    lock.enter_context(begun(run.out, self.notices.append, write))
+            self.begin_files()
+            self._lock.push(lock.pop_all())
 
     @classmethod
     def resume(
@@ -125,6 +126,25 @@ class Trainer:
                 environment, or every checkpoint is damaged.
         """
         out = Path(path)
+        load_run_record(out)  # what is no run is refused as that
+        notices: list[str] = []
+        with held(out, notices.append) as lock:
+            trainer = cls._resumed(out, steps, environment, callback, lock)
+            trainer.notices[:0] = notices
+            if not trainer.finished:
+                trainer._lock.push(lock.pop_all())
+        return trainer
+
+    @classmethod
+    def _resumed(
+        cls,
+        out: Path,
+        steps: int | None,
+        environment: Environment | None,
+        callback: Callback | None,
+        lock: ExitStack,
+    ) -> "Trainer":
+        """As `resume`, in a folder that is held."""
         record, config = load_run_record(out), load_run_config(out)
         before = config.steps
         if steps is not None:
@@ -132,15 +152,16 @@ class Trainer:
         recorded = record["settings"].get("execution", "masked")
         config, said = execution_on_resume(config, recorded, config.seeds > 1)
         trainer = cls.__new__(cls)
-        with held(out) as lock:
-            trainer._build(config, out, environment, callback)
-            trainer.notices += said
-            restored = restore(trainer)
-            if config.steps != before:
-                extend(trainer, before)
-            take_up(trainer, restored)
-            if not trainer.finished:
-                trainer._lock.push(lock.pop_all())
+        trainer._build(config, out, environment, callback)
+        trainer.notices += said
+        for run in trainer.runs:
+            if run.out is not None and run.out != out:
+                lock.enter_context(held(run.out, trainer.notices.append))
+            run.check_folder()
+        restored = restore(trainer)
+        if config.steps != before:
+            extend(trainer, before)
+        take_up(trainer, restored)
         changed = differences_from(record)
         if changed:
             trainer.notices.append(
@@ -171,15 +192,7 @@ class Trainer:
             raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
         configs = seed_configs(config) if several else [config]
         self.notices += size_notices(config, spec)
-        self.notices.append(
-            check_ring_memory(
-                spec,
-                config.buffer_episodes,
-                config.replay_dtype,
-                len(configs),
-                config.replay_window == "dynamic",
-            )
-        )
+        self.notices.append(check_needed_memory(config, spec, len(configs)))
         folders = [out / f"seed-{c.seed}" if out and several else out for c in configs]
         self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
         self.counters = Counters()
@@ -195,11 +208,13 @@ class Trainer:
         self._saved_at, self._save_cost = time.perf_counter(), 0.0
         self._lock = ExitStack()
 
-    def keep_first_weights(self) -> None:
-        """Write each run's dense weights before the mask, for tickets (`--rewind`)."""
+    def begin_files(self) -> None:
+        """Write what stands before training: each run's dense weights (for `--rewind`) and its first mask."""
         for run, weights in zip(self.runs, self._first_weights, strict=True):
+            run.check_folder()
             if run.out is not None:
                 save_initial_weights(run.out, weights)
+        self.watch.begin(self.state)
 
     @property
     def finished(self) -> bool:
@@ -236,7 +251,7 @@ class Trainer:
     def _round(self) -> Metrics:
         """Collect, learn, and evaluate and save where it is time."""
         compiled = self.engine.compile_seconds
-        with self.meter.measured():
+        with self._naming_what_is_kept(), self.meter.measured():
             totals = self._collect()
             updates = self._learn(self.config.parallel_envs)
             row = self.meter.round(totals, updates)
@@ -245,7 +260,7 @@ class Trainer:
             interval = self.config.checkpoint_interval
             # At most 2 % of the time goes into checkpoints, whatever the interval (0 asks for all).
             if elapsed >= interval and (interval == 0 or elapsed >= 50 * self._save_cost):
-                self.save()
+                self._save()
         compiling = self.engine.compile_seconds > compiled
         return round_metrics(self, row, evaluation, compiling)
 
@@ -353,6 +368,7 @@ class Trainer:
             done = []
             for place in places:
                 run, state = self.runs[place], self.engine.team(self.state, place)
+                run.check_folder()
                 evaluation = summarise(
                     self.engine.of_run(totals, place), self.environment.spec.has_win
                 )
@@ -369,7 +385,24 @@ class Trainer:
             return mean_evaluation(done)
 
     def save(self) -> None:
-        """Write a checkpoint of every run, and its policy."""
+        """Write a checkpoint of every run, and its policy.
+
+        Raises:
+            StorageError: it cannot be written; the one before stands.
+        """
+        with self._naming_what_is_kept():
+            self._save()
+
+    @contextmanager
+    def _naming_what_is_kept(self) -> Iterator[None]:
+        """While entered, a file that cannot be written is said with the last good checkpoint."""
+        try:
+            yield
+        except StorageError as error:
+            self.close()
+            raise StorageError(f"{error}; {self.runs[0].kept}") from error
+
+    def _save(self) -> None:
         start = time.perf_counter()
         with self.meter.phase("checkpoint"):
             save(self)

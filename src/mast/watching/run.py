@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mast.config import Config, load_run_config
 from mast.configuration.explain import check_word
 from mast.errors import UserError
-from mast.export.contract import exported_config, is_exported, names_of, read_contract
+from mast.export.contract import (
+    exported_config,
+    exported_description,
+    is_exported,
+    names_of,
+    read_contract,
+)
 from mast.export.folder import CHECKPOINTS, policy_file
 from mast.extras import check_matplotlib
 from mast.files import check_writable
@@ -163,4 +169,4 @@ def _exported(folder: Path) -> _Team:
     agent = load_exported(folder)[0]
     contract = read_contract(folder)
     exported = {"checkpoint": f"exported as {contract['kind']}"}
-    return _Team(agent, contract["policy"]["description"] | exported)
+    return _Team(agent, exported_description(folder) | exported)

@@ -13,7 +13,7 @@ OPTIMIZER = "optimizer"
 class ReplaySettings(BaseModel):
     """Which episodes are learned from."""
 
-    batch_size: int = setting(32, REPLAY, "episodes per update", "MAST Table 5", ge=1)
+    batch_size: int = setting(32, REPLAY, "episodes per update", "MAST Table 5", ge=1, le=100_000)
     online_share: float = setting(
         0.0,
         REPLAY,
@@ -23,10 +23,15 @@ class ReplaySettings(BaseModel):
         le=1,
     )
     buffer_episodes: int = setting(
-        5000, REPLAY, "episodes that the ring holds, C_1", "MAST Table 5", ge=1
+        5000, REPLAY, "episodes that the ring holds, C_1", "MAST Table 5", ge=1, le=10_000_000
     )
     online_episodes: int = setting(
-        128, REPLAY, "how many episodes count as the newest, C_2", "MAST Table 5", ge=1
+        128,
+        REPLAY,
+        "how many episodes count as the newest, C_2",
+        "MAST Table 5",
+        ge=1,
+        le=10_000_000,
     )
     replay_window: Literal["ring", "dynamic"] = setting(
         "ring",
@@ -35,10 +40,15 @@ class ReplaySettings(BaseModel):
         "RLx2",
     )
     window_interval: int = setting(
-        10_000, REPLAY, "dynamic: environment steps between two looks", "our choice", ge=1
+        10_000,
+        REPLAY,
+        "dynamic: environment steps between two looks",
+        "our choice",
+        ge=1,
+        le=10**12,
     )
     window_steps: int = setting(
-        2048, REPLAY, "dynamic: oldest steps that are looked at", "our choice", ge=1
+        2048, REPLAY, "dynamic: oldest steps that are looked at", "our choice", ge=1, le=10_000_000
     )
     window_threshold: float = setting(
         0.2,
@@ -52,10 +62,10 @@ class ReplaySettings(BaseModel):
         0.1, REPLAY, "dynamic: share of the episodes dropped", "our choice", ge=0, lt=1
     )
     window_floor: int = setting(
-        500, REPLAY, "dynamic: episodes that are always kept", "our choice", ge=1
+        500, REPLAY, "dynamic: episodes that are always kept", "our choice", ge=1, le=10_000_000
     )
     warmup_env_steps: int = setting(
-        0, REPLAY, "environment steps before the first update", "our choice", ge=0
+        0, REPLAY, "environment steps before the first update", "our choice", ge=0, le=10**12
     )
     replay_dtype: Literal["float16", "float32"] = setting(
         "float16", REPLAY, "number type of stored observations and states", "ours"
@@ -66,7 +76,7 @@ class OptimizerSettings(BaseModel):
     """The steps of the weights."""
 
     learning_rate: float = setting(
-        5e-4, OPTIMIZER, "learning rate of RMSProp", "MAST Table 5", gt=0
+        5e-4, OPTIMIZER, "learning rate of RMSProp", "MAST Table 5", gt=0, le=10
     )
     step_exponent: float = setting(
         0.77,
@@ -83,13 +93,20 @@ class OptimizerSettings(BaseModel):
     rms_decay: float = setting(
         0.99, OPTIMIZER, "decay of RMSProp's second moment", "PyMARL", ge=0, lt=1
     )
-    rms_epsilon: float = setting(1e-5, OPTIMIZER, "ε of RMSProp, outside the root", "PyMARL", gt=0)
+    rms_epsilon: float = setting(
+        1e-5, OPTIMIZER, "ε of RMSProp, outside the root", "PyMARL", gt=0, le=1
+    )
     gradient_clip: float = setting(
-        10.0, OPTIMIZER, "largest norm of the masked gradient", "PyMARL", gt=0
+        10.0, OPTIMIZER, "largest norm of the masked gradient", "PyMARL", gt=0, le=10**9
     )
     updates_per_episode: float = setting(
-        1.0, OPTIMIZER, "updates per collected episode", "PyMARL", gt=0
+        1.0, OPTIMIZER, "updates per collected episode", "PyMARL", gt=0, le=1000
     )
     target_interval: int = setting(
-        200, OPTIMIZER, "episodes between two copies to the target network", "MAST Table 5", ge=1
+        200,
+        OPTIMIZER,
+        "episodes between two copies to the target network",
+        "MAST Table 5",
+        ge=1,
+        le=10**9,
     )

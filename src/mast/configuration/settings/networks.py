@@ -14,14 +14,21 @@ class NetworkSettings(BaseModel):
     """Widths, sharing and first weights."""
 
     hidden_size: int = setting(
-        64, NETWORK, "width of the agent's first layer and of its GRU", "MAST Table 5", ge=1
+        64,
+        NETWORK,
+        "width of the agent's first layer and of its GRU",
+        "MAST Table 5",
+        ge=1,
+        le=65_536,
     )
-    mixer_embed: int = setting(32, NETWORK, "width of the mixing layer", "MAST Table 5", ge=1)
+    mixer_embed: int = setting(
+        32, NETWORK, "width of the mixing layer", "MAST Table 5", ge=1, le=65_536
+    )
     hypernet_hidden: int = setting(
-        64, NETWORK, "width of the mixer's hypernetworks", "MAST Table 5", ge=1
+        64, NETWORK, "width of the mixer's hypernetworks", "MAST Table 5", ge=1, le=65_536
     )
     unrestricted_hidden: int = setting(
-        256, NETWORK, "width of the unrestricted mixer (owqmix, cwqmix)", "WQMIX", ge=1
+        256, NETWORK, "width of the unrestricted mixer (owqmix, cwqmix)", "WQMIX", ge=1, le=65_536
     )
     widths: Literal["full", "tiny"] = setting(
         "full",
@@ -70,7 +77,7 @@ class TopologySettings(BaseModel):
         "MAST, agent roles",
     )
     evolve_interval: int = setting(
-        200, TOPOLOGY, "updates between two topology evolutions, Δ", "MAST Table 5", ge=1
+        200, TOPOLOGY, "updates between two topology evolutions, Δ", "MAST Table 5", ge=1, le=10**9
     )
     drop_fraction: float = setting(
         0.5,

@@ -23,6 +23,7 @@ class ExplorationSettings(BaseModel):
         "environment steps from the first to the last; with a preset whatever the run's length",
         "MAST Table 5",
         ge=1,
+        le=10**12,
     )
 
 
@@ -30,9 +31,11 @@ class EvaluationSettings(BaseModel):
     """What is looked at and kept along the way."""
 
     eval_interval: int = setting(
-        10_000, WATCH, "environment steps between two evaluations", "PyMARL", ge=1
+        10_000, WATCH, "environment steps between two evaluations", "PyMARL", ge=1, le=10**12
     )
-    eval_episodes: int = setting(32, WATCH, "greedy episodes per evaluation", "PyMARL", ge=1)
+    eval_episodes: int = setting(
+        32, WATCH, "greedy episodes per evaluation", "PyMARL", ge=1, le=100_000
+    )
     diagnostics: bool = setting(
         False,
         WATCH,
@@ -47,5 +50,10 @@ class EvaluationSettings(BaseModel):
         "MAST Fig 10 (0, 0.5, 1, 2 of 2 million)",
     )
     checkpoint_interval: float = setting(
-        30.0, WATCH, "seconds between two checkpoints; 0 = after every round", "ours", ge=0
+        30.0,
+        WATCH,
+        "seconds between two checkpoints; 0 = after every round",
+        "ours",
+        ge=0,
+        le=10**7,
     )

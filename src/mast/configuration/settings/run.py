@@ -62,10 +62,17 @@ class RunSettings(BaseModel):
         ge=0,
         lt=1,
     )
-    steps: int = setting(2_000_000, RUN, "environment steps to train for", "MAST, PyMARL", ge=1)
+    steps: int = setting(
+        2_000_000, RUN, "environment steps to train for", "MAST, PyMARL", ge=1, le=10**12
+    )
     seed: int = setting(0, RUN, "random seed of the run", "ours", ge=0, lt=2**31)
     seeds: int = setting(
-        1, RUN, "number of runs, with seeds SEED, SEED+1, …, each in OUT/seed-K", "ours", ge=1
+        1,
+        RUN,
+        "number of runs, with seeds SEED, SEED+1, …, each in OUT/seed-K",
+        "ours",
+        ge=1,
+        le=1000,
     )
     placement: Literal["auto", "vmap", "process"] = setting(
         "auto",
@@ -82,7 +89,12 @@ class RunSettings(BaseModel):
         "ours; docs/kernels.md",
     )
     threads: int | None = setting(
-        None, RUN, "CPU threads; part of the run's bit-identity", "all cores of the machine", ge=1
+        None,
+        RUN,
+        "CPU threads; part of the run's bit-identity",
+        "all cores of the machine",
+        ge=1,
+        le=1024,
     )
 
 
@@ -90,7 +102,12 @@ class EnvironmentSettings(BaseModel):
     """The game as the team meets it."""
 
     parallel_envs: int = setting(
-        8, ENVIRONMENT, "environments stepped side by side", "PyMARL's parallel runner", ge=1
+        8,
+        ENVIRONMENT,
+        "environments stepped side by side",
+        "PyMARL's parallel runner",
+        ge=1,
+        le=65_536,
     )
     reward_scale: float | None = setting(
         None,
@@ -98,6 +115,7 @@ class EnvironmentSettings(BaseModel):
         "factor on the reward; none = the environment's own (SMAX 10, to SMAC's 0–20 range)",
         "docs/environments.md",
         gt=0,
+        le=10**6,
     )
     timeout: Literal["bootstrap", "terminal"] = setting(
         "bootstrap",
@@ -109,5 +127,10 @@ class EnvironmentSettings(BaseModel):
         False, ENVIRONMENT, "append the last joint action to the state, as SMAC", "our choice"
     )
     episode_limit: int | None = setting(
-        None, ENVIRONMENT, "steps per episode; none = the environment's own", "ours", ge=1
+        None,
+        ENVIRONMENT,
+        "steps per episode; none = the environment's own",
+        "ours",
+        ge=1,
+        le=1_000_000,
     )

@@ -31,10 +31,13 @@ class TargetSettings(BaseModel):
         "inverse temperature β of softmax and res_softmax (RES authors' code: 0.05)",
         "MAST Table 5 (RES)",
         ge=0,
+        le=10**6,
     )
-    omega: float = setting(10.0, TARGET, "ω of mellowmax and soft_mellowmax", "MAST Table 5", gt=0)
+    omega: float = setting(
+        10.0, TARGET, "ω of mellowmax and soft_mellowmax", "MAST Table 5", gt=0, le=10**6
+    )
     soft_mellowmax_alpha: float = setting(
-        1.0, TARGET, "α of soft_mellowmax; 0 is mellowmax", "MAST Table 5", ge=0
+        1.0, TARGET, "α of soft_mellowmax; 0 is mellowmax", "MAST Table 5", ge=0, le=10**6
     )
     targets: Literal["one_step", "n_step", "delayed_n_step", "td_lambda", "hybrid"] = setting(
         "one_step",
@@ -55,7 +58,7 @@ class TargetSettings(BaseModel):
         0.375, TARGET, "hybrid: share of the steps before T_0", "MAST Table 4", ge=0, le=1
     )
     n_step: int = setting(
-        3, TARGET, "rewards in the return of n_step and delayed_n_step", "RLx2", ge=1
+        3, TARGET, "rewards in the return of n_step and delayed_n_step", "RLx2", ge=1, le=1_000_000
     )
     delay_fraction: float = setting(
         0.1,
@@ -85,7 +88,12 @@ class ResSettings(BaseModel):
     """RES."""
 
     res_regulariser: float = setting(
-        0.05, RES, "λ of the pull of Q_tot towards the episode's discounted return", "RES", ge=0
+        0.05,
+        RES,
+        "λ of the pull of Q_tot towards the episode's discounted return",
+        "RES",
+        ge=0,
+        le=10**6,
     )
     res_unavailable: Literal["exclude", "include"] = setting(
         "exclude",

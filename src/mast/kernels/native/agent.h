@@ -246,8 +246,8 @@ void agent_utilities(const AgentShape& s, const AgentEpisodes<Number>& episodes,
   const Lanes lanes(s, episodes.steps);
   std::vector<AgentPlans> plans;
   for (const AgentNetwork& net : networks) plans.emplace_back(net, lanes.stride);
-  std::memset(chosen, 0, sizeof(float) * (s.observations - 1) * s.lanes());
-  for (float* each : q) std::memset(each, 0, sizeof(float) * s.observations * s.lanes() * s.actions);
+  std::fill_n(chosen, (s.observations - 1) * s.lanes(), 0.0f);
+  for (float* each : q) std::fill_n(each, s.observations * s.lanes() * s.actions, 0.0f);
   agent_forward(s, episodes, lanes, plans, saved, for_each,
                 [&](int index, int64_t t, int active, const std::vector<Array>& utilities) {
                   const Tile& tile = lanes.tiles[index];

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
+#include <limits>
 #include <memory>
-#include <thread>
+#include <new>
 #include <string>
+#include <thread>
 
 #include "gradients.h"
 #include "tiles.h"
@@ -13,6 +16,21 @@
 namespace mast {
 
 namespace ffi = xla::ffi;
+
+// Rows of a batch, and offsets in a tile, are 32-bit numbers.
+constexpr int64_t kMostRows = int64_t{1} << 30;
+constexpr int64_t kMostOffsets = std::numeric_limits<int32_t>::max() / (kTileVectors * kLanes);
+
+// Whether a batch of these axes can be numbered; an empty axis hides none of the others.
+inline bool can_be_numbered(std::initializer_list<int64_t> axes) {
+  int64_t rows = 1;
+  for (int64_t size : axes) {
+    if (size > kMostRows) return false;
+    rows *= std::max<int64_t>(size, 1);  // both factors are at most 2^30
+    if (rows > kMostRows) return false;
+  }
+  return true;
+}
 
 // Reads the operands one after the other; the first thing that does not fit is kept as the error.
 class Operands {
@@ -23,7 +41,8 @@ class Operands {
   template <ffi::DataType type>
   const ffi::NativeType<type>* in(std::initializer_list<int64_t*> shape) {
     auto buffer = args_.get<ffi::AnyBuffer>(next_in_++);
-    if (!buffer || !fits(*buffer, type, shape)) return nullptr;
+    if (!buffer) fail("is missing");
+    if (!ok() || !fits(*buffer, type, shape)) return nullptr;
     return static_cast<const ffi::NativeType<type>*>(buffer->untyped_data());
   }
 
@@ -34,19 +53,42 @@ class Operands {
 
   float* out(std::initializer_list<int64_t*> shape) {
     auto buffer = results_.get<ffi::AnyBuffer>(next_out_++);
-    if (!buffer || !fits(**buffer, ffi::F32, shape)) return nullptr;
+    if (!buffer) fail("a result is missing");
+    if (!ok() || !fits(**buffer, ffi::F32, shape)) return nullptr;
     return static_cast<float*>((*buffer)->untyped_data());
   }
 
+  // That many finite numbers; where one is not finite it is an error, as they decide what is read.
+  const float* finite_floats(int64_t count) {
+    const float* numbers = floats({&count});
+    for (int64_t i = 0; ok() && i < count; ++i) {
+      if (!std::isfinite(numbers[i])) fail("number " + std::to_string(i) + " must be finite");
+    }
+    return numbers;
+  }
+
   // A network is two vectors: of each layer in turn its values and its bias, and of each layer in turn its
-  // row pointers and its column indices. `table` has every layer's rows, columns and number of values.
-  void network(ffi::Span<const int64_t> table) {
+  // row pointers and its column indices. `table` has every layer's rows, columns and number of values; of
+  // `layers` layers, or of one or more where that is 0.
+  void network(ffi::Span<const int64_t> table, size_t layers = 0) {
     table_ = table;
     layer_ = 0;
-    int64_t numbers = 0, places = 0, sizes[2] = {-1, -1};
-    for (size_t i = 0; i + 2 < table.size(); i += 3) {
-      numbers += table[i + 2] + table[i];
-      places += table[i] + 1 + table[i + 2];
+    if (table.size() % 3 != 0 || table.size() == 0 || (layers > 0 && table.size() != 3 * layers)) {
+      fail("the table of layers has " + std::to_string(table.size()) + " numbers, expected three for each layer");
+    }
+    int64_t numbers = 0, places = 0, offsets = 0, sizes[2] = {-1, -1};
+    for (size_t i = 0; ok() && i < table.size(); i += 3) {
+      const int64_t rows = table[i], columns = table[i + 1], entries = table[i + 2];
+      if (rows < 0 || columns < 0 || entries < 0 || rows > kMostOffsets || columns > kMostOffsets ||
+          entries > rows * columns) {
+        fail("layer " + std::to_string(i / 3 + 1) + " cannot be [" + std::to_string(rows) + ", " +
+             std::to_string(columns) + "] with " + std::to_string(entries) + " values");
+        return;
+      }
+      numbers += entries + rows;
+      places += rows + 1 + entries;
+      offsets += rows + columns;
+      if (offsets > kMostOffsets || places > std::numeric_limits<int32_t>::max()) fail("the network is too large");
     }
     parameters_ = floats({&sizes[0]});
     structure_ = ints({&sizes[1]});
@@ -86,6 +128,7 @@ class Operands {
     int64_t size = 0;
     for (const Matrix* m : layers) size += m->entries + m->rows;
     float* next = out({&size});
+    if (!ok()) return std::vector<Gradient>(layers.size());
     std::vector<Gradient> all;
     for (const Matrix* m : layers) {
       all.push_back({next, next + m->entries});
@@ -100,11 +143,19 @@ class Operands {
     return buffer && buffer->element_type() == ffi::F16;
   }
 
-  size_t remaining() const { return args_.size() - next_in_; }
+  size_t remaining() const { return args_.size() - std::min(next_in_, args_.size()); }
 
-  void fail(const std::string& why) {
+  // Whether all is well, and nothing was given or asked for that no one read or will write.
+  bool complete() {
+    if (next_in_ < args_.size()) fail("there are more operands than expected");
+    if (next_out_ < results_.size()) fail("there are more results than expected");
+    return ok();
+  }
+
+  __attribute__((cold, noinline)) void fail(const std::string& why) {
     if (error_.empty()) error_ = "operand " + std::to_string(next_in_) + ": " + why;
   }
+  __attribute__((cold, noinline)) void fail(const char* why) { fail(std::string(why)); }
   bool ok() const { return error_.empty(); }
   ffi::Error error() const { return ffi::Error::InvalidArgument("mast kernels, " + error_); }
 
@@ -119,6 +170,10 @@ class Operands {
       size_t axis = 0;
       for (int64_t* size : shape) {
         const int64_t found = dimensions[axis++];
+        if (found > std::numeric_limits<int32_t>::max()) {
+          fail("axis " + std::to_string(axis - 1) + " is too long");
+          return false;
+        }
         if (*size == -1) *size = found;
         if (*size != found) {
           fail("axis " + std::to_string(axis - 1) + " has " + std::to_string(found) + ", expected " +
@@ -141,10 +196,11 @@ class Operands {
 
 // Work for at most `threads` threads of XLA's pool, the calling one among them. It takes part, so a pool
 // that is busy elsewhere delays nothing; a task that comes too late finds no index left and touches nothing.
-inline ForEach for_each_on(ffi::ThreadPool pool, int threads) {
+inline ForEach for_each_on(ffi::ThreadPool pool, int64_t threads) {
   return [pool, threads](int n, const std::function<void(int)>& body) mutable {
     struct Shared {
       std::atomic<int> next{0}, done{0};
+      std::atomic<bool> no_memory{false};
     };
     if (threads <= 1 || n <= 1) {
       for (int i = 0; i < n; ++i) body(i);
@@ -153,13 +209,18 @@ inline ForEach for_each_on(ffi::ThreadPool pool, int threads) {
     auto shared = std::make_shared<Shared>();
     const auto work = [shared, n, body = &body] {
       for (int i; (i = shared->next.fetch_add(1)) < n;) {
-        (*body)(i);
+        try {
+          (*body)(i);
+        } catch (const std::bad_alloc&) {  // must not leave a thread of XLA's
+          shared->no_memory = true;
+        }
         shared->done.fetch_add(1, std::memory_order_release);
       }
     };
-    for (int i = 1; i < std::min(threads, n); ++i) pool.Schedule([work] { work(); });
+    for (int i = 1; i < std::min<int64_t>(threads, n); ++i) pool.Schedule([work] { work(); });
     work();
     while (shared->done.load(std::memory_order_acquire) < n) std::this_thread::yield();
+    if (shared->no_memory) throw std::bad_alloc();
   };
 }
 

@@ -18,7 +18,7 @@ struct Gradient {
 class Sums {
  public:
   Sums(const Plan& plan, int strands) : plan_(plan) {
-    for (int i = 0; i < strands; ++i) strands_.emplace_back(plan.slots());
+    for (int i = 0; i < strands; ++i) strands_.push_back(Array::large(plan.slots()));
   }
 
   float* of(int strand) const { return strands_[strand].get(); }

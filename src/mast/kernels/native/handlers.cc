@@ -13,7 +13,7 @@ using Table = ffi::Span<const int64_t>;
 
 AgentNetwork read_agent(Operands& operands, Table layers, AgentShape& s) {
   AgentNetwork net;
-  operands.network(layers);
+  operands.network(layers, 4);
   int64_t inputs = -1;
   net.fc1 = operands.matrix(&s.hidden, &inputs);
   int64_t gates = s.hidden == -1 ? -1 : 3 * s.hidden;
@@ -24,11 +24,17 @@ AgentNetwork read_agent(Operands& operands, Table layers, AgentShape& s) {
   return net;
 }
 
+void check_batch(Operands& operands, std::initializer_list<int64_t> axes) {
+  if (operands.ok() && !can_be_numbered(axes)) operands.fail("the batch is too large");
+}
+
 template <typename Number, ffi::DataType type>
 AgentEpisodes<Number> read_episodes(Operands& operands, AgentShape& s) {
   AgentEpisodes<Number> episodes;
   episodes.observation = reinterpret_cast<const Number*>(
       operands.in<type>({&s.observations, &s.episodes, &s.agents, &s.features}));
+  if (operands.ok() && (s.observations < 1 || s.episodes < 1 || s.agents < 1)) operands.fail("an empty batch");
+  check_batch(operands, {s.observations, s.episodes, s.agents});
   int64_t steps = s.observations - 1;
   episodes.action = operands.ints({&steps, &s.episodes, &s.agents});
   episodes.steps = operands.ints({&s.episodes});
@@ -52,9 +58,7 @@ ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, Table l
     if (networks.front().hidden.columns != s.hidden) operands.fail("networks of one width are expected");
   }
   if (networks.empty()) operands.fail("a network is expected");
-  if (operands.ok() && (s.observations < 1 || s.lanes() < 1)) operands.fail("an empty batch");
-  if (!operands.ok()) return operands.error();
-  if (kept > 0 && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little room to save");
+  if (operands.complete() && kept > 0 && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little room to save");
   if (!operands.ok()) return operands.error();
   agent_utilities(s, episodes, networks, chosen, q, kept > 0 ? saved : nullptr, for_each);
   return ffi::Error::Success();
@@ -63,7 +67,7 @@ ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, Table l
 ffi::Error AgentForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
                         int64_t threads) {
   Operands operands(args, results);
-  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  const ForEach for_each = for_each_on(pool, threads);
   return operands.next_is_half() ? agent_forward_as<uint16_t, ffi::F16>(operands, for_each, layers)
                                  : agent_forward_as<float, ffi::F32>(operands, for_each, layers);
 }
@@ -77,7 +81,7 @@ ffi::Error agent_backward_as(Operands& operands, const ForEach& for_each, Table 
   const float* saved = operands.floats({&kept});
   const AgentNetwork net = read_agent(operands, layers, s);
   const auto g = operands.gradients({&net.fc1, &net.input, &net.hidden, &net.fc2});
-  if (operands.ok() && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little was saved");
+  if (operands.complete() && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little was saved");
   if (!operands.ok()) return operands.error();
   const Lanes lanes(s, episodes.steps);
   agent_backward(s, episodes, lanes, AgentPlans(net, lanes.stride), saved, d_chosen, {g[0], g[1], g[2], g[3]},
@@ -88,7 +92,7 @@ ffi::Error agent_backward_as(Operands& operands, const ForEach& for_each, Table 
 ffi::Error AgentBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
                         int64_t threads) {
   Operands operands(args, results);
-  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  const ForEach for_each = for_each_on(pool, threads);
   return operands.next_is_half() ? agent_backward_as<uint16_t, ffi::F16>(operands, for_each, layers)
                                  : agent_backward_as<float, ffi::F32>(operands, for_each, layers);
 }
@@ -100,10 +104,11 @@ ffi::Error agent_step_as(Operands& operands, const ForEach& for_each, Table laye
       reinterpret_cast<const Number*>(operands.in<type>({&s.episodes, &s.agents, &s.features}));
   const int32_t* last_action = operands.ints({&s.episodes, &s.agents});
   const float* hidden = operands.floats({&s.episodes, &s.agents, &s.hidden});
+  check_batch(operands, {s.episodes, s.agents});
   const AgentNetwork net = read_agent(operands, layers, s);
   float* q = operands.out({&s.episodes, &s.agents, &s.actions});
   float* next_hidden = operands.out({&s.episodes, &s.agents, &s.hidden});
-  if (!operands.ok()) return operands.error();
+  if (!operands.complete()) return operands.error();
   agent_step(s, observation, last_action, hidden, net, q, next_hidden, for_each);
   return ffi::Error::Success();
 }
@@ -111,14 +116,14 @@ ffi::Error agent_step_as(Operands& operands, const ForEach& for_each, Table laye
 ffi::Error AgentStep(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
                         int64_t threads) {
   Operands operands(args, results);
-  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  const ForEach for_each = for_each_on(pool, threads);
   return operands.next_is_half() ? agent_step_as<uint16_t, ffi::F16>(operands, for_each, layers)
                                  : agent_step_as<float, ffi::F32>(operands, for_each, layers);
 }
 
 MixerNetwork read_mixer(Operands& operands, Table layers, MixerShape& s) {
   MixerNetwork net;
-  operands.network(layers);
+  operands.network(layers, 7);
   int64_t w1 = -1, one = 1;
   net.w1_hidden = operands.matrix(&s.hypernet, &s.state);
   net.w1_out = operands.matrix(&w1, &s.hypernet);
@@ -143,6 +148,7 @@ MixerEpisodes<Number> read_states(Operands& operands, MixerShape& s) {
   episodes.utilities = operands.floats({&s.times, &s.episodes, &s.agents});
   episodes.rows = operands.ints({&s.episodes});
   if (operands.ok() && times < s.times) operands.fail("there are more utilities than states");
+  check_batch(operands, {s.times, s.episodes, s.agents});
   return episodes;
 }
 
@@ -152,7 +158,7 @@ ffi::Error mixer_forward_as(Operands& operands, const ForEach& for_each, Table l
   const auto episodes = read_states<Number, type>(operands, s);
   const MixerNetwork net = read_mixer(operands, layers, s);
   float* q_tot = operands.out({&s.times, &s.episodes});
-  if (!operands.ok()) return operands.error();
+  if (!operands.complete()) return operands.error();
   mixer_forward(s, episodes, net, q_tot, for_each);
   return ffi::Error::Success();
 }
@@ -160,7 +166,7 @@ ffi::Error mixer_forward_as(Operands& operands, const ForEach& for_each, Table l
 ffi::Error MixerForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
                         int64_t threads) {
   Operands operands(args, results);
-  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  const ForEach for_each = for_each_on(pool, threads);
   return operands.next_is_half() ? mixer_forward_as<uint16_t, ffi::F16>(operands, for_each, layers)
                                  : mixer_forward_as<float, ffi::F32>(operands, for_each, layers);
 }
@@ -173,7 +179,7 @@ ffi::Error mixer_backward_as(Operands& operands, const ForEach& for_each, Table 
   const MixerNetwork net = read_mixer(operands, layers, s);
   float* d_utilities = operands.out({&s.times, &s.episodes, &s.agents});
   const auto gradients = operands.gradients(layers_of(net));
-  if (!operands.ok()) return operands.error();
+  if (!operands.complete()) return operands.error();
   mixer_backward(s, episodes, net, d_q_tot, d_utilities, gradients, for_each);
   return ffi::Error::Success();
 }
@@ -181,7 +187,7 @@ ffi::Error mixer_backward_as(Operands& operands, const ForEach& for_each, Table 
 ffi::Error MixerBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
                         int64_t threads) {
   Operands operands(args, results);
-  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  const ForEach for_each = for_each_on(pool, threads);
   return operands.next_is_half() ? mixer_backward_as<uint16_t, ffi::F16>(operands, for_each, layers)
                                  : mixer_backward_as<float, ffi::F32>(operands, for_each, layers);
 }
@@ -190,35 +196,49 @@ ffi::Error JointValues(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Remai
                        int64_t threads) {
   Operands operands(args, results);
   MixerShape s{-1, -1, -1, -1, -1, -1};
-  int64_t actions = -1, numbers = 2;
+  int64_t actions = -1;
   JointEpisodes episodes;
   episodes.state = operands.floats({&s.times, &s.episodes, &s.state});
   episodes.rows = operands.ints({&s.episodes});
   episodes.online = operands.floats({&s.times, &s.episodes, &s.agents, &actions});
   episodes.target = operands.floats({&s.times, &s.episodes, &s.agents, &actions});
   episodes.available = operands.bools({&s.times, &s.episodes, &s.agents, &actions});
-  const float* method = operands.floats({&numbers});
+  check_batch(operands, {s.times, s.episodes, s.agents, actions});
+  const float* method = operands.finite_floats(2);
   const MixerNetwork online = read_mixer(operands, layers, s), target = read_mixer(operands, layers, s);
   float* value = operands.out({&s.times, &s.episodes});
-  if (!operands.ok()) return operands.error();
+  if (!operands.complete()) return operands.error();
   joint_softmax_values(s, actions, episodes, online, target, {method[0], method[1] > 0}, value,
-                       for_each_on(pool, static_cast<int>(threads)));
+                       for_each_on(pool, threads));
   return ffi::Error::Success();
 }
 
 // The numbers of a method, in this order, all as floats.
 constexpr int64_t kMethodNumbers = 9;
 
+// A whole number that came as a float: none is read as another one.
+void check_whole(Operands& operands, const char* name, float number, float most) {
+  if (!operands.ok() || (number >= 0 && number <= most && number == std::floor(number))) return;
+  operands.fail(std::string(name) + " must be a whole number from 0 to " +
+                std::to_string(static_cast<int64_t>(most)));
+}
+
 template <typename Number, ffi::DataType type>
 ffi::Error team_gradient_as(Operands& operands, const ForEach& for_each, Table layers, int64_t mixing) {
   AgentShape s{-1, -1, -1, -1, -1, -1};
   const auto episodes = read_episodes<Number, type>(operands, s);
-  int64_t steps = s.observations - 1, numbers = kMethodNumbers, metrics = 4;
+  int64_t steps = s.observations - 1, metrics = 4;
+  if (operands.ok() && steps < 1) operands.fail("a batch without steps");
   const bool* available = operands.bools({&s.observations, &s.episodes, &s.agents, &s.actions});
   const Outcomes outcomes{available, operands.floats({&steps, &s.episodes}), operands.bools({&steps, &s.episodes})};
-  const float* method = operands.floats({&numbers});
+  const float* method = operands.finite_floats(kMethodNumbers);
+  if (operands.ok()) {
+    check_whole(operands, "the operator", method[0], 3);
+    check_whole(operands, "n_step", method[7], 1 << 24);  // floats beyond skip whole numbers
+  }
   float* told = operands.out({&metrics});
   const size_t of_agent = std::min<size_t>(layers.size(), 12);
+  if (mixing < 0 || mixing > static_cast<int64_t>(Mixing::kMonotonic)) operands.fail("there is no such mixing");
   const Table agent_layers(layers.begin(), of_agent), mixer_layers(layers.begin() + of_agent, layers.size() - of_agent);
   TeamNetworks online, target;
   online.agent = read_agent(operands, agent_layers, s);
@@ -233,11 +253,12 @@ ffi::Error team_gradient_as(Operands& operands, const ForEach& for_each, Table l
     online.mixer = read_mixer(operands, mixer_layers, m);
     target.mixer = read_mixer(operands, mixer_layers, m);
     gradient.mixer = operands.gradients(layers_of(online.mixer));
+  } else if (mixer_layers.size() > 0) {
+    operands.fail("layers of a mixer that is not there");
   }
-  if (operands.ok() && (s.observations < 1 || s.lanes() < 1)) operands.fail("an empty batch");
-  if (!operands.ok()) return operands.error();
+  if (!operands.complete()) return operands.error();
   gradient.agent = {g[0], g[1], g[2], g[3]};
-  const Backup op{static_cast<Operator>(std::clamp(method[0], 0.0f, 3.0f)), method[1] > 0, method[2], method[3],
+  const Backup op{static_cast<Operator>(static_cast<int>(method[0])), method[1] > 0, method[2], method[3],
                   method[4]};
   const Returns returns{method[5], method[6], static_cast<int64_t>(method[7]), method[8] > 0};
   const TeamMetrics means = team_gradient(s, episodes, outcomes, static_cast<Mixing>(mixing), m, state, online,
@@ -249,7 +270,7 @@ ffi::Error team_gradient_as(Operands& operands, const ForEach& for_each, Table l
 ffi::Error TeamGradientOf(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
                           int64_t threads, int64_t mixing) {
   Operands operands(args, results);
-  const ForEach for_each = for_each_on(pool, static_cast<int>(threads));
+  const ForEach for_each = for_each_on(pool, threads);
   return operands.next_is_half() ? team_gradient_as<uint16_t, ffi::F16>(operands, for_each, layers, mixing)
                                  : team_gradient_as<float, ffi::F32>(operands, for_each, layers, mixing);
 }
@@ -269,7 +290,7 @@ ffi::Error RmsPropStep(ffi::RemainingArgs args, ffi::RemainingRets results, floa
     all.push_back(s);
   }
   float* norm = operands.out({});
-  if (!operands.ok()) return operands.error();
+  if (!operands.complete()) return operands.error();
   *norm = clipped_step({*learning_rate, decay, epsilon, largest_norm}, all);
   return ffi::Error::Success();
 }
@@ -278,6 +299,7 @@ LayerRows read_rows(Operands& operands, int64_t* inputs) {
   LayerRows batch{-1, -1, nullptr, nullptr};
   batch.x = operands.floats({&batch.times, &batch.episodes, inputs});
   batch.rows = operands.ints({&batch.episodes});
+  check_batch(operands, {batch.times, batch.episodes});
   return batch;
 }
 
@@ -300,8 +322,8 @@ ffi::Error LayersForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Rem
   const std::vector<Matrix> layers = read_layers(operands, table, inputs);
   int64_t outputs = layers.back().rows;
   float* y = operands.out({&batch.times, &batch.episodes, &outputs});
-  if (!operands.ok()) return operands.error();
-  layers_forward(batch, layers, y, for_each_on(pool, static_cast<int>(threads)));
+  if (!operands.complete()) return operands.error();
+  layers_forward(batch, layers, y, for_each_on(pool, threads));
   return ffi::Error::Success();
 }
 
@@ -316,15 +338,31 @@ ffi::Error LayersBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Re
   std::vector<const Matrix*> each;
   for (const Matrix& m : layers) each.push_back(&m);
   const auto gradients = operands.gradients(each);
-  if (!operands.ok()) return operands.error();
-  layers_backward(batch, layers, d_y, d_x, gradients, for_each_on(pool, static_cast<int>(threads)));
+  if (!operands.complete()) return operands.error();
+  layers_backward(batch, layers, d_y, d_x, gradients, for_each_on(pool, threads));
   return ffi::Error::Success();
+}
+
+// A handler that answers with an error where memory does not suffice: no exception may pass through XLA.
+template <typename... Operand>
+auto guarded(ffi::Error (*handler)(Operand...)) {
+  return [handler](Operand... operand) {
+    try {
+      return handler(operand...);
+    } catch (const std::bad_alloc&) {
+    } catch (const std::length_error&) {
+    }
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "mast kernels: not enough memory for the batch");
+  };
 }
 
 }  // namespace
 
-// How many floats the agent's forward pass saves: Python allots them.
+// How many floats the agent's forward pass saves: Python allots them. 0 for what is refused anyway.
 extern "C" int64_t mast_agent_saved_size(int64_t observations, int64_t lanes, int64_t hidden) {
+  if (observations < 1 || lanes < 1 || hidden < 0 || hidden > kMostOffsets || !can_be_numbered({observations, lanes})) {
+    return 0;
+  }
   return static_cast<int64_t>(agent_saved_size({observations, lanes, 1, 0, 0, hidden}));
 }
 
@@ -337,21 +375,21 @@ auto binding() {
       .Attr<int64_t>("threads");
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_forward, AgentForward, binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_backward, AgentBackward, binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_step, AgentStep, binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, MixerForward, binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, MixerBackward, binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_joint_values, JointValues, binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_team_gradient, TeamGradientOf, binding().Attr<int64_t>("mixing"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_rmsprop_step, RmsPropStep,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_forward, guarded(AgentForward), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_backward, guarded(AgentBackward), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_agent_step, guarded(AgentStep), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, guarded(MixerForward), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, guarded(MixerBackward), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_joint_values, guarded(JointValues), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_team_gradient, guarded(TeamGradientOf), binding().Attr<int64_t>("mixing"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_rmsprop_step, guarded(RmsPropStep),
                               ffi::Ffi::Bind()
                                   .RemainingArgs()
                                   .RemainingRets()
                                   .Attr<float>("decay")
                                   .Attr<float>("epsilon")
                                   .Attr<float>("largest_norm"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_layers_forward, LayersForward, binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_layers_backward, LayersBackward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_layers_forward, guarded(LayersForward), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_layers_backward, guarded(LayersBackward), binding());
 
 }  // namespace mast

@@ -104,7 +104,7 @@ inline Floats joint_mean(const JointSoftmax& how, const JointTile& tile, int64_t
 inline void joint_softmax_values(const MixerShape& s, int64_t actions, const JointEpisodes& episodes,
                                  const MixerNetwork& online, const MixerNetwork& target, const JointSoftmax& how,
                                  float* value, const ForEach& for_each) {
-  std::memset(value, 0, sizeof(float) * s.times * s.episodes);
+  std::fill_n(value, s.times * s.episodes, 0.0f);
   const Visited visited(s.times, s.episodes, episodes.rows);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);

@@ -44,7 +44,7 @@ void through_layers(const std::vector<Plan>& plans, const Activations& activatio
 inline void layers_forward(const LayerRows& batch, const std::vector<Matrix>& layers, float* y,
                            const ForEach& for_each) {
   const int64_t inputs = layers.front().columns, outputs = layers.back().rows;
-  std::memset(y, 0, sizeof(float) * batch.times * batch.episodes * outputs);
+  std::fill_n(y, batch.times * batch.episodes * outputs, 0.0f);
   const Visited visited(batch.times, batch.episodes, batch.rows);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);
@@ -64,7 +64,7 @@ inline void layers_forward(const LayerRows& batch, const std::vector<Matrix>& la
 inline void layers_backward(const LayerRows& batch, const std::vector<Matrix>& layers, const float* d_y, float* d_x,
                             const std::vector<Gradient>& gradients, const ForEach& for_each) {
   const int64_t inputs = layers.front().columns, outputs = layers.back().rows;
-  std::memset(d_x, 0, sizeof(float) * batch.times * batch.episodes * inputs);
+  std::fill_n(d_x, batch.times * batch.episodes * inputs, 0.0f);
   const Visited visited(batch.times, batch.episodes, batch.rows);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);

@@ -100,7 +100,7 @@ void mix_total(const MixerShape& s, const MixerTile& tile, int stride, float* q_
 template <typename Number>
 void mixer_forward(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerNetwork& net,
                    float* q_tot, const ForEach& for_each) {
-  std::memset(q_tot, 0, sizeof(float) * s.times * s.episodes);
+  std::fill_n(q_tot, s.times * s.episodes, 0.0f);
   const Visited visited(s.times, s.episodes, episodes.rows);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);
@@ -156,7 +156,7 @@ template <typename Number>
 void mixer_learn(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerNetwork& net,
                  const Derivative& derivative, float* d_utilities, const std::vector<Gradient>& gradients,
                  const ForEach& for_each) {
-  std::memset(d_utilities, 0, sizeof(float) * s.times * s.episodes * s.agents);
+  std::fill_n(d_utilities, s.times * s.episodes * s.agents, 0.0f);
   const Visited visited(s.times, s.episodes, episodes.rows);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);

@@ -84,8 +84,10 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
                           const Returns& returns, const TeamGradient& gradient, const ForEach& for_each) {
   const int64_t times = s.observations - 1, heads = mixing == Mixing::kNone ? s.agents : 1;
   const int64_t rows = times * s.episodes;
-  const Array saved(agent_saved_size(s), Array::At::kAnything), chosen(rows * s.agents),
-      backup((rows + s.episodes) * s.agents), value((rows + s.episodes) * heads), y(rows * heads), q_tot(rows * heads), d_chosen(rows * s.agents);
+  const Array saved = Array::large(agent_saved_size(s), Array::At::kAnything), chosen = Array::large(rows * s.agents),
+              backup = Array::large((rows + s.episodes) * s.agents),
+              value = Array::large((rows + s.episodes) * heads), y = Array::large(rows * heads),
+              q_tot = Array::large(rows * heads), d_chosen = Array::large(rows * s.agents);
   const Lanes lanes(s, episodes.steps);
   std::vector<AgentPlans> plans;
   for (const AgentNetwork* net : {&online.agent, &target.agent}) plans.emplace_back(*net, lanes.stride);

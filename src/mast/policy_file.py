@@ -1,0 +1,178 @@
+"""The file of a policy: a description and tensors, each checked before it is believed; data, never code."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mast.errors import UserError
+from mast.files import plain_number, write_atomically
+
+FORMAT = 1
+COMPACT_FORMAT = 2
+"""Of `mast compact`: the encoder has a width of its own and reads some of the inputs only."""
+LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")
+SIZES = ("features", "actions", "agents", "hidden_size")
+
+CHECKSUM = "sha256"
+"""The description's entry: of all tensors and of the description without it; files before 0.2 have none."""
+LARGEST_SIZE = 2**20
+"""Features, agents, units; a description that says more is no policy's."""
+LARGEST_WEIGHTS = 2**28
+"""Weights of one layer, 1 GiB: what a compact file's first layer may become."""
+
+_TYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "U8": "uint8", "BOOL": "bool"} | {
+    f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)
+}
+"""What safetensors calls a number type, and what NumPy does."""
+
+
+def write_policy_file(
+    path: Path, tensors: Mapping[str, np.ndarray], description: Mapping[str, Any]
+) -> None:
+    """Write a policy with its checksum, whole or not at all; the same policy, the same bytes.
+
+    Args:
+        path: where; replaced.
+        tensors: of each layer `weight`, `bias` and `mask`.
+        description: ready for JSON.
+    """
+    described = {name: value for name, value in description.items() if name != CHECKSUM}
+    described[CHECKSUM] = _checksum(tensors, described)
+    # One entry: with two, safetensors would write them in any order.
+    metadata = {"mast": json.dumps(described, sort_keys=True, default=plain_number)}
+    write_atomically(path, save(dict(tensors), metadata=metadata))
+
+
+def read_policy_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A policy's description, without its checksum, and its tensors.
+
+    Raises:
+        UserError: no such file, not a policy of this format, a wrong tensor (with its name), a weight that is
+            no number or that its mask denies, or a checksum that is not that of the content.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such policy file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            description = json.loads((file.metadata() or {})["mast"])
+            _check_description(path, description)
+            # Before the tensors: a foreign file may be huge.
+            _check_shapes(path, file, expected_tensors(description))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError):
+        raise UserError(f"{path} is damaged or no policy file of Mast") from None
+    checksum = description.pop(CHECKSUM, None)
+    if checksum is not None and checksum != _checksum(tensors, description):
+        raise UserError(
+            f"{path} is damaged: its content does not have the checksum that was written"
+        )
+    for layer in LAYERS:
+        _check_layer(path, layer, tensors)
+    return description, tensors
+
+
+def is_independent(description: Mapping[str, Any]) -> bool:
+    """Whether each agent has a network of its own; the description of an older file does not say.
+
+    Args:
+        description: of a policy.
+    """
+    return description.get("sharing", "shared") == "independent"
+
+
+def input_width(description: Mapping[str, Any]) -> int:
+    """How many numbers the encoder is given: observation, last action and, where it is shared, agent id."""
+    features, actions, agents, _ = (description[size] for size in SIZES)
+    return features + actions + (0 if is_independent(description) else agents)
+
+
+def expected_tensors(description: Mapping[str, Any]) -> dict[str, str]:
+    """Number type and shape of every tensor, as text."""
+    _, actions, agents, h = (description[size] for size in SIZES)
+    lead = (agents,) if is_independent(description) else ()
+    compact = description["format"] == COMPACT_FORMAT
+    encoded = description["encoded_size"] if compact else h
+    inputs = len(description["inputs"]) if compact else input_width(description)
+    sizes = {
+        "fc1": (encoded, inputs),
+        "gru_input": (3 * h, encoded),
+        "gru_hidden": (3 * h, h),
+        "fc2": (actions, h),
+    }
+    expected: dict[str, str] = {}
+    for name, (outputs, inputs) in sizes.items():
+        expected |= {
+            f"{name}.weight": f"float32 {(*lead, outputs, inputs)}",
+            f"{name}.mask": f"uint8 {(*lead, outputs, inputs)}",
+            f"{name}.bias": f"float32 {(*lead, outputs)}",
+        }
+    return expected
+
+
+def _checksum(tensors: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True, default=plain_number).encode())
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())
+        digest.update(tensor.data)
+    return digest.hexdigest()
+
+
+def _check_description(path: Path, description: Any) -> None:
+    """Raises ValueError, TypeError or KeyError where this cannot be what a policy says of itself."""
+    if not isinstance(description, dict) or "format" not in description:
+        raise ValueError("not a policy's description")
+    if description["format"] not in (FORMAT, COMPACT_FORMAT):
+        known = f"{FORMAT} and {COMPACT_FORMAT}"
+        raise UserError(f"{path}: format {description['format']}, this version reads {known}")
+    compact = description["format"] == COMPACT_FORMAT
+    for name in (*SIZES, "encoded_size") if compact else SIZES:
+        size = description.get(name)
+        if type(size) is not int:
+            raise ValueError("a size is missing")
+        if not 1 <= size <= LARGEST_SIZE:
+            raise UserError(f"{path}: {name} is {size}, must be from 1 to {LARGEST_SIZE}")
+    if description.get("sharing", "shared") not in ("shared", "independent"):
+        raise UserError(f"{path}: sharing is neither shared nor independent")
+    if compact:
+        inputs, width = description["inputs"], input_width(description)
+        if not isinstance(inputs, list) or not all(type(place) is int for place in inputs):
+            raise ValueError("the inputs are no columns")
+        if sorted(set(inputs) & set(range(width))) != inputs:
+            raise ValueError("the inputs are no columns in order")
+        copies = description["agents"] if is_independent(description) else 1
+        if copies * description["encoded_size"] * width > LARGEST_WEIGHTS:
+            raise UserError(f"{path}: fc1 would have more than {LARGEST_WEIGHTS} weights")
+
+
+def _check_shapes(path: Path, file: Any, expected: Mapping[str, str]) -> None:
+    """Holds the file's header to the description; no tensor is read."""
+    there = set(file.keys())
+    for name in sorted(expected.keys() | there):
+        if name not in there:
+            raise UserError(f"{path}: tensor {name} is missing, expected {expected[name]}")
+        if name not in expected:
+            raise UserError(f"{path}: tensor {name} does not belong in a policy")
+        tensor = file.get_slice(name)
+        kind = str(tensor.get_dtype())
+        found = f"{_TYPES.get(kind, kind)} {tuple(tensor.get_shape())}"
+        if found != expected[name]:
+            raise UserError(f"{path}: tensor {name} is {found}, expected {expected[name]}")
+
+
+def _check_layer(path: Path, layer: str, tensors: Mapping[str, np.ndarray]) -> None:
+    """Weights that are numbers, and none where the mask has no connection."""
+    for part in ("weight", "bias"):
+        if not np.isfinite(tensors[f"{layer}.{part}"]).all():
+            raise UserError(f"{path}: tensor {layer}.{part} holds a NaN or an infinity")
+    mask = tensors[f"{layer}.mask"]
+    if mask.size and mask.max() > 1:
+        raise UserError(f"{path}: tensor {layer}.mask holds {mask.max()}, must hold 0 and 1")
+    if np.any((tensors[f"{layer}.weight"] != 0) & (mask == 0)):
+        raise UserError(f"{path}: tensor {layer}.weight has a weight where {layer}.mask has none")

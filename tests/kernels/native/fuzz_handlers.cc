@@ -1,0 +1,361 @@
+// Every function that XLA calls, with operands that do not fit, under the sanitizers: calls that are right, and the
+// same with something spoiled (a size, a type, an axis, a place, a count, a number of the method, an attribute).
+// Each buffer is exactly as long as its shape says. A call may succeed or answer with an error; it may not touch
+// what is not its own. No XLA is needed: the call frame is made by hand.
+//
+//     make sanitize
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
+#include "call_frame.h"
+#include "handlers.cc"
+
+namespace {
+
+// A random sparse network, whose table and operands are added to a call, twice where it takes two of one shape.
+struct Network {
+  std::vector<std::array<int64_t, 2>> shapes;
+  std::vector<std::vector<bool>> masks;
+  int64_t numbers = 0, places = 0;
+
+  explicit Network(std::vector<std::array<int64_t, 2>> all) : shapes(std::move(all)) {
+    const int64_t percent = one_of<int64_t>({0, 30, 100});
+    for (const auto& [rows, columns] : shapes) {
+      std::vector<bool> mask(rows * columns);
+      for (size_t i = 0; i < mask.size(); ++i) mask[i] = below(100) < percent;
+      const int64_t active = std::count(mask.begin(), mask.end(), true);
+      numbers += active + rows;
+      places += active + rows + 1;
+      masks.push_back(mask);
+    }
+  }
+  void add_table(Call& call) const {
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      for (int64_t number : {shapes[i][0], shapes[i][1], std::count(masks[i].begin(), masks[i].end(), true)}) {
+        call.table.push_back(number);
+      }
+    }
+  }
+  void add_operands(Call& call) const {
+    call.operands.push_back(made(F32, {numbers}));
+    call.structures.push_back(call.operands.size());
+    Buffer structure = made(S32, {places});
+    int32_t* next = structure.as<int32_t>();
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      const auto [rows, columns] = shapes[i];
+      int32_t *pointers = next, *column = next + rows + 1;
+      pointers[0] = 0;
+      for (int64_t r = 0; r < rows; ++r) {
+        pointers[r + 1] = pointers[r];
+        for (int64_t c = 0; c < columns; ++c) {
+          if (!masks[i][r * columns + c]) continue;
+          *column++ = static_cast<int32_t>(c);
+          ++pointers[r + 1];
+        }
+      }
+      next = column;
+    }
+    call.operands.push_back(std::move(structure));
+  }
+};
+
+struct Sizes {
+  int64_t times = between(0, 4), episodes = between(1, 9), agents = between(1, 3), features = between(0, 20),
+          actions = between(1, 5), hidden = between(1, 9), state = between(1, 20), hypernet = between(1, 5),
+          embed = between(1, 4);
+  XLA_FFI_DataType half = one_of({F32, XLA_FFI_DataType_F16});
+
+  Sizes() {
+    if (below(20) == 0) *one_of({&times, &episodes, &agents, &features, &actions, &hidden, &state, &embed}) = 0;
+  }
+  bool some_empty() const { return times * episodes * agents * actions * hidden * state * embed == 0; }
+  Network agent() const {
+    return Network({{hidden, features + actions + agents}, {3 * hidden, hidden}, {3 * hidden, hidden}, {actions, hidden}});
+  }
+  Network mixer() const {
+    return Network({{hypernet, state}, {agents * embed, hypernet}, {hypernet, state}, {embed, hypernet}, {embed, state},
+                    {embed, state}, {1, embed}});
+  }
+};
+
+void add_counts(Call& call, Buffer b) {
+  call.counts.push_back(call.operands.size());
+  call.operands.push_back(std::move(b));
+}
+
+void add_episodes(Call& call, const Sizes& s) {
+  call.operands.push_back(made(s.half, {s.times + 1, s.episodes, s.agents, s.features}));
+  add_counts(call, made(S32, {s.times, s.episodes, s.agents}));
+  add_counts(call, made(S32, {s.episodes}));
+}
+
+Call agent_forward() {
+  const Sizes s;
+  Call c{"agent_forward", mast::mast_agent_forward};
+  add_episodes(c, s);
+  const Network net = s.agent();
+  net.add_table(c);
+  const int64_t saved = mast::mast_agent_saved_size(s.times + 1, s.episodes * s.agents, s.hidden);
+  c.results.push_back(made(F32, {s.times, s.episodes, s.agents}));
+  c.results.push_back(made(F32, {below(2) ? saved : 0}));
+  for (int64_t i = between(1, 2); i > 0; --i) {
+    net.add_operands(c);
+    c.results.push_back(made(F32, {s.times + 1, s.episodes, s.agents, s.actions}));
+  }
+  c.may_be_refused = s.some_empty();
+  return c;
+}
+
+Call agent_backward() {
+  const Sizes s;
+  Call c{"agent_backward", mast::mast_agent_backward};
+  add_episodes(c, s);
+  c.operands.push_back(made(F32, {s.times, s.episodes, s.agents}));
+  c.operands.push_back(made(F32, {mast::mast_agent_saved_size(s.times + 1, s.episodes * s.agents, s.hidden)}));
+  const Network net = s.agent();
+  net.add_table(c);
+  net.add_operands(c);
+  c.results.push_back(made(F32, {net.numbers}));
+  c.may_be_refused = s.some_empty();
+  return c;
+}
+
+Call agent_step() {
+  const Sizes s;
+  Call c{"agent_step", mast::mast_agent_step};
+  c.operands.push_back(made(s.half, {s.episodes, s.agents, s.features}));
+  add_counts(c, made(S32, {s.episodes, s.agents}));
+  c.operands.push_back(made(F32, {s.episodes, s.agents, s.hidden}));
+  const Network net = s.agent();
+  net.add_table(c);
+  net.add_operands(c);
+  c.results.push_back(made(F32, {s.episodes, s.agents, s.actions}));
+  c.results.push_back(made(F32, {s.episodes, s.agents, s.hidden}));
+  return c;
+}
+
+Call mixer(bool backward) {
+  const Sizes s;
+  Call c{backward ? "mixer_backward" : "mixer_forward",
+         backward ? mast::mast_mixer_backward : mast::mast_mixer_forward};
+  c.operands.push_back(made(s.half, {s.times + below(2), s.episodes, s.state}));
+  c.operands.push_back(made(F32, {s.times, s.episodes, s.agents}));
+  add_counts(c, made(S32, {s.episodes}));
+  if (backward) c.operands.push_back(made(F32, {s.times, s.episodes}));
+  const Network net = s.mixer();
+  net.add_table(c);
+  net.add_operands(c);
+  if (backward) {
+    c.results.push_back(made(F32, {s.times, s.episodes, s.agents}));
+    c.results.push_back(made(F32, {net.numbers}));
+  } else {
+    c.results.push_back(made(F32, {s.times, s.episodes}));
+  }
+  return c;
+}
+
+Call joint_values() {
+  const Sizes s;
+  Call c{"joint_values", mast::mast_joint_values};
+  const std::vector<int64_t> all{s.times, s.episodes, s.agents, s.actions};
+  c.operands.push_back(made(F32, {s.times, s.episodes, s.state}));
+  add_counts(c, made(S32, {s.episodes}));
+  c.operands.push_back(made(F32, all));
+  c.operands.push_back(made(F32, all));
+  c.operands.push_back(made(PRED, all));
+  c.methods.push_back(c.operands.size());
+  c.operands.push_back(made(F32, {2}));
+  const Network net = s.mixer();
+  net.add_table(c);
+  net.add_operands(c);
+  net.add_operands(c);
+  c.results.push_back(made(F32, {s.times, s.episodes}));
+  return c;
+}
+
+Call team_gradient() {
+  const Sizes s;
+  Call c{"team_gradient", mast::mast_team_gradient};
+  add_episodes(c, s);
+  c.operands.push_back(made(PRED, {s.times + 1, s.episodes, s.agents, s.actions}));
+  c.operands.push_back(made(F32, {s.times, s.episodes}));
+  c.operands.push_back(made(PRED, {s.times, s.episodes}));
+  Buffer method = made(F32, {9});
+  const float numbers[9] = {float(below(4)), float(below(2)), 1, 10, 5, 0.99f, 0.8f, float(below(9)), float(below(2))};
+  std::copy(numbers, numbers + 9, method.as<float>());
+  c.methods.push_back(c.operands.size());
+  c.operands.push_back(std::move(method));
+  const Network agent = s.agent();
+  agent.add_table(c);
+  agent.add_operands(c);
+  agent.add_operands(c);
+  c.results.push_back(made(F32, {4}));
+  c.results.push_back(made(F32, {agent.numbers}));
+  c.takes_mixing = true;
+  c.mixing = below(3);
+  if (c.mixing == 2) {
+    const Network mixer = s.mixer();
+    mixer.add_table(c);
+    c.operands.push_back(made(s.half, {s.times + 1, s.episodes, s.state}));
+    mixer.add_operands(c);
+    mixer.add_operands(c);
+    c.results.push_back(made(F32, {mixer.numbers}));
+  }
+  c.may_be_refused = s.some_empty();
+  return c;
+}
+
+Call rmsprop_step() {
+  Call c{"rmsprop_step", mast::mast_rmsprop_step};
+  c.takes_table = false;
+  for (int64_t i = between(0, 3); i > 0; --i) {
+    const int64_t size = between(0, 40);
+    for (int k = 0; k < 3; ++k) c.operands.push_back(made(F32, {size}));
+    for (int k = 0; k < 2; ++k) c.results.push_back(made(F32, {size}));
+  }
+  c.results.push_back(made(F32, {}));
+  return c;
+}
+
+Call layers(bool backward) {
+  const int64_t times = between(0, 5), episodes = between(0, 9), inputs = between(0, 30);
+  Call c{backward ? "layers_backward" : "layers_forward",
+         backward ? mast::mast_layers_backward : mast::mast_layers_forward};
+  std::vector<std::array<int64_t, 2>> shapes;
+  int64_t outputs = inputs;
+  for (int64_t i = between(1, 3); i > 0; --i) {
+    const int64_t rows = between(0, 20);
+    shapes.push_back({rows, outputs});
+    outputs = rows;
+  }
+  const Network net(shapes);
+  c.operands.push_back(made(F32, {times, episodes, inputs}));
+  add_counts(c, made(S32, {episodes}));
+  if (backward) c.operands.push_back(made(F32, {times, episodes, outputs}));
+  net.add_table(c);
+  net.add_operands(c);
+  c.results.push_back(made(F32, {times, episodes, backward ? inputs : outputs}));
+  if (backward) c.results.push_back(made(F32, {net.numbers}));
+  return c;
+}
+
+// now + by, around the end of the numbers.
+int64_t near(int64_t now, int64_t by) {
+  return static_cast<int64_t>(static_cast<uint64_t>(now) + static_cast<uint64_t>(by));
+}
+
+int64_t odd_size(int64_t now) {
+  constexpr int64_t k = 1;
+  return one_of<int64_t>({near(now, 1), near(now, -1), 13, 0, 1, 7, 100, -1, -3, k << 30, k << 31, k << 32, k << 62,
+                          std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()});
+}
+
+int32_t odd_int() {
+  return one_of<int32_t>({-1, -2, 0, 1, 5, 100, 1 << 20, std::numeric_limits<int32_t>::max(),
+                          std::numeric_limits<int32_t>::min()});
+}
+
+template <typename T>
+size_t index_in(const std::vector<T>& all) { return below(static_cast<int64_t>(all.size())); }
+
+// Makes one thing other than it was; false where that thing is not there, or would be too large.
+bool spoil(Call& c) {
+  std::vector<Buffer>& some = below(4) ? c.operands : c.results;
+  if (some.empty()) return false;
+  Buffer& buffer = some[index_in(some)];
+  switch (below(13)) {
+    case 0: case 1: {  // a size; an empty buffer may have a huge one
+      if (buffer.dims.empty()) return false;
+      int64_t& size = buffer.dims[index_in(buffer.dims)];
+      size = std::max<int64_t>(odd_size(size), 0);
+      if (below(3) == 0) buffer.dims[index_in(buffer.dims)] = 0;
+      return buffer.allot();
+    }
+    case 2: buffer.type = one_of({F32, S32, PRED, XLA_FFI_DataType_F16, XLA_FFI_DataType_F64}); return buffer.allot();
+    case 3: buffer.dims.push_back(between(0, 2)); return buffer.allot();
+    case 4: if (!buffer.dims.empty()) buffer.dims.pop_back(); return buffer.allot();
+    case 5: some.erase(some.begin() + (below(2) ? some.size() - 1 : index_in(some))); return true;
+    case 6: some.push_back(made(F32, {between(0, 3)})); return true;
+    case 7: {
+      if (c.table.empty()) return false;
+      int64_t& number = c.table[index_in(c.table)];
+      const int64_t before = number;
+      number = odd_size(number);
+      if (below(2)) {  // so that the sums still fit
+        int64_t& other = c.table[index_in(c.table)];
+        other = static_cast<int64_t>(static_cast<uint64_t>(other) + static_cast<uint64_t>(before) - static_cast<uint64_t>(number));
+      }
+      return true;
+    }
+    case 8: if (below(2)) c.table.push_back(odd_size(1)); else if (!c.table.empty()) c.table.pop_back(); return true;
+    case 9: case 10: {
+      const std::vector<size_t>& which = below(2) ? c.structures : c.counts;
+      if (which.empty()) return false;
+      const size_t at = which[index_in(which)];
+      if (at >= c.operands.size()) return false;
+      Buffer& ints = c.operands[at];
+      if (ints.count() == 0 || ints.type != S32) return false;
+      ints.as<int32_t>()[below(ints.count())] = odd_int();
+      return true;
+    }
+    case 11: {
+      if (c.methods.empty() || c.methods[0] >= c.operands.size()) return false;
+      Buffer& method = c.operands[c.methods[0]];
+      if (method.count() == 0 || method.type != F32) return false;
+      method.as<float>()[below(method.count())] =
+          one_of<float>({NAN, INFINITY, -INFINITY, -5, 0.5f, 1e19f, -1e19f, 1e38f, 16777216, 0});
+      return true;
+    }
+    default:
+      c.threads = one_of<int64_t>({-1, 0, 2, 3, int64_t{1} << 32, std::numeric_limits<int64_t>::max()});
+      if (below(2)) c.mixing = odd_size(c.mixing);
+      return true;
+  }
+}
+
+Call any_call() {
+  switch (below(10)) {
+    case 0: return agent_forward();
+    case 1: return agent_backward();
+    case 2: return agent_step();
+    case 3: return mixer(false);
+    case 4: return mixer(true);
+    case 5: return joint_values();
+    case 6: case 7: return team_gradient();
+    case 8: return rmsprop_step();
+    default: return layers(below(2));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int64_t calls = argc > 1 ? std::atoll(argv[1]) : 20000;
+  if (argc > 2) generator.seed(std::atoll(argv[2]));
+  std::map<std::string, std::array<int64_t, 2>> tally;  // of each entry: spoiled calls that succeeded, and refused ones
+  for (int64_t i = 0; i < calls; ++i) {
+    Call call = any_call();
+    int64_t spoiled = 0;
+    for (int64_t k = below(4); k > 0; --k) {
+      if (!spoil(call)) spoiled = -1;  // now and then half done: not tried
+      if (spoiled < 0) break;
+      ++spoiled;
+    }
+    if (spoiled < 0) continue;
+    const std::string found = answer(call);
+    if (spoiled == 0 && !call.may_be_refused && !found.empty()) {
+      std::printf("failed: a right call of %s is %s\n", call.name, found.c_str());
+      return 1;
+    }
+    if (spoiled) ++tally[call.name][found.empty() ? 0 : 1];
+  }
+  for (const auto& [name, count] : tally) {
+    std::printf("%s: %ld calls with something spoiled answered, %ld refused\n", name.c_str(), long(count[0]), long(count[1]));
+    if (calls >= 10000 && (count[0] == 0 || count[1] == 0)) return 1;
+  }
+  std::printf("%d lanes: fuzzed, all well\n", mast::kLanes);
+  return 0;
+}
