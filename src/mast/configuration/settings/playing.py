@@ -20,8 +20,8 @@ class ExplorationSettings(BaseModel):
     epsilon_steps: int = setting(
         50_000,
         EXPLORATION,
-        "environment steps from the first to the last; with a preset whatever the run's length",
-        "MAST Table 5",
+        "environment steps from the first to the last",
+        "MAST Table 5; with a preset its 50,000 and 100,000",
         ge=1,
         le=10**12,
     )
