@@ -128,7 +128,7 @@ def _read(command: Command, arguments: Sequence[str]) -> Iterator[tuple[Option, 
 def _place(command: Command, places: list[Option], word: str) -> Option:
     """The argument that a word is; it leaves `places`, unless there may be many of it."""
     if not places:
-        raise UserError(f"unexpected argument {word!r} (see: mast {command.name} --help)")
+        raise UserError(f"unexpected argument {one_line(word)!r} (see: mast {command.name} --help)")
     return places[0] if places[0].many else places.pop(0)
 
 
@@ -140,7 +140,7 @@ def _read_option(command: Command, word: str, words: Iterator[str]) -> tuple[Opt
         (each for each in command.options if each.flag == flag and not each.positional), None
     )
     if option is None:
-        raise UserError(f"unknown option {name}{_hint(command, name)}")
+        raise UserError(f"unknown option {one_line(name)}{_hint(command, name)}")
     if not option.value:
         if equals:
             raise UserError(f"{flag} takes no value")
