@@ -159,13 +159,14 @@ class OurLoop:
         from mast.accounting.run import sizes_of
         from mast.learning.learner import Learner
         from mast.learning.method import method_from_config
-        from mast.learning.replay import bucket
+        from mast.learning.replay import bucket, length_buckets
 
         trainer = self._trainer
         learner = Learner(trainer.config, sizes_of(trainer.config, trainer.environment.spec))
         run, method = trainer.runs[0], method_from_config(trainer.config)
         slots = run.draw(1)
-        batch = run.gather(slots, bucket(run.ring.longest(slots), trainer._buckets))
+        buckets = length_buckets(trainer.environment.spec.episode_limit)
+        batch = run.gather(slots, bucket(run.ring.longest(slots), buckets))
         team = trainer.engine.team(trainer.state, 0)
         steps = np.float32(run.counters.env_steps)
         expected, _ = jax.jit(learner.gradient)(team, batch, method, steps)

@@ -62,7 +62,7 @@ def test_counts_and_schedules(tmp_path: Path) -> None:
     for before, after in itertools.pairwise(rounds):
         assert after.epsilon == pytest.approx(max(0.05, 1 - 0.95 * after.env_steps / 1000))
         assert after.env_steps > before.env_steps
-    copied = trainer.counters.target_copied_at
+    copied = trainer.loop.record()["target_copied_at"]
     assert copied % 4 == 0
     assert last.episodes - copied < 16
     evaluations = [each.env_steps for each in rounds if each.evaluation is not None]

@@ -26,6 +26,7 @@ class AlgorithmEntry:
         networks: the online networks by the name of their field in the parameters; each has a sparsity
             budget of its own. The acting one is called "agent".
         uses: copies and forward passes of each network, for size and FLOPs, by sizes and backup operator.
+        loop: a name of `mast.loops.LOOPS`.
         metrics: what the loss tells beside its value, in the order of the columns of metrics.csv.
         compact_speedup: how much compact execution gains, as a share of what it gains with QMIX; None
             where there are no kernels, so that it is masked only.
@@ -38,6 +39,7 @@ class AlgorithmEntry:
     algorithm: Algorithm
     networks: Callable[[Sizes], dict[str, NetworkSpec]]
     uses: Callable[[Sizes, str], dict[str, Use]]
+    loop: str = "replay"
     metrics: tuple[str, ...] = ("q_tot", "target", "td_error")
     compact_speedup: float | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)

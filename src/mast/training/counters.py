@@ -11,13 +11,9 @@ class Counters:
     rounds: int = 0
     episodes: int = 0
     updates: int = 0
-    update_credit: float = 0.0
-    """Updates that are due but not whole yet."""
     evaluations: int = 0
     evaluated_at: int = 0
     """Environment steps at the last evaluation."""
-    target_copied_at: int = 0
-    """Episodes at the last copy."""
     seconds: float = 0.0
     """Wall time of earlier sessions."""
     rounds_since_evaluation: list[dict[str, list[float]]] = field(default_factory=list)

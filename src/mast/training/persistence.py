@@ -39,6 +39,7 @@ def save(trainer: "Trainer") -> None:
         counters = {
             "environment": trainer.environment.spec.identity,
             "shared": shared,
+            "loop": trainer.loop.record(),
             "run": asdict(run.counters),
             "beside": known_files(run),
         }
@@ -65,6 +66,7 @@ def restore(trainer: "Trainer") -> list[Restored] | None:
         run.counters = RunCounters(**found.counters["run"])
         run.counters.done = run.counters.done and run.finished
         trainer.counters = Counters(**found.counters["shared"])
+        trainer.loop.restore(found.counters["loop"])
     return restored
 
 

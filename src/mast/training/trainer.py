@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mast.accounting.run import size_notices
+from mast.algorithms.registry import algorithm_entry
 from mast.config import (
     Config,
     differences_from,
@@ -27,7 +27,7 @@ from mast.errors import StorageError, UserError
 from mast.extras import events_notice
 from mast.folders import begun, check_new, held
 from mast.learning.learner import UpdateMetrics
-from mast.learning.replay import bucket, length_buckets
+from mast.loops import LOOPS, Loop
 from mast.runtime import prepare
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
@@ -38,11 +38,9 @@ from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.persistence import extend, restore, save, take_up
 from mast.training.report import evaluation_row, round_metrics, summary
-from mast.training.rollout import Totals, episodes
 from mast.training.run import Run
 from mast.training.source import load_source, save_initial_weights, with_source
 from mast.training.watch import Watch
-from mast.training.window import DynamicWindow
 
 Callback = Callable[[Metrics], object]
 
@@ -201,8 +199,8 @@ class Trainer:
         sources = [None if begun else load_source(each) for each in configs]
         self.state, self._first_weights = self.engine.init(sources)
         self.watch = Watch(self.engine, self.runs)
-        self._buckets = length_buckets(spec.episode_limit)
-        self._window = DynamicWindow(config, self._buckets)
+        make_loop = LOOPS[algorithm_entry(config.algorithm).loop]
+        self.loop: Loop = make_loop(config, self.engine, self.runs, self.watch, spec.episode_limit)
         self.densities = self.engine.densities(self.state)
         self.meter = Meter(self.engine, len(configs))
         self._saved_at, self._save_cost = time.perf_counter(), 0.0
@@ -252,8 +250,11 @@ class Trainer:
         """Collect, learn, and evaluate and save where it is time."""
         compiled = self.engine.compile_seconds
         with self._naming_what_is_kept(), self.meter.measured():
-            totals = self._collect()
-            updates = self._learn(self.config.parallel_envs)
+            totals = self.loop.collect(self.state, self.counters, self.meter)
+            self.state, updates = self.loop.learn(self.state, self.counters, self.meter)
+            self._check_finite(updates)
+            if self.config.pruning != "none":
+                self.densities = self.engine.densities(self.state)
             row = self.meter.round(totals, updates)
             evaluation = self._maybe_evaluate()
             elapsed = time.perf_counter() - self._saved_at
@@ -264,70 +265,10 @@ class Trainer:
         compiling = self.engine.compile_seconds > compiled
         return round_metrics(self, row, evaluation, compiling)
 
-    def _collect(self) -> Totals:
-        """One round of episodes in every run, into the rings; what they came to."""
-        with self.meter.phase("collect"):
-            count = self.config.parallel_envs
-            totals, recording = jax.block_until_ready(
-                self.engine.record(
-                    self.state, self.counters.rounds, [run.epsilon for run in self.runs], count
-                )
-            )
-            for place, run in enumerate(self.runs):
-                before = run.counters.env_steps
-                of_run = self.engine.of_run(totals, place)
-                run.add(episodes(of_run, self.engine.recording_of_run(recording, place)))
-                self.meter.env_steps += run.counters.env_steps - before
-                if run.ring.keeps_greedy and self._window.is_due(before, run.counters.env_steps):
-                    agent = self.engine.team(self.state, place).params.agent
-                    self._window.look(run.ring, agent)
-            self.counters.rounds += 1
-            self.counters.episodes += count
-            return jax.tree.map(np.asarray, totals)
-
-    def _learn(self, collected: int) -> list[UpdateMetrics]:
-        """The updates that are due for the episodes just collected, and the target copies among them."""
-        config, counters = self.config, self.counters
-        if any(
-            len(run.ring) < config.batch_size or run.counters.env_steps < config.warmup_env_steps
-            for run in self.runs
-        ):
-            return []
-        counters.update_credit += config.updates_per_episode * collected
-        due = int(counters.update_credit)
-        counters.update_credit -= due
-        evolves = any(run.config.evolves for run in self.runs)
-        done = []
-        for index in range(due):
-            counters.updates += 1
-            with self.meter.phase("sample"):
-                slots = [run.draw(counters.updates) for run in self.runs]
-                longest = max(run.ring.longest(s) for run, s in zip(self.runs, slots, strict=True))
-                length = bucket(longest, self._buckets)
-                batches = [run.gather(s, length) for run, s in zip(self.runs, slots, strict=True)]
-            with self.meter.phase("learn"):
-                self.state, metrics, evolution = self.engine.update(
-                    self.state,
-                    batches,
-                    [run.counters.env_steps for run in self.runs],
-                    counters.updates,
-                    evolves and counters.updates % config.evolve_interval == 0,
-                )
-                done.append(metrics)
-                self.watch.evolved(evolution)
-                episode = counters.episodes - collected + round((index + 1) / due * collected)
-                if episode - counters.target_copied_at >= config.target_interval:
-                    self.state = self.engine.copy_target(self.state)
-                    counters.target_copied_at = episode
-        with self.meter.phase("learn"):
-            done = jax.device_get(done)
-        self._check_finite(done)
-        if config.pruning != "none":
-            self.densities = self.engine.densities(self.state)
-        return done
-
     def _check_finite(self, updates: Sequence[UpdateMetrics]) -> None:
         """Stop at numbers that cannot be right, before they reach a checkpoint."""
+        if not updates:
+            return
         first = self.counters.updates - len(updates) + 1
         finite = self.engine.finite(self.state)
         for place, run in enumerate(self.runs):

@@ -1,0 +1,124 @@
+"""Replay: whole episodes into a ring, batches of it to learn from, and a target network that follows.
+
+One round plays `parallel_envs` episodes in every run and then makes `updates_per_episode` updates for each of
+them; targets are copied every `target_interval` episodes (PyMARL's episode runner).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mast.config import Config
+from mast.learning.learner import UpdateMetrics
+from mast.learning.replay import bucket, length_buckets
+from mast.training.counters import Counters
+from mast.training.engine import Engine, State
+from mast.training.meter import Meter
+from mast.training.rollout import Totals, episodes
+from mast.training.run import Run
+from mast.training.watch import Watch
+from mast.training.window import DynamicWindow
+
+
+class ReplayLoop:
+    """The loop of value decomposition.
+
+    Args:
+        config: of the runs; of them, what all have in common.
+        engine: their programs.
+        runs: their rings and counters.
+        watch: is told of each evolution.
+        episode_limit: of the environment.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        runs: Sequence[Run],
+        watch: Watch,
+        episode_limit: int,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._runs = runs
+        self._watch = watch
+        self._buckets = length_buckets(episode_limit)
+        self._window = DynamicWindow(config, self._buckets)
+        self._update_credit = 0.0
+        self._target_copied_at = 0
+
+    def collect(self, state: State, counters: Counters, meter: Meter) -> Totals:
+        """One round of episodes in every run, into the rings; what they came to."""
+        engine, count = self._engine, self._config.parallel_envs
+        with meter.phase("collect"):
+            totals, recording = jax.block_until_ready(
+                engine.record(state, counters.rounds, [run.epsilon for run in self._runs], count)
+            )
+            for place, run in enumerate(self._runs):
+                before = run.counters.env_steps
+                of_run = engine.of_run(totals, place)
+                run.add(episodes(of_run, engine.recording_of_run(recording, place)))
+                meter.env_steps += run.counters.env_steps - before
+                if run.ring.keeps_greedy and self._window.is_due(before, run.counters.env_steps):
+                    self._window.look(run.ring, engine.team(state, place).params.agent)
+            counters.rounds += 1
+            counters.episodes += count
+            return jax.tree.map(np.asarray, totals)
+
+    def learn(
+        self, state: State, counters: Counters, meter: Meter
+    ) -> tuple[State, list[UpdateMetrics]]:
+        """The updates that are due for the episodes just collected, and the target copies among them."""
+        config, collected = self._config, self._config.parallel_envs
+        if any(
+            len(run.ring) < config.batch_size or run.counters.env_steps < config.warmup_env_steps
+            for run in self._runs
+        ):
+            return state, []
+        self._update_credit += config.updates_per_episode * collected
+        due = int(self._update_credit)
+        self._update_credit -= due
+        evolves = any(run.config.evolves for run in self._runs)
+        done = []
+        for index in range(due):
+            counters.updates += 1
+            with meter.phase("sample"):
+                batches = self._batches(counters.updates)
+            with meter.phase("learn"):
+                state, metrics, evolution = self._engine.update(
+                    state,
+                    batches,
+                    [run.counters.env_steps for run in self._runs],
+                    counters.updates,
+                    evolves and counters.updates % config.evolve_interval == 0,
+                )
+                done.append(metrics)
+                self._watch.evolved(evolution)
+                episode = counters.episodes - collected + round((index + 1) / due * collected)
+                if episode - self._target_copied_at >= config.target_interval:
+                    state = self._engine.copy_target(state)
+                    self._target_copied_at = episode
+        with meter.phase("learn"):
+            return state, jax.device_get(done)
+
+    def record(self) -> dict[str, Any]:
+        """Updates that are due but not whole yet, and the episode of the last target copy."""
+        return {
+            "update_credit": self._update_credit,
+            "target_copied_at": self._target_copied_at,
+        }
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Takes up the counters of a checkpoint."""
+        self._update_credit = record["update_credit"]
+        self._target_copied_at = record["target_copied_at"]
+
+    def _batches(self, update: int) -> list[Any]:
+        """A batch of every run, all padded to one length."""
+        slots = [run.draw(update) for run in self._runs]
+        longest = max(run.ring.longest(s) for run, s in zip(self._runs, slots, strict=True))
+        length = bucket(longest, self._buckets)
+        return [run.gather(s, length) for run, s in zip(self._runs, slots, strict=True)]
