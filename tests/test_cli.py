@@ -10,7 +10,7 @@ import pytest
 
 from mast.cli import main
 from mast.commands.dispatch import COMMANDS
-from mast.commands.options import parse
+from mast.commands.options import Command, parse
 from mast.commands.output import Output
 from mast.config import Config, default_text, write_run_record
 from mast.errors import UserError
@@ -72,8 +72,35 @@ REFUSALS = [
     (["train", "smax/3n"], 'unknown environment "smax/3n"; did you mean'),
     (["train", "smax/3m", "--sparisty", "0.5"], "unknown option --sparisty (did you mean --sp"),
     (["train", "smax/3m", "--zzz"], "unknown option --zzz (see: mast train --help)"),
+    (["train", "smax/3m", "--lr", "1"], "unknown option --lr (did you mean --learning-rate?)"),
+    (["train", "smax/3m", "--n-envs=4"], "unknown option --n-envs (did you mean --parallel-envs?)"),
+    (["train", "smax/3m", "--Steps", "4"], "unknown option --Steps (did you mean --steps?)"),
+    (["train", "smax/3m", "--from-run", "r"], "unknown option --from-run (did you mean --from?)"),
+    (["train", "smax/3m", "--no-json"], "unknown option --no-json (did you mean --json?)"),
+    (
+        ["train", "smax/3m", "--hidden_siz", "4"],
+        "unknown option --hidden_siz (did you mean --hidden-",
+    ),
+    (["train", "smax/3m", "--=4"], "unknown option -- (see: mast train --help)"),
+    (["train", "smax/3m", "-x"], "unknown option -x (see: mast train --help)"),
+    (
+        ["train", "--env", "smax/3m"],
+        "unknown option --env (the environment is the first argument: mas",
+    ),
+    (
+        ["resume", "--run", "run"],
+        "unknown option --run (the run is the first argument: mast resume DI",
+    ),
+    (["resume", "run", "--lr", "1"], "unknown option --lr (see: mast resume --help)"),
     (["train", "smax/3m", "extra"], "unexpected argument 'extra'"),
+    (["train", "smax/3m", "-5"], "unexpected argument '-5'"),
+    (["study", "show", "table1-lite", "--only", "map=3m", "x=y"], "unexpected argument 'x=y'"),
     (["train", "smax/3m", "--steps"], "--steps: its value is missing"),
+    (["train", "smax/3m", "--steps", "--seed", "1"], "--steps: its value is missing"),
+    (["train", "smax/3m", "--out", "-x"], "--out: its value is missing"),
+    (["train", "smax/3m", "--double-q"], "--double-q: its value is missing"),
+    (["study", "show", "table1-lite", "--only"], "--only: its value is missing"),
+    (["study", "show", "table1-lite", "--only", ""], "--only: must not be empty"),
     (["train", "smax/3m", "--quiet=yes"], "--quiet takes no value"),
     (["train", "smax/3m", "--sparsity", "1.0"], "sparsity = 1.0: must be a number"),
     (["train", "smax/3m", "--sparsity", "-1"], "sparsity = -1: must be a number"),
@@ -133,12 +160,49 @@ def test_no_refusal_waits_for_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(done.stderr.splitlines()) == len(REFUSALS)
 
 
-def test_both_spellings_of_an_option_and_the_last_of_two_count() -> None:
-    command = next(command for command in COMMANDS if command.name == "train")
-    typed = parse(command, ["smax/3m", "--batch_size=4", "--seed", "1", "--seed", "2", "--json"])
-    assert typed == {"environment": "smax/3m", "batch_size": "4", "seed": "2", "json": True}
-    with pytest.raises(UserError):
-        parse(command, ["--no-json"])
+# What is read.
+
+TYPED = [
+    ("train", ["smax/3m", "--batch_size=4", "--json"], {"batch_size": "4", "json": True}),
+    ("train", ["--seed", "1", "smax/3m", "--seed", "2"], {"seed": "2"}),
+    (
+        "train",
+        ["smax/3m", "--sparsity", "-.5", "--steps=-5e3"],
+        {"sparsity": "-.5", "steps": "-5e3"},
+    ),
+    ("train", ["smax/3m", "--double-q", "false"], {"double_q": "false"}),
+    ("train", ["smax/3m", "--out=--x=y", "--log", "-"], {"out": "--x=y", "log": "-"}),
+    ("train", ["--from", "runs/a", "--", "smax/3m"], {"from_run": "runs/a"}),
+    ("study show", ["t", "--only", "a=1", "--only=b=2"], {"study": "t", "only": ("a=1", "b=2")}),
+    (
+        "study adopt",
+        ["t", "a", "--json", "b", "--results", "r", "--", "-c"],
+        {"study": "t", "run": ("a", "b", "-c"), "json": True, "results": "r"},
+    ),
+    ("envs", [], {}),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "typed"), TYPED)
+def test_a_line_is_read_word_by_word(name: str, words: list[str], typed: dict[str, object]) -> None:
+    command = next(command for command in COMMANDS if command.name == name)
+    place = {"environment": "smax/3m"} if name == "train" else {}
+    assert parse(command, words) == place | typed
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_option_is_read_and_its_first_letters_suggest_one(command: Command) -> None:
+    for option in command.options:
+        if option.positional:
+            continue
+        value = "-1" if option.value else True
+        typed = parse(command, [option.flag, "-1"] if option.value else [option.flag])
+        assert typed == {option.name: (value,) if option.many else value}
+        begun = option.flag[:-1]
+        if any(each.flag == begun for each in command.options):
+            continue
+        with pytest.raises(UserError, match=rf"unknown option {begun} \(did you mean {begun}"):
+            parse(command, [begun])
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -32,6 +32,7 @@ from mast.config import (
     usable_cpus,
     write_run_record,
 )
+from mast.configuration.suggestions import OTHER_NAMES, meant_setting
 from mast.configuration.text import kinds
 from mast.errors import UserError
 
@@ -115,6 +116,38 @@ def test_presets_are_a_sources_numbers_below_the_users() -> None:
 def test_what_was_given_is_found_again(method: str) -> None:
     config = resolve(GIVEN | naming(method) | {"algorithm": "owqmix", "steps": 777})
     assert resolve(given_of(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("given", "epsilon_steps"),
+    [
+        ({}, 50_000),
+        ({"steps": 500_000}, 50_000),
+        ({"steps": "5e5", "algorithm": "owqmix"}, 100_000),
+        ({"steps": 499_999}, 49_999),
+        ({"steps": 20_000}, 2_000),
+        ({"steps": "20_000", "algorithm": "cwqmix"}, 4_000),
+        ({"steps": 2e4, "algorithm": "res"}, 2_000),
+        ({"steps": 1}, 1),
+        ({"steps": 20_000, "preset": "paper"}, 50_000),
+        ({"steps": 20_000, "preset": "wqmix-authors", "algorithm": "owqmix"}, 100_000),
+        ({"steps": 20_000, "epsilon_steps": 50_000}, 50_000),
+    ],
+)
+def test_exploration_follows_the_steps_of_a_short_run(
+    given: dict[str, Any], epsilon_steps: int
+) -> None:
+    config = resolve(GIVEN | given)
+    assert config.epsilon_steps == epsilon_steps
+    assert resolve(config.model_dump() | {"steps": 900_000}).epsilon_steps == epsilon_steps
+    assert resolve(given_of(config)) == config
+    late = config.steps < epsilon_steps
+    assert any("training ends at ε = " in notice for notice in notices(GIVEN | given)) == late
+
+
+def test_the_help_says_how_exploration_follows_the_steps() -> None:
+    text = "min(50,000, steps/10), owqmix min(100,000, steps/5), cwqmix min(100,000, steps/5)"
+    assert default_text("epsilon_steps") == text
 
 
 def test_what_the_user_gives_wins_over_the_method() -> None:
@@ -275,6 +308,16 @@ def test_a_refusal_names_setting_value_and_what_is_allowed(
     given: dict[str, Any], message: str
 ) -> None:
     assert refusal(**given) == message
+
+
+def test_names_of_other_libraries_suggest_ours() -> None:
+    assert not set(OTHER_NAMES) & set(Config.model_fields)
+    for name, ours in OTHER_NAMES.items():
+        assert refusal(**{name: 1}) == f"unknown setting {name!r} (did you mean {ours}?)"
+    for name, ours in (("LR", "learning_rate"), ("N-Envs", "parallel_envs"), ("pre", "preset")):
+        assert refusal(**{name: 1}) == f"unknown setting {name!r} (did you mean {ours}?)"
+    assert meant_setting("lr", ["log", "steps"]) is None
+    assert meant_setting("--", ["log", "steps"]) is None
 
 
 def test_an_environment_must_be_given_and_exist() -> None:

@@ -86,15 +86,15 @@ def resolve(given: Mapping[str, Any], *, playable: bool = True) -> Config:
 
 
 def given_of(config: Config) -> dict[str, Any]:
-    """What somebody must have given to get these settings: names, and what is no layered default.
+    """What somebody must have given to get these settings: what defaults go by, and what is none.
 
     Args:
         config: resolved settings of which it is not known how they came about.
     """
-    layers = ("environment", "algorithm", "method", "preset", "from_run")
-    names = {name: getattr(config, name) for name in layers}
-    default = Config.model_validate(names)
-    return names | {name: value for name, value in config if value != getattr(default, name)}
+    layers = ("environment", "algorithm", "method", "preset", "from_run", "steps")
+    chosen = {name: getattr(config, name) for name in layers}
+    default = Config.model_validate(chosen)
+    return chosen | {name: value for name, value in config if value != getattr(default, name)}
 
 
 def notices(given: Mapping[str, Any]) -> list[str]:

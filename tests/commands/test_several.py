@@ -19,7 +19,7 @@ from mast.commands.live_table import LiveTable
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary
-from mast.config import Config, load_run_record
+from mast.config import Config, load_run_record, resolve
 from mast.folders import held
 from mast.training.logging import MetricsWriter
 from mast.training.remaining import seconds_left
@@ -102,6 +102,29 @@ def test_seeds_as_processes_come_together(
     assert main(["resume", "r", "--steps", "3e6", "--quiet"]) == 0
     assert Path("r/seed-1/log").read_text() == "train\nresume\n"
     assert load_run_record(Path("r"))["settings"]["steps"] == 3_000_000
+
+
+def test_a_seed_that_starts_after_an_extension_explores_as_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    play_children(monkeypatch, tmp_path)
+    assert main([*SEVERAL, "--steps", "20000", "--quiet"]) == 0
+    assert main(["resume", "r", "--steps", "3e6", "--quiet"]) == 0
+    record = load_run_record(Path("r"))
+    assert record["settings"]["epsilon_steps"] == 2_000
+    assert resolve(record["given"]).epsilon_steps == 2_000  # what mast train --config r makes of it
+
+
+def test_notes_are_said_once_when_a_run_trains(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dense = [*SEVERAL, "--method", "dense", "--sparsity", "0.5"]
+    play_children(monkeypatch, tmp_path, failing="(0, 1, 2)")
+    assert main(dense) == 1
+    assert "note" not in capsys.readouterr().out
+    play_children(monkeypatch, tmp_path)
+    assert main([*dense, "--out", "again"]) == 0
+    assert capsys.readouterr().out.count("note: method dense ignores sparsity = 0.5") == 1
 
 
 def test_one_failing_seed_does_not_stop_the_others(

@@ -67,6 +67,23 @@ def test_dense_is_told_that_its_sparsity_is_ignored(
     assert capsys.readouterr().out.count("method dense ignores sparsity = 0.5") == 1
 
 
+@pytest.mark.parametrize("command", ["train", "resume"])
+def test_a_refused_run_has_no_notes(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    line = ["train", "smax/3m", "--method", "dense", "--sparsity", "0.5", "--out", "r"]
+    if command == "resume":
+        assert main([*line, "--quiet"]) == 0
+        line = ["resume", "r"]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise UserError("not like this")
+
+    trainer.__init__ = refuse  # type: ignore[method-assign, assignment]
+    assert main(line) == 2
+    assert "note" not in capsys.readouterr().out
+
+
 def test_the_default_folder_is_named_after_the_run(trainer: type[FakeTrainer]) -> None:
     assert main(["train", "smax/3m", "--method", "ss", "--quiet"]) == 0
     assert main(["train", "my.package:Game", "--algorithm", "vdn", "--quiet"]) == 0

@@ -86,6 +86,34 @@ def test_keys_stay_what_they_were() -> None:
     assert key_of(Config(**given, method="mast", preset="paper")) == "f2370141"
 
 
+STORED = {
+    "table1-lite": "table1-lite",
+    "regress": "regress",
+    "experiments/learning-rate.toml": "learning-rate",
+    "experiments/why-2s3z.toml": "why-2s3z",
+    "experiments/why-rlx2.toml": "why-rlx2",
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_rows_are_found(name: str) -> None:
+    root = Path(__file__).parents[2]
+    study = find_study(str(root / name) if name.endswith(".toml") else name)
+    rows = {
+        path.stem.rpartition("-")[2] for path in (root / "results" / STORED[name]).glob("*.json")
+    }
+    assert rows
+    assert rows <= {cell.key for cell in study.cells}
+
+
+def test_a_short_cell_has_the_number_that_it_was_resolved_to() -> None:
+    given: dict[str, Any] = {"environment": "smax/3m", "steps": 20_000}
+    assert key_of(Config(**given)) == key_of(Config(**given, epsilon_steps=2_000))
+    assert key_of(Config(**given)) != key_of(Config(**given, epsilon_steps=50_000))
+    paper = Config(**given, preset="paper")
+    assert key_of(paper) == key_of(Config(**given, step_exponent=0.0, epsilon_steps=50_000))
+
+
 def test_steps_by_density_are_part_of_a_key_where_there_is_a_density() -> None:
     given: dict[str, Any] = {"environment": "smax/3m", "sparsity": 0.95, "steps": 500_000}
     for method in ("dense", "tiny"):
@@ -128,6 +156,10 @@ def test_choosing() -> None:
         study.chosen({"map": ["8m"]})
     with pytest.raises(UserError, match=r"--only metod: no such setting \(did you mean method\?\)"):
         study.chosen({"metod": ["mast"]})
+    with pytest.raises(
+        UserError, match=r"--only env: no such setting \(did you mean environment\?\)"
+    ):
+        study.chosen({"env": ["smax/3m"]})
     with pytest.raises(UserError, match="no cell of study small is left"):
         study.chosen({"method": ["dense"], "sparsity": ["0.9"]})
 
@@ -139,6 +171,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"cells": [{}, {"sparsty": 1}]},
         "small.toml: cells 2: unknown setting 'sparsty' (did you mean spa",
+    ),
+    (
+        {"cells": [{"lr": 1e-3}]},
+        "small.toml: cells 1: unknown setting 'lr' (did you mean learning_rate?)",
+    ),
+    (
+        {"cells": [{"arms": [{"gamma": 0.9}]}]},
+        "small.toml: cells 1: unknown setting 'gamma' (did you mean discount?)",
     ),
     ({"cells": [{"threads": 2}]}, "cells 1: threads: belongs to how a study is run"),
     ({"cells": [{"seeds": 0}]}, "cells 1: seeds = 0: must be a number of seeds from 1 to 1000"),

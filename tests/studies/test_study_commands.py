@@ -80,6 +80,13 @@ def test_a_results_folder_that_is_not_there_is_said(
     for words in (["list"], ["show", small]):
         assert main(["study", *words, "--results", "reslts"]) == 0
         assert "note: --results reslts: no such folder; nothing counts" in capsys.readouterr().out
+        assert main(["study", "show", small, "--results", "reslts", "--jobs", "0"]) == 2
+        assert capsys.readouterr().out == ""  # no note before an error about the same line
+    Path("work").touch()
+    assert main(["study", "run", small, "--results", "reslts", "--work", "work"]) == 2
+    assert capsys.readouterr().out == ""
+    Path("reslts/small").rmdir()
+    Path("reslts").rmdir()
     assert main(["study", "run", small, "--results", "reslts"]) == 0
     assert "note: --results reslts: no such folder; it is made" in capsys.readouterr().out
     assert main(["study", "show", small, "--results", "reslts"]) == 0

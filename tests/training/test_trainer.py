@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from examples.pursuit import Pursuit
 
-from mast.config import load_config_file, resolve
+from mast.config import load_config_file, load_run_config, resolve
 from mast.envs.protocol import Outcome, TimeStep
 from mast.errors import SelfCheckError, StorageError, UserError
 from mast.policy import Policy
@@ -34,6 +34,8 @@ def test_a_finished_run_can_be_extended_and_says_what_that_does(tmp_path: Path) 
     assert again.run()["env_steps"] >= 1200
     assert len(read_metrics(out)) > rows
     assert Policy.load(out).description["env_steps"] >= 1200
+    assert again.config.epsilon_steps == load_run_config(out).epsilon_steps == 60
+    assert load_config_file(out)["epsilon_steps"] == 60
     before = (out / "config.json").read_text()
     with pytest.raises(UserError, match="already taken"):
         Trainer.resume(out, steps=600)

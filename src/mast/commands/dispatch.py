@@ -14,7 +14,7 @@ from mast.commands.search_sparsity import SEARCH_SPARSITY
 from mast.commands.study import STUDY_COMMANDS
 from mast.commands.train import RESUME, TRAIN
 from mast.commands.watch import WATCH
-from mast.configuration.explain import did_you_mean
+from mast.configuration.suggestions import did_you_mean
 from mast.errors import UserError
 
 COMMANDS: tuple[Command, ...] = (

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mast.commands.options import Command, Option
+from mast.commands.options import Command, Option, usage
 from mast.commands.output import make_console
 
 WIDTH = 100
@@ -30,11 +30,9 @@ def print_overview(commands: Sequence[Command]) -> None:
 def print_help(command: Command) -> None:
     """What `mast COMMAND --help` prints: every option with its default and where that is from."""
     console = _console()
-    usage = Text(f"mast {command.name}", style="bold")
-    for option in command.options:
-        if option.positional:
-            usage.append(f" {option.value}", style="not bold")
-    console.print(usage.append(" [options]", style="not bold"))
+    name = f"mast {command.name}"
+    arguments = usage(command).removeprefix(name)
+    console.print(Text(name, style="bold").append(f"{arguments} [options]", style="not bold"))
     console.print(command.description)
     for group in dict.fromkeys(option.group for option in command.options):
         console.print(Text(f"\n{group}", style="bold"))

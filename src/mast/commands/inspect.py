@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mast.commands.options import JSON, QUIET, Command, Option, Values, required
 from mast.commands.output import Output
 from mast.config import Config, load_run_config, recorded_team
-from mast.configuration.explain import did_you_mean
+from mast.configuration.suggestions import did_you_mean
 from mast.diagnosis.index_page import FILE_NAME as INDEX
 from mast.diagnosis.index_page import inputs_of, write_contents, write_index
 from mast.envs.names import ENTRIES

@@ -1,21 +1,17 @@
 """What can be typed after a command: options as data, for the parser and for the help."""
 
-import contextlib
-import dataclasses
-import io
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from mast.config import Config, allowed, default_text
-from mast.configuration.explain import choices, did_you_mean, kinds, one_line
+from mast.configuration.explain import choices, kinds, one_line
+from mast.configuration.suggestions import meant_setting
 from mast.errors import UserError
 
 Values = Mapping[str, Any]
 """Option → text as typed, or True for a flag; an option that was not typed is absent."""
 
-_ABSENT = "\0absent"  # nobody can type a zero byte
 _TYPED_NAMES = {"from_run": "from"}  # a word that Python keeps for itself
 _SKIPPED_SETTINGS = ("environment",)  # it has a place of its own, before the options
 
@@ -94,7 +90,7 @@ def given_settings(values: Values) -> dict[str, Any]:
 
 
 def parse(command: Command, arguments: Sequence[str]) -> Values:
-    """Reads a command line.
+    """Reads a command line, word by word.
 
     Args:
         command: whose options are known.
@@ -104,72 +100,84 @@ def parse(command: Command, arguments: Sequence[str]) -> Values:
         only what was typed; values are still text.
 
     Raises:
-        UserError: an unknown option, an argument too many, or a missing value or argument.
+        UserError: an unknown option, an argument too many, or a missing or empty value.
     """
-    import tyro
-
-    for flag in (option.flag for option in command.options if not option.value):
-        if any(word.startswith(flag + "=") for word in arguments):
-            raise UserError(f"{flag} takes no value")
-    complaint = io.StringIO()
-    try:
-        # tyro draws a box around its complaint; ours is one line.
-        with contextlib.redirect_stderr(complaint):
-            parsed, unknown = tyro.cli(
-                _dataclass_of(command),
-                args=list(arguments),
-                add_help=False,
-                return_unknown_args=True,
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )
-    except SystemExit:
-        raise UserError(_in_one_line(complaint.getvalue())) from None
-    if unknown:
-        raise UserError(_unknown(command, unknown))
-    typed = {option.name: getattr(parsed, option.name) for option in command.options}
-    for option in command.options:
-        value = typed[option.name]
-        if value != _ABSENT and isinstance(value, str) and not value.strip():
-            raise UserError(
-                f"{option.value if option.positional else option.flag}: must not be empty"
-            )
-    return {name: value for name, value in typed.items() if value not in (_ABSENT, False, ())}
+    typed: dict[str, Any] = {}
+    for option, value in _read(command, arguments):
+        if isinstance(value, str) and not value.strip():
+            shown = option.value if option.positional else option.flag
+            raise UserError(f"{shown}: must not be empty")
+        typed[option.name] = (*typed.get(option.name, ()), value) if option.many else value
+    return typed
 
 
-def _dataclass_of(command: Command) -> type[Any]:
-    import tyro
-
-    fields: list[tuple[str, Any, Any]] = []
-    for option in command.options:
-        kind: Any = str if option.value or option.positional else bool
-        if option.positional:
-            kind = Annotated[str, tyro.conf.Positional]
-        elif option.name in _TYPED_NAMES:
-            kind = Annotated[str, tyro.conf.arg(name=_TYPED_NAMES[option.name])]
-        default: Any = False if kind is bool else _ABSENT
-        if option.many:
-            marker: Any = tyro.conf.Positional if option.positional else tyro.conf.UseAppendAction
-            kind, default = marker[tuple[str, ...]], ()
-        fields.append((option.name, kind, dataclasses.field(default=default)))
-    name = command.name.title().replace(" ", "")
-    return dataclasses.make_dataclass(name, fields, frozen=True)
+def _read(command: Command, arguments: Sequence[str]) -> Iterator[tuple[Option, str | bool]]:
+    """Every option and argument in the order of the line; after "--" there are only arguments."""
+    places = [option for option in command.options if option.positional]
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            for rest in words:
+                yield _place(command, places, rest), rest
+        elif _is_option(word):
+            yield _read_option(command, word, words)
+        else:
+            yield _place(command, places, word), word
 
 
-def _in_one_line(box: str) -> str:
-    text = " ".join(re.sub(r"[╭╮╰╯│─]|For full helptext.*", " ", box).split())
-    if match := re.search(r"Missing value for argument '(--[\w-]+)'", text):
-        return f"{match[1]}: its value is missing"
-    return text.removeprefix("Missing argument ").removeprefix("Parsing error ")
+def _place(command: Command, places: list[Option], word: str) -> Option:
+    """The argument that a word is; it leaves `places`, unless there may be many of it."""
+    if not places:
+        raise UserError(f"unexpected argument {one_line(word)!r} (see: mast {command.name} --help)")
+    return places[0] if places[0].many else places.pop(0)
 
 
-def _unknown(command: Command, unknown: Sequence[str]) -> str:
-    option = next((word for word in unknown if word.startswith("-")), None)
+def _read_option(command: Command, word: str, words: Iterator[str]) -> tuple[Option, str | bool]:
+    """An option with its value, which stands in the same word or in the next one."""
+    name, equals, value = word.partition("=")
+    flag = name.replace("_", "-")
+    option = next(
+        (each for each in command.options if each.flag == flag and not each.positional), None
+    )
     if option is None:
-        return f"unexpected argument {unknown[0]!r} (see: mast {command.name} --help)"
-    name = option.partition("=")[0]
-    known = [each.flag for each in command.options if not each.positional]
-    hint = did_you_mean(name.replace("_", "-"), known)
-    return f"unknown option {name}{hint or f' (see: mast {command.name} --help)'}"
+        raise UserError(f"unknown option {one_line(name)}{_hint(command, name)}")
+    if not option.value:
+        if equals:
+            raise UserError(f"{flag} takes no value")
+        return option, True
+    if not equals:
+        value = next(words, "--")
+        if _is_option(value):
+            raise UserError(f"{flag}: its value is missing")
+    return option, value
+
+
+def _is_option(word: str) -> bool:
+    """Whether a word is an option's name; "-" and negative numbers are values."""
+    try:
+        float(word)
+    except ValueError:
+        return word.startswith("-") and word != "-"
+    return False
+
+
+def _hint(command: Command, name: str) -> str:
+    """What an unknown option was meant to be, or where the known ones are listed."""
+    known = {option.flag.removeprefix("--").replace("-", "_"): option for option in command.options}
+    meant = meant_setting(name, known)
+    if meant is None:
+        return f" (see: mast {command.name} --help)"
+    places = [option.name for option in command.options if option.positional]
+    if meant in places:
+        number = ("first", "second")[places.index(meant)]
+        return f" (the {meant} is the {number} argument: {usage(command)})"
+    return f" (did you mean {known[meant].flag}?)"
+
+
+def usage(command: Command) -> str:
+    """How a command is typed: its name and its arguments."""
+    places = (option.value for option in command.options if option.positional)
+    return " ".join(["mast", command.name, *places])
 
 
 def required(values: Values, name: str, shown: str, example: str) -> str:

@@ -17,7 +17,7 @@ from mast.commands.interruption import Interruption
 from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary, show_summary
-from mast.config import Config, extend_run_record, load_run_record, write_run_record
+from mast.config import Config, extend_run_record, write_run_record
 from mast.errors import UserError
 from mast.folders import begun, held, seed_folders
 from mast.training.checkpoint import CheckpointStore
@@ -61,7 +61,9 @@ class Child:
         return _read(self.stderr).strip()
 
 
-def train_processes(config: Config, given: Mapping[str, Any], out: Path, output: Output) -> int:
+def train_processes(
+    config: Config, given: Mapping[str, Any], out: Path, output: Output, notes: list[str]
+) -> int:
     """Trains the seeds of a new run.
 
     Args:
@@ -69,6 +71,7 @@ def train_processes(config: Config, given: Mapping[str, Any], out: Path, output:
         given: what the user set.
         out: folder of all of them.
         output: where to show them.
+        notes: what to say about the settings once a run trains.
 
     Returns:
         the exit code: 0, or that of the first run that did not finish.
@@ -76,8 +79,8 @@ def train_processes(config: Config, given: Mapping[str, Any], out: Path, output:
     sizes = known_sizes(config)  # of an own environment, each run asks for itself
     if sizes is not None:
         check_needed_memory(config, sizes, min(config.seeds, len(_slots(config)[1])))
-    with begun(out, output.say, lambda: write_run_record(out, config, given)):
-        return _run_all(config, out, None, output)
+    with begun(out, notes.append, lambda: write_run_record(out, config, given)):
+        return _run_all(config, out, None, output, notes)
 
 
 def resume_processes(config: Config, out: Path, steps: int | None, output: Output) -> int:
@@ -86,12 +89,13 @@ def resume_processes(config: Config, out: Path, steps: int | None, output: Outpu
     Args:
         steps: a later end for all of them; None keeps their own.
     """
-    with held(out, output.say):
+    notes: list[str] = []
+    with held(out, notes.append):
         if steps is not None:
             _check_extension(out, config, steps)
             config = config.model_copy(update={"steps": steps})
-            extend_run_record(out, config, load_run_record(out)["given"] | {"steps": steps})
-        return _run_all(config, out, steps, output)
+            extend_run_record(out, config)
+        return _run_all(config, out, steps, output, notes)
 
 
 def _check_extension(out: Path, config: Config, steps: int) -> None:
@@ -103,7 +107,9 @@ def _check_extension(out: Path, config: Config, steps: int) -> None:
             raise UserError(f"steps = {steps}: {folder} has already taken {taken}")
 
 
-def _run_all(config: Config, out: Path, steps: int | None, output: Output) -> int:
+def _run_all(
+    config: Config, out: Path, steps: int | None, output: Output, notes: Sequence[str]
+) -> int:
     threads, slots = _slots(config)
     children = []
     for number, folder in enumerate(seed_folders(out, config)):
@@ -114,7 +120,7 @@ def _run_all(config: Config, out: Path, steps: int | None, output: Output) -> in
             arguments += ["--seed", str(config.seed + number), "--seeds", "1"]
             arguments += ["--threads", str(threads)]
         children.append(Child(folder, [*arguments, "--quiet", "--json"]))
-    interrupted = _supervise(children, slots, config, output)
+    interrupted = _supervise(children, slots, RunsDisplay(config, children, output, notes))
     return _report(children, out, interrupted, output)
 
 
@@ -132,7 +138,7 @@ def _slots(config: Config) -> tuple[int, list[list[int]]]:
 
 
 def _supervise(
-    children: Sequence[Child], slots: Sequence[Sequence[int]], config: Config, output: Output
+    children: Sequence[Child], slots: Sequence[Sequence[int]], display: RunsDisplay
 ) -> bool:
     """Runs all children, one per slot at a time; whether the user stopped them.
 
@@ -140,7 +146,6 @@ def _supervise(
     """
     running: dict[int, Child] = {}
     waiting = list(children)
-    display = RunsDisplay(config, children, output)
     forwarded = False
     try:
         with (

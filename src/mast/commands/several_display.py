@@ -33,12 +33,16 @@ class RunsDisplay:
         config: of all runs.
         runs: in the order to show.
         output: where to, and whether at all.
+        notes: said as soon as a run trains: then none of them has been refused.
     """
 
-    def __init__(self, config: Config, runs: Sequence[Watched], output: Output) -> None:
+    def __init__(
+        self, config: Config, runs: Sequence[Watched], output: Output, notes: Sequence[str] = ()
+    ) -> None:
         self._config = config
         self._runs = runs
         self._output = output
+        self._notes = notes
         self._said = ["waiting"] * len(runs)
         self._table = LiveTable(output)
 
@@ -63,6 +67,10 @@ class RunsDisplay:
         if self._output.quiet:
             return
         rows = [(run.folder.name, *self._seen(run)) for run in self._runs]
+        if any(steps or state == "finished" for _, state, steps, *_ in rows):
+            for note in self._notes:
+                self.note(f"note: {note}")
+            self._notes = ()
         if self._table.is_shown:
             self._table.draw(rows)
             return

@@ -18,7 +18,7 @@ from mast.commands.study_options import (
     STUDY,
     chosen,
     make_folder,
-    note_missing_results,
+    missing_results,
     results_of,
 )
 from mast.commands.study_report import REPORT
@@ -40,7 +40,8 @@ NOTHING_DONE = "nothing counts as done"
 def run_list(values: Values) -> int:
     """Lists the studies that come with Mast."""
     output = Output(values)
-    note_missing_results(values, output, NOTHING_DONE)
+    for note in missing_results(values, NOTHING_DONE):
+        output.say(f"note: {note}")
     table = plain_table()
     for heading in ("study", "done", "cells", ""):
         table.add_column(heading, justify="right" if heading in ("done", "cells") else "left")
@@ -60,11 +61,12 @@ def run_show(values: Values) -> int:
     """Shows a study: its cells, what is done, and how long the rest will take here."""
     output = Output(values)
     study, cells = chosen(values)
-    note_missing_results(values, output, NOTHING_DONE)
     found = {result.cell.key: result for result in results_of(values, study).find_all(cells)}
     estimator = Estimator(found.values())
     left = [cell for cell in cells if cell.key not in found]
     jobs = whole_number(values, "jobs", max(1, len(cores())), at_least=1, at_most=MOST_JOBS)
+    for note in missing_results(values, NOTHING_DONE):
+        output.say(f"note: {note}")
     seconds = makespan([estimator.seconds(cell) for cell in left], jobs)
     output.say(study.title)
     for line in (study.paper, study.about):

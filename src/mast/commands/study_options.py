@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mast.commands.options import Option, Values, required, whole_number
-from mast.commands.output import Output
 from mast.configuration.explain import check_word, choices
 from mast.errors import UserError
 from mast.studies.cell import Cell
@@ -65,10 +64,11 @@ def results_of(values: Values, study: Study) -> ResultFolder:
     return ResultFolder(Path(values.get("results", "results")) / study.name)
 
 
-def note_missing_results(values: Values, output: Output, consequence: str) -> None:
-    """Says that the folder named with --results does not exist, which may be a slip of the pen."""
-    if "results" in values and not Path(values["results"]).is_dir():
-        output.say(f"note: --results {values['results']}: no such folder; {consequence}")
+def missing_results(values: Values, consequence: str) -> list[str]:
+    """Notes that the folder named with --results does not exist, which may be a slip of the pen."""
+    if "results" not in values or Path(values["results"]).is_dir():
+        return []
+    return [f"--results {values['results']}: no such folder; {consequence}"]
 
 
 def work_of(values: Values, study: Study) -> Path:

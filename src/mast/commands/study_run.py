@@ -20,7 +20,7 @@ from mast.commands.study_options import (
     execution_of,
     jobs_and_cores,
     make_folder,
-    note_missing_results,
+    missing_results,
     one_of,
     results_of,
     time_of,
@@ -49,7 +49,7 @@ def run_run(values: Values) -> int:
     keep = one_of(values, "keep", KEEP, KEEP[0])
     placement = one_of(values, "placement", choices("placement"), "auto")
     jobs, core_of = jobs_and_cores(values)
-    note_missing_results(values, output, "it is made")
+    notes = missing_results(values, "it is made")
     make_folder(results.folder)
     make_folder(work)
     sources = {cell.source.key for cell in study.cells if cell.source is not None}
@@ -71,6 +71,8 @@ def run_run(values: Values) -> int:
             launch = functools.partial(_vmapped, missing, work, execution)
         else:
             launch = functools.partial(_pinned, work, execution, core_of)
+        for note in notes:
+            output.say(f"note: {note}")
         progress = stack.enter_context(StudyProgress(output))
         interruption = stack.enter_context(Interruption(lambda: None))
         outcome = Runner(

@@ -1,7 +1,7 @@
 """`mast train` and `mast resume`: one run here; several of them in `mast.commands.several`."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -64,8 +64,7 @@ def run_train(values: Values) -> int:
     out = Path(values["out"]) if "out" in values else default_folder(config)
     logger = _logger(values, config)
     check_new(out)
-    for notice in notices(given):
-        output.say(f"note: {notice}")
+    notes = notices(given)
     limit_threads(config.threads)
     with output.only_ours():
         if config.seeds > 1:
@@ -73,13 +72,11 @@ def run_train(values: Values) -> int:
             config = config.model_copy(update={"placement": placement})
             given["placement"] = placement
             if placement == "process":
-                return train_processes(config, given, out, output)
+                return train_processes(config, given, out, output, notes)
         from mast.training.trainer import Trainer
 
         trainer = Trainer(config, out=out, given=given)
-        for notice in trainer.notices:
-            output.say(f"note: {notice}")
-        return _watch(trainer, out, output, logger)
+        return _watch(trainer, [*notes, *trainer.notices], out, output, logger)
 
 
 def run_resume(values: Values) -> int:
@@ -96,10 +93,10 @@ def run_resume(values: Values) -> int:
         from mast.training.trainer import Trainer
 
         trainer = Trainer.resume(run, steps=steps)
-        for notice in trainer.notices:
-            output.say(f"note: {notice}")
         if not trainer.finished:
-            return _watch(trainer, run, output, logger)
+            return _watch(trainer, trainer.notices, run, output, logger)
+    for notice in trainer.notices:
+        output.say(f"note: {notice}")
     output.say(f"{run} is finished; for more: mast resume {run} --steps N")
     output.result(trainer.summary())
     return 0
@@ -137,8 +134,8 @@ def _tracker(logger: str, config: Config, out: Path) -> "WandbTracker | None":
     return WandbTracker(config, out)
 
 
-def _watch(trainer: Training, out: Path, output: Output, logger: str) -> int:
-    """Trains to the end or to Ctrl-C, and says what came of it."""
+def _watch(trainer: Training, notes: Sequence[str], out: Path, output: Output, logger: str) -> int:
+    """Trains to the end or to Ctrl-C, and says what came of it; notes once nothing can be refused."""
     from mast.commands.lasting_display import LastingDisplay
     from mast.training.display import open_display
     from mast.training.logging import read_metrics
@@ -161,6 +158,8 @@ def _watch(trainer: Training, out: Path, output: Output, logger: str) -> int:
                 lambda: display.note("stopping after this round; Ctrl-C again stops at once")
             ) as interruption,
         ):
+            for note in notes:
+                display.note(f"note: {note}")
             for metrics in trainer:
                 display.update(metrics)
                 if tracker is not None:

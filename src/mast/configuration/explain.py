@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -16,8 +15,10 @@ from mast.configuration.presets import (
     ENVIRONMENT_DEFAULTS,
     MAST_DEFAULTS,
     METHODS,
+    SHORT_RUN,
 )
 from mast.configuration.settings import Config
+from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
 from mast.configuration.text import kinds
 from mast.errors import UserError
 
@@ -83,7 +84,8 @@ def _range_text(info: FieldInfo) -> str:
 def default_text(name: str) -> str:
     """A setting's default with the methods and environments that have another one."""
     base = Config.model_fields[name].get_default()
-    parts = [_value_text(base)]
+    in_words = _exploration_text if name == "epsilon_steps" else _value_text
+    parts = [in_words(base)]
     if name == "sparsity":
         return parts[0] + "; ignored by dense"
     for origin, overrides in [
@@ -93,8 +95,13 @@ def default_text(name: str) -> str:
         *((prefix + "*", defaults) for prefix, defaults in ENVIRONMENT_DEFAULTS.items()),
     ]:
         if name in overrides:
-            parts.append(f"{origin} {_value_text(overrides[name])}")
+            parts.append(f"{origin} {in_words(overrides[name])}")
     return ", ".join(parts)
+
+
+def _exploration_text(longest: int) -> str:
+    """The rule of `exploration_steps`."""
+    return f"min({longest:,}, steps/{SHORT_RUN / longest:g})"
 
 
 def _value_text(value: Any) -> str:
@@ -115,7 +122,7 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{name}: missing; for example smax/3m (see: mast envs)"
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}{did_you_mean(name, list(Config.model_fields))}"
+        return f"unknown setting {name!r}{did_you_mean_setting(name, Config.model_fields)}"
     hint = did_you_mean(str(value), choices(name))
     return f"{name} = {one_line(value)}: must be {allowed(name)}{hint}"
 
@@ -124,9 +131,3 @@ def one_line(value: Any) -> str:
     """A value as text that fits into a message."""
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The hint at the end of an error message; empty if nothing is close."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

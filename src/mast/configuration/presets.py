@@ -84,13 +84,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Named numbers of a source, on top of the method (spec §4, §5)."""
 
 SOURCE_DEFAULTS: dict[str, Any] = {"step_exponent": 0.0}
-"""What every preset sets: sources take the same steps at every density."""
+"""What every preset sets: sources take the same steps at every density. Their ε ignores a run's length."""
 
 ENVIRONMENT_DEFAULTS: dict[str, Mapping[str, Any]] = {
     f"{prefix}/": family.defaults for prefix, family in FAMILIES.items() if family.defaults
 }
 """Settings that a family of environments wants for all methods alike, by id prefix."""
 
+SHORT_RUN = 500_000
+"""Steps below which ε falls over a share of a run: that which its source's number is of this many."""
 
 PRESET_ALGORITHMS = {
     "res-mast": ("res",),
@@ -98,6 +100,14 @@ PRESET_ALGORITHMS = {
     "wqmix-authors": ("owqmix", "cwqmix"),
 }
 """The algorithms that read a preset's numbers; the others concern all."""
+
+
+def exploration_steps(longest: int, steps: Any) -> int:
+    """Over how many steps ε falls in a run of so many; a source's number where that is no number."""
+    try:
+        return max(1, longest * int(min(float(steps), SHORT_RUN)) // SHORT_RUN)
+    except (TypeError, ValueError, OverflowError):
+        return longest
 
 
 def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any) -> dict[str, Any]:

@@ -193,11 +193,15 @@ def recorded_team(run: Path) -> RecordedTeam | None:
     return RecordedTeam.read(load_run_record(run).get("team"))
 
 
-def extend_run_record(run: Path, config: Config, given: Mapping[str, Any]) -> None:
-    """Writes new settings into `run`/config.json; where and how the run began stays."""
-    fresh = run_record(config, given)
-    settings = {name: fresh[name] for name in ("given", "settings")}
-    _write(run, load_run_record(run) | settings)
+def extend_run_record(run: Path, config: Config) -> None:
+    """Writes a new number of steps into `run`/config.json; where and how the run began stays.
+
+    ε goes on as it began, so its steps count as given from now on: their default would follow the new number.
+    """
+    record = load_run_record(run)
+    changed = {"steps": config.steps, "epsilon_steps": config.epsilon_steps}
+    fresh = run_record(config, record["given"] | changed)
+    _write(run, record | {name: fresh[name] for name in ("given", "settings")})
 
 
 def _write(run: Path, record: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mast.configuration.explain import did_you_mean
+from mast.configuration.suggestions import did_you_mean
 from mast.errors import UserError
 from mast.studies.study import Study, read_study
 

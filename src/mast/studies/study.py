@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mast.config import Config, resolve
-from mast.configuration.explain import did_you_mean, one_line
+from mast.configuration.explain import one_line
+from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
 from mast.errors import UserError
 from mast.studies.arm_names import Draft, told_apart
 from mast.studies.cell import PLAIN, SOURCE_PREFIX, Cell
@@ -67,7 +68,9 @@ class Study:
         for name, wanted in only.items():
             known = ["map", "arm", *Config.model_fields]
             if name not in known:
-                raise UserError(f"--only {name}: no such setting{did_you_mean(name, known)}")
+                raise UserError(
+                    f"--only {name}: no such setting{did_you_mean_setting(name, known)}"
+                )
             have = list(dict.fromkeys(cell.value(name) for cell in self.cells))
             if have == [PLAIN] and name == "arm":
                 raise UserError(f"--only arm: no cell of study {self.name} has an arm")
@@ -160,7 +163,7 @@ def _block_drafts(
     for name in settings:
         if name not in Config.model_fields:
             known = [*Config.model_fields, *BLOCK]
-            raise UserError(f"unknown setting {name!r}{did_you_mean(name, known)}")
+            raise UserError(f"unknown setting {name!r}{did_you_mean_setting(name, known)}")
         if name in _NOT_IN_A_CELL:
             raise UserError(f"{name}: belongs to how a study is run, not into its file")
     axes = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}

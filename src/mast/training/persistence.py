@@ -1,10 +1,9 @@
 """A trainer's way to disk and back: checkpoints of all its runs, and what resuming does to it."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mast.config import extend_run_record, load_run_record
+from mast.config import extend_run_record
 from mast.errors import UserError
 from mast.training.beside import (
     POLICY,
@@ -71,12 +70,11 @@ def restore(trainer: "Trainer") -> list[Restored] | None:
     return restored
 
 
-def extend(trainer: "Trainer", given: Mapping[str, Any], before: int) -> None:
+def extend(trainer: "Trainer", before: int) -> None:
     """Make a new total of steps the run's own, in its config.json too.
 
     Args:
         trainer: with the new total in its configuration.
-        given: what the user had set for the run.
         before: the old total.
 
     Raises:
@@ -88,11 +86,10 @@ def extend(trainer: "Trainer", given: Mapping[str, Any], before: int) -> None:
     taken = max(run.counters.env_steps for run in trainer.runs)
     if steps < taken:
         raise UserError(f"steps = {steps}: the run has already taken {taken}")
-    extend_run_record(trainer.out, config, {**given, "steps": steps})
+    extend_run_record(trainer.out, config)
     for run in trainer.runs:
         if run.out is not None and run.out != trainer.out:
-            given_there = load_run_record(run.out)["given"]
-            extend_run_record(run.out, run.config, {**given_there, "steps": steps})
+            extend_run_record(run.out, run.config)
     trainer.notices.append(
         f"steps {before} → {steps}: schedules that are shares of the training (drop fraction; where there "
         f"are such, T_0 = {config.burn_in_fraction * steps:.0f}, delay, pruning) now go by {steps}; the run "

@@ -158,7 +158,7 @@ class Trainer:
             run.check_folder()
         restored = restore(trainer)
         if config.steps != before:
-            extend(trainer, record["given"], before)
+            extend(trainer, before)
         take_up(trainer, restored)
         changed = differences_from(record)
         if changed:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, model_validator
 
 from mast.configuration.checks import check_together
-from mast.configuration.presets import layered_defaults
+from mast.configuration.presets import exploration_steps, layered_defaults
 from mast.configuration.settings.learning import OptimizerSettings, ReplaySettings
 from mast.configuration.settings.networks import NetworkSettings, TopologySettings
 from mast.configuration.settings.playing import EvaluationSettings, ExplorationSettings
@@ -55,6 +55,10 @@ class Config(
             )
             | given
         )
+        if layered.get("preset", "none") == "none" and "epsilon_steps" not in given:
+            longest = layered.get("epsilon_steps", cls.model_fields["epsilon_steps"].default)
+            steps = layered.get("steps", cls.model_fields["steps"].default)
+            layered["epsilon_steps"] = exploration_steps(longest, steps)
         if method == "dense" and _is_sparsity(layered["sparsity"]):
             layered["sparsity"] = 0.0  # ignored, and `notices` says so
         return layered

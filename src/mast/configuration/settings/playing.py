@@ -21,7 +21,7 @@ class ExplorationSettings(BaseModel):
         50_000,
         EXPLORATION,
         "environment steps from the first to the last",
-        "MAST Table 5",
+        "MAST Table 5; with a preset its 50,000 and 100,000",
         ge=1,
         le=10**12,
     )
