@@ -39,7 +39,7 @@ def networks(sizes: Sizes) -> dict[str, NetworkSpec]:
 ENTRY = AlgorithmEntry(
     name="weighted-sum",
     about="the sum of the agents' values, weighted by the state",
-    algorithm=ValueDecomposition(
+    implementation=ValueDecomposition(
         lambda key, networks: WeightedSum(**torch_layers(key, networks["mixer"]))
     ),
     networks=networks,

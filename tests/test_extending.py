@@ -1,12 +1,20 @@
 """Everything that docs/extending.md says can be brought: trained for a moment, or refused in one line."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
+from examples import own_algorithm
 
+from mast.algorithms.registry import algorithm_entry
 from mast.config import resolve
 from mast.errors import UserError
+from mast.learning.topology import agent_leaves
+from mast.networks.independent import IndependentAgents
+from mast.networks.spec import Sizes
+from mast.policy_file import LAYERS
 from mast.training.trainer import Trainer
 
 SMALL: dict[str, Any] = {
@@ -67,3 +75,36 @@ def test_what_is_no_rule_is_refused_in_one_line(
         Trainer(resolve({**SMALL, "method": "rigl", setting: f"{name}:f"}), tmp_path / "run")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_team_of_one_with_a_network_of_its_own_is_saved_and_loaded(tmp_path: Path) -> None:
+    entry = algorithm_entry("vdn")
+    sizes = Sizes(observation=3, state=2, actions=2, agents=1, independent=True)
+    params = entry.init(jax.random.key(0), sizes)
+    assert isinstance(params.agent, IndependentAgents)
+    assert params.agent.fc1.weight.shape == (1, 64, 5)
+    assert agent_leaves(params) == {f"agent.{layer}.weight" for layer in LAYERS}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"metrics": ("q_tot",)},
+            "the loss tells q_tot, target, td_error, the entry's metrics are q",
+        ),
+        ({"metrics": ("loss",)}, "'loss' must be an identifier, once, and no common column"),
+        ({"metrics": ("a", "a")}, "'a' must be"),
+        ({"loop": "on_policy"}, "loop = on_policy: must be one of replay"),
+        ({"compact_speedup": 1.0}, "not every network has kernels"),
+        ({"networks": lambda sizes: {}}, "the acting one must be called agent"),
+    ],
+)
+def test_an_entry_that_cannot_be_trained_is_refused_in_one_line(
+    change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = dataclasses.replace(own_algorithm.ENTRY, **change)
+    name = f"WRONG_{abs(hash(message))}"
+    monkeypatch.setattr(own_algorithm, name, wrong, raising=False)
+    with pytest.raises(UserError, match=message):
+        Trainer(resolve({**SMALL, "algorithm": f"examples.own_algorithm:{name}"})).run()

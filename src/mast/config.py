@@ -105,7 +105,10 @@ def notices(given: Mapping[str, Any]) -> list[str]:
     config = resolve(given)
     algorithm = PRESET_ALGORITHMS.get(config.preset, (config.algorithm,))
     if config.algorithm not in algorithm:
-        said.append(f"preset {config.preset} has no effect with algorithm {config.algorithm}")
+        said.append(
+            f"preset {config.preset} is of {', '.join(algorithm)}: with algorithm {config.algorithm} only "
+            "its steps count, the same at every density, and its ε"
+        )
     if config.steps < config.epsilon_steps:
         left = config.epsilon_start + config.steps / config.epsilon_steps * (
             config.epsilon_end - config.epsilon_start

@@ -12,6 +12,7 @@ from pathlib import Path
 from mast.config import Config
 from mast.errors import UserError
 from mast.files import writing
+from mast.own_code import in_file_names
 
 NO_LOCKS = "its file system has no locks; take care that no other process trains there"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -20,9 +21,9 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 def default_folder(config: Config) -> Path:
     """runs/ENV-ALGORITHM-METHOD-TIME, one that does not exist yet."""
-    environment = config.environment.replace("/", "-").replace(":", "-")
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"{environment}-{config.algorithm}-{config.method}-{stamp}"
+    names = (config.environment, config.algorithm, config.method)
+    name = "-".join([*(in_file_names(each) for each in names), stamp])
     folder, again = Path("runs", name), 1
     while folder.exists():
         again += 1

@@ -25,6 +25,11 @@ def is_own(name: str) -> bool:
     return _OWN.fullmatch(name) is not None
 
 
+def in_file_names(name: str) -> str:
+    """A name as part of a file's name: an own one without its colon and dots."""
+    return re.sub(r"[/:.]", "-", name)
+
+
 def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
     """What "package.module:name" names.
 

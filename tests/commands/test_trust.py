@@ -10,10 +10,10 @@ import jax
 import pytest
 from safetensors.numpy import load_file, save
 
+from fresh_networks import recurrent_agent
 from mast.cli import main
 from mast.config import resolve, write_run_record
 from mast.configuration.record import RecordedTeam
-from mast.networks.agent import recurrent_agent
 from mast.policy import save_policy
 
 LEVERS = """

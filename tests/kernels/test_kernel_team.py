@@ -178,7 +178,7 @@ def test_loss_metrics_and_gradient_are_those_of_the_algorithm(algorithm: str, na
             found = found_of(algorithm, density, batch, method)
         assert found.loss == pytest.approx(loss, rel=TOLERANCE)
         for metric in ("q_tot", "target", "td_error"):
-            wanted = getattr(metrics, metric)
+            wanted = metrics[metric]
             assert getattr(found, metric) == pytest.approx(wanted, rel=TOLERANCE, abs=TOLERANCE)
         compact = sparse_agent(online.agent, masks["agent"])
         assert_same_gradient(

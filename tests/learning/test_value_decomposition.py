@@ -75,7 +75,7 @@ OF_ONE_ALGORITHM = {
         "res_mast": Case({"algorithm": "res", "method": "mast"}, Rules(None, lambda_=0.8)),
         "res_authors": Case(
             {"algorithm": "res", "method": "rlx2", "preset": "res-authors", "res_regulariser": 0.5},
-            Rules(None, n_step=3, beta=0.05, pull=0.5),
+            Rules(None, n_step=3, beta=0.05, pull=0.5, counts_unavailable=True),
         ),
         "res_unavailable": Case(
             {"algorithm": "res", "method": "ss", "res_unavailable": "include", "softmax_beta": 0.5},

@@ -1,1 +1,1 @@
-"""Size and FLOPs, from what networks are declared to be. Imports no JAX."""
+"""Size and FLOPs, from what networks are declared to be."""

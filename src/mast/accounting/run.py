@@ -99,7 +99,7 @@ def _with_density_per_agent(
     """The account with the agents' own counts in the place of one budget."""
     active: dict[str, dict[str, int]] = {}
     for name, network in networks.items():
-        if network.copies > 1:
+        if network.per_agent:
             counts = active_counts_per_copy(network.shapes, densities, config.allocation)
             active[name] = {layer: sum(each) for layer, each in counts.items()}
     for known in shared.networks:

@@ -1,10 +1,11 @@
-"""What there is to say of an algorithm, in one record."""
+"""All facts about an algorithm, in one record. Imports no JAX."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mast.accounting.costs import Use
 from mast.networks.spec import NetworkSpec, Sizes
@@ -22,7 +23,8 @@ class AlgorithmEntry:
     Attributes:
         name: as `--algorithm` takes it.
         about: in one line.
-        algorithm: initialises the networks and computes the loss.
+        implementation: initialises the networks and computes the loss; or where it stands, "module:name", so
+            that it is imported, and JAX with it, when it is first used.
         networks: the online networks by the name of their field in the parameters; each has a sparsity
             budget of its own. The acting one is called "agent".
         uses: copies and forward passes of each network, for size and FLOPs, by sizes and backup operator.
@@ -30,13 +32,13 @@ class AlgorithmEntry:
         metrics: what the loss tells beside its value, in the order of the columns of metrics.csv.
         compact_speedup: how much compact execution gains, as a share of what it gains with QMIX; None
             where there are no kernels, so that it is masked only.
-        defaults: settings that it wants with every method.
-        mast_defaults: settings that MAST's targets want on it, of whichever method.
+        defaults: settings that it wants with every method; of ours only.
+        mast_defaults: settings that MAST's targets want on it, of whichever method; of ours only.
     """
 
     name: str
     about: str
-    algorithm: Algorithm
+    implementation: Algorithm | str
     networks: Callable[[Sizes], dict[str, NetworkSpec]]
     uses: Callable[[Sizes, str], dict[str, Use]]
     loop: str = "replay"
@@ -44,6 +46,14 @@ class AlgorithmEntry:
     compact_speedup: float | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     mast_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The implementation."""
+        if isinstance(self.implementation, str):
+            module, _, name = self.implementation.partition(":")
+            return cast("Algorithm", getattr(importlib.import_module(module), name))
+        return self.implementation
 
     def init(self, key: PRNGKeyArray, sizes: Sizes) -> Any:
         """Fresh dense parameters: its networks, at these sizes."""

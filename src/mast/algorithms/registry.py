@@ -1,62 +1,61 @@
 """Algorithms by name: ours, and a user's own as "package.module:ENTRY". Imports no JAX.
 
-An algorithm is one file with an `AlgorithmEntry` and one line here. What the command line must know before
-JAX is imported (the names, and settings with other defaults) stands in that line; a test holds both together.
+An algorithm is one file with its loss and one `AlgorithmEntry`.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mast.algorithms.entry import AlgorithmEntry
+from mast.algorithms.value.entries import ENTRIES
 from mast.errors import UserError
+from mast.networks.spec import Sizes
 from mast.own_code import import_own, is_own
 
-if TYPE_CHECKING:
-    from mast.algorithms.entry import AlgorithmEntry
-
-
-class BuiltIn(NamedTuple):
-    """Where an algorithm of ours stands, and its defaults, as in `AlgorithmEntry`."""
-
-    entry: str
-    defaults: Mapping[str, Any] = {}
-    mast_defaults: Mapping[str, Any] = {}
-
-
-_SLOWLY = {"epsilon_steps": 100_000, "td_lambda": 0.6}
-_JOINTLY = {"operator": "res_softmax"}
-
-BUILT_IN: dict[str, BuiltIn] = {
-    "iql": BuiltIn("mast.algorithms.value.iql:ENTRY"),
-    "vdn": BuiltIn("mast.algorithms.value.vdn:ENTRY"),
-    "qmix": BuiltIn("mast.algorithms.value.qmix:ENTRY"),
-    "owqmix": BuiltIn("mast.algorithms.value.weighted:OPTIMISTIC", _SLOWLY),
-    "cwqmix": BuiltIn("mast.algorithms.value.weighted:CENTRAL", _SLOWLY),
-    "qplex": BuiltIn("mast.algorithms.value.qplex:ENTRY"),
-    "res": BuiltIn("mast.algorithms.value.res:ENTRY", _JOINTLY, _JOINTLY),
-}
+BUILT_IN: dict[str, AlgorithmEntry] = {entry.name: entry for entry in ENTRIES}
 NAMES = tuple(BUILT_IN)
 
 
 @cache
 def algorithm_entry(name: str) -> AlgorithmEntry:
-    """The entry of that name; imports JAX.
+    """The entry of that name; a user's own is imported.
 
     Raises:
-        UserError: no such algorithm, or "package.module:NAME" is no `AlgorithmEntry`.
+        UserError: no such algorithm, or "package.module:NAME" is no `AlgorithmEntry` that can be trained.
     """
-    from mast.algorithms.entry import AlgorithmEntry
-
     if name in BUILT_IN:
-        module, attribute = BUILT_IN[name].entry.split(":")
-        entry = getattr(importlib.import_module(module), attribute)
-        assert isinstance(entry, AlgorithmEntry)
-        return entry
+        return BUILT_IN[name]
     if not is_own(name):
         raise UserError(f"algorithm {name!r} is unknown: one of {', '.join(NAMES)}")
     own = import_own(name, "AlgorithmEntry", lambda found: isinstance(found, AlgorithmEntry))
     assert isinstance(own, AlgorithmEntry)
+    check_entry(own, name)
+    if own.defaults or own.mast_defaults:
+        raise UserError(f"{name}: defaults: an own algorithm's settings are given like any others")
     return own
+
+
+def check_entry(entry: AlgorithmEntry, name: str) -> None:
+    """Refuses an entry that could not be trained.
+
+    Raises:
+        UserError: what is wrong, in one line.
+    """
+    from mast.loops import LOOPS
+    from mast.training.logging import AFTER, BEFORE
+
+    taken = {*BEFORE, *AFTER}
+    for metric in entry.metrics:
+        if not metric.isidentifier() or metric in taken or entry.metrics.count(metric) > 1:
+            raise UserError(
+                f"{name}: metrics: {metric!r} must be an identifier, once, and no common column of "
+                "metrics.csv"
+            )
+    if entry.loop not in LOOPS:
+        raise UserError(f"{name}: loop = {entry.loop}: must be one of {', '.join(LOOPS)}")
+    networks = entry.networks(Sizes(observation=1, state=1, actions=1, agents=1))
+    if "agent" not in networks:
+        raise UserError(f"{name}: networks: the acting one must be called agent")
+    if entry.compact_speedup is not None and any(net.kernel is None for net in networks.values()):
+        raise UserError(f"{name}: compact_speedup: not every network has kernels")

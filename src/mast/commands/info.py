@@ -71,13 +71,19 @@ def run_info(values: Values) -> int:
         if run is None:
             config = _with_source(config)
         sizes = _sizes(config) if run is None else _sizes_of_run(run, config)
-        account = None if sizes is None else account_of(config, sizes)
+        runs_code = run is not None and is_own(config.algorithm)
+        account = None if sizes is None or runs_code else account_of(config, sizes)
     identity = config.environment if sizes is None else sizes.identity
     _show_settings(config, set(given), identity, output)
     if run is not None:
         for folder in seed_folders(run, config):
             _show_progress(folder, output)
-    if account is None:
+    if runs_code:
+        output.say(
+            f"\nmast info does not import a run's code; for size and FLOPs: mast info {config.environment} "
+            f"--algorithm {config.algorithm}"
+        )
+    elif account is None:
         output.say(
             f"\nan older version did not record the sizes of {config.environment}, and mast info does not "
             f"import a run's code; for size and FLOPs: mast info {config.environment}"

@@ -28,6 +28,7 @@ from mast.commands.study_options import (
 )
 from mast.config import Config, resolve
 from mast.errors import UserError
+from mast.own_code import in_file_names
 from mast.studies.groups import Group, groups_of
 from mast.studies.processes import ProcessJob
 from mast.studies.progress import StudyProgress, duration
@@ -56,7 +57,7 @@ def run_search_sparsity(values: Values) -> int:
     if low >= high:
         raise UserError(f"low = {low}: must be below high = {high}")
     seeds = whole_number(values, "seeds", 4, at_least=1, at_most=MOST_SEEDS)
-    name = f"search-{environment}-{config.algorithm}-{config.method}"
+    name = f"search-{environment}-{in_file_names(config.algorithm)}-{config.method}"
     name = name.replace("/", "-").replace(":", "-")
     _study(name, {**settings, "sparsity": low}, seeds)  # refused before anything is trained
     compute = _computer(values, name, output)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from mast.algorithms.registry import algorithm_entry
 from mast.child_process import ending_with_parent
 from mast.commands.interruption import Interruption
 from mast.commands.output import Output
@@ -20,6 +21,7 @@ from mast.commands.summary import mean_summary, show_summary
 from mast.config import Config, extend_run_record, write_run_record
 from mast.errors import UserError
 from mast.folders import begun, held, seed_folders
+from mast.learning.rules import rules_of
 from mast.training.checkpoint import CheckpointStore
 from mast.training.memory import check_needed_memory, known_sizes
 
@@ -76,6 +78,8 @@ def train_processes(
     Returns:
         the exit code: 0, or that of the first run that did not finish.
     """
+    algorithm_entry(config.algorithm)
+    rules_of([config])
     sizes = known_sizes(config)  # of an own environment, each run asks for itself
     if sizes is not None:
         check_needed_memory(config, sizes, min(config.seeds, len(_slots(config)[1])))

@@ -237,7 +237,8 @@ def load_config_file(path: Path) -> dict[str, Any]:
     if "format" not in content:
         return content
     _check_format(content, path)
-    return _part(content, "given", path)
+    given, settings = (_part(content, name, path) for name in ("given", "settings"))
+    return _missing(settings) | given
 
 
 def load_run_record(run: Path) -> dict[str, Any]:

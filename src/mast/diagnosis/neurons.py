@@ -54,6 +54,8 @@ _READERS = {
     "fc3": ("fc4",),
     "w1_hidden": ("w1_out",),
     "w_final_hidden": ("w_final_out",),
+    "w_hidden": ("w_out",),
+    "b_hidden": ("b_out",),
     "v_hidden": ("v_out",),
 }
 """Feed-forward layer → the layer of the same network that reads its neurons: the first that there is."""
@@ -100,7 +102,7 @@ def largest_activations(
             shared = agent.fc1.weight.ndim == 2
             largest[f"{network}.fc1"] = code.max((0, 1, 2) if shared else (0, 1))
     hidden = {}
-    if isinstance(params.mixer, QMixer):
+    if isinstance(getattr(params, "mixer", None), QMixer):
         for layer in ("w1_hidden", "w_final_hidden", "v_hidden"):
             hidden[f"mixer.{layer}"] = jax.nn.relu(getattr(params.mixer, layer)(state))
     if isinstance(getattr(params, "unrestricted_mixer", None), FeedForwardMixer):

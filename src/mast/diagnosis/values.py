@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from mast.learning.replay import Batch
 from mast.learning.returns import discounted_returns
 from mast.networks.agent import last_actions
-from mast.networks.mixers import joint_value
+from mast.networks.mixers import IndependentMixer, joint_value
 
 
 class Played(NamedTuple):
@@ -102,7 +102,8 @@ def q_tot_and_returns(
     """
     action = jnp.asarray(action, jnp.int32)
     q = params.agent.sequence(jnp.asarray(observation, jnp.float32), last_actions(action)[:-1])
-    q_tot = joint_value(params.mixer, q, action, available, jnp.asarray(state, jnp.float32))
+    mixer = getattr(params, "mixer", IndependentMixer())
+    q_tot = joint_value(mixer, q, action, available, jnp.asarray(state, jnp.float32))
     return q_tot.mean(-1), discounted_returns(reward, mask, discount)
 
 

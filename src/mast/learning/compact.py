@@ -113,7 +113,7 @@ class CompactLearner:
         self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[CompactState, UpdateMetrics]:
         """One gradient step; arguments as in `Learner.update`."""
-        fused = isinstance(self.masked.entry.algorithm, ValueDecomposition)
+        fused = type(self.masked.entry.algorithm) is ValueDecomposition
         gradient_of = self._fused_gradient if fused else self._gradient
         loss, metrics, gradient = gradient_of(state, batch, method, env_steps)
         config = self.masked.config

@@ -53,7 +53,7 @@ def _own(
     for name, rule in found.items():
         try:
             wrong = check(rule)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             wrong = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         if wrong:
             raise UserError(f"{setting} = {name}: {wrong}")

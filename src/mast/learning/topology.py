@@ -38,10 +38,9 @@ def sparse_layers(params: Any) -> dict[str, list[LayerShape]]:
 def agent_leaves(params: Any) -> set[str]:
     """The stacked weight matrices of independent agents, by leaf path."""
     return {
-        layer.name
-        for layers in sparse_layers(params).values()
-        for layer in layers
-        if layer.copies > 1
+        name
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if (name := leaf_path(path)).endswith(".weight") and leaf.ndim == 3
     }
 
 
@@ -53,8 +52,9 @@ def final_counts(params: Any, config: Config) -> dict[str, Any]:
     """
     sparsity = 0.0 if config.stays_dense else config.sparsity
     counts: dict[str, Any] = {}
+    stacked = agent_leaves(params)
     for layers in sparse_layers(params).values():
-        if config.density_per_agent and layers[0].copies > 1:
+        if config.density_per_agent and layers[0].name in stacked:
             counts |= active_counts_per_copy(layers, config.density_per_agent, config.allocation)
         else:
             counts |= active_counts(layers, allocate(layers, sparsity, config.allocation))

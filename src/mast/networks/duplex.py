@@ -7,10 +7,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mast.networks.linear import Linear
 from mast.networks.mixers import joint_value
-from mast.networks.spec import LayerSpec, NetworkSpec, Sizes
 
-HEADS = 4
-"""Of the attention that weighs advantages (the authors' setting for StarCraft)."""
 SMALLEST = 1e-10
 """Added to weights that must be positive, as in the authors' code."""
 
@@ -66,23 +63,6 @@ class DuplexMixer(eqx.Module):
         of_action = jax.nn.sigmoid(self.actions(jnp.concatenate([state, flat], axis=-1)))
         heads = (of_state * of_action).reshape(*key.shape, -1)
         return (key[..., None] * heads).sum(-2)
-
-
-def duplex_mixer_spec(sizes: Sizes) -> NetworkSpec:
-    """Two hypernetworks for w and b, and one layer each for the heads' keys and gates."""
-    state, hidden, agents = sizes.state, sizes.hypernet_hidden, sizes.agents
-    return NetworkSpec(
-        (
-            LayerSpec("w_hidden", state, hidden),
-            LayerSpec("w_out", hidden, agents, ("w_hidden",)),
-            LayerSpec("b_hidden", state, hidden),
-            LayerSpec("b_out", hidden, agents, ("b_hidden",)),
-            LayerSpec("key", state, HEADS),
-            LayerSpec("agents", state, HEADS * agents),
-            LayerSpec("actions", state + agents * sizes.actions, HEADS * agents),
-        ),
-        widths=("hypernet_hidden",),
-    )
 
 
 @joint_value.register

@@ -14,6 +14,8 @@ from mast.sparsity.allocation import LayerShape
 GATES = 3
 """Of a GRU, stacked in each of its matrices as in Torch: reset, update, new."""
 GRU = "gru"
+HEADS = 4
+"""Of the attention with which QPLEX weighs advantages (its authors' setting for StarCraft)."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class NetworkSpec(NamedTuple):
 
     layers: tuple[LayerSpec, ...]
     copies: int = 1
-    """How many networks are stacked in its tensors, one per agent."""
+    """How many networks are stacked in its tensors."""
+    per_agent: bool = False
+    """Whether they are stacked, one per agent (of which there may be only one)."""
     passes: int = 1
     """How often a team runs all copies in one step."""
     generated_flops: int = 0
@@ -111,6 +115,7 @@ def recurrent_agent_spec(sizes: Sizes) -> NetworkSpec:
             LayerSpec("fc2", h, sizes.actions, (GRU,)),
         ),
         copies=sizes.agents if sizes.independent else 1,
+        per_agent=sizes.independent,
         passes=1 if sizes.independent else sizes.agents,
         widths=("hidden_size",),
         kernel=None if sizes.independent else "agent",
@@ -159,4 +164,21 @@ def feed_forward_mixer_spec(sizes: Sizes) -> NetworkSpec:
         ),
         widths=("unrestricted_hidden",),
         kernel="feed_forward",
+    )
+
+
+def duplex_mixer_spec(sizes: Sizes) -> NetworkSpec:
+    """Two hypernetworks for w and b, and one layer each for the heads' keys and gates."""
+    state, hidden, agents = sizes.state, sizes.hypernet_hidden, sizes.agents
+    return NetworkSpec(
+        (
+            LayerSpec("w_hidden", state, hidden),
+            LayerSpec("w_out", hidden, agents, ("w_hidden",)),
+            LayerSpec("b_hidden", state, hidden),
+            LayerSpec("b_out", hidden, agents, ("b_hidden",)),
+            LayerSpec("key", state, HEADS),
+            LayerSpec("agents", state, HEADS * agents),
+            LayerSpec("actions", state + agents * sizes.actions, HEADS * agents),
+        ),
+        widths=("hypernet_hidden",),
     )

@@ -1,7 +1,7 @@
 """The sparse optimizer: any Optax transformation, blind to inactive weights.
 
-The invariant: values, gradients given to the optimizer, and (except under `GrownState.KEEP`) optimizer slots
-of inactive weights are exactly zero at all times.
+The invariant: values of inactive weights, and the gradients of them that the optimizer is given, are exactly
+zero at all times. So are their slots where the optimizer begins them at zero (but under `GrownState.KEEP`).
 """
 
 from typing import Any, NamedTuple

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from mast.config import Config
+from mast.own_code import in_file_names
 from mast.studies.protocol import key_of
 
 SOURCE_PREFIX = "cell:"
@@ -70,7 +71,7 @@ class Cell:
     @property
     def called(self) -> str:
         """Its name without the hash; no two cells of a study share it."""
-        parts = [self.map, self.config.algorithm, self.density_name]
+        parts = [self.map, in_file_names(self.config.algorithm), self.density_name]
         if self.arm:
             parts.append(_plain(self.arm))
         return "-".join([*parts, f"s{self.config.seed}"])

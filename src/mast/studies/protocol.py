@@ -46,7 +46,8 @@ def identity(config: Config) -> dict[str, Any]:
     """
     reference = reference_settings()
     settings = config.model_dump(mode="json")
-    without = STEPS if config.stays_dense or config.step_exponent == 0 else ()
+    is_dense = config.stays_dense or (config.sparsity == 0 and config.density_per_agent is None)
+    without = STEPS if is_dense or config.step_exponent == 0 else ()
     return {
         name: value
         for name, value in settings.items()

@@ -10,13 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from mast.accounting.run import sizes_of
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, usable_cpus
 from mast.envs.protocol import Environment
+from mast.errors import UserError
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
 from mast.learning.rules import rules_of
 from mast.learning.topology import final_counts
+from mast.networks.agent import RecurrentAgent
+from mast.networks.independent import IndependentAgents
 from mast.sparsity.topology import Evolution
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
@@ -89,6 +93,11 @@ class Engine:
                 params, masks = take_over(params, source, counts, str(learner.config.from_run))
             first_weights.append(by_path(params))
             states.append(jax.jit(learner.begin)(key, params, masks))
+            if not isinstance(params.agent, RecurrentAgent | IndependentAgents):
+                raise UserError(
+                    f"{learner.config.algorithm}: the agent is a {type(params.agent).__name__}; it must be a "
+                    "RecurrentAgent or IndependentAgents (mast.networks), which a policy file can hold"
+                )
         self._budget = self._stacked(
             [
                 learner.budget(state.params)
@@ -173,12 +182,23 @@ class Engine:
             update = self._timed(("update", shape), self._programs.update)
             state, metrics, given = update(state, *operands)
             gradient = given if gradient is None else gradient
+        self._check_metrics(metrics)
         if evolve_now:
             keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
             state, evolution = self._timed("evolve", self._programs.evolve)(
                 state, gradient, self._method, self._budget, steps, keys
             )
         return state, metrics, evolution
+
+    def _check_metrics(self, metrics: UpdateMetrics) -> None:
+        """Hold what the loss tells to what the algorithm's entry says that it tells."""
+        algorithm = self._configs[0].algorithm
+        wanted, found = set(algorithm_entry(algorithm).metrics), set(metrics.loss_metrics)
+        if wanted != found:
+            raise UserError(
+                f"{algorithm}: the loss tells {', '.join(sorted(found)) or 'nothing'}, "
+                f"the entry's metrics are {', '.join(sorted(wanted)) or 'none'}"
+            )
 
     def copy_target(self, state: State) -> State:
         """The state with the target networks set to the online ones."""

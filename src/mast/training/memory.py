@@ -2,7 +2,8 @@
 
 from typing import Protocol, runtime_checkable
 
-from mast.accounting.run import account_of
+from mast.accounting.run import account_of, full_sizes
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.names import ENTRIES
 from mast.errors import UserError
@@ -111,10 +112,7 @@ def _activation_bytes(config: Config, sizes: Sizes) -> int:
     if config.execution != "masked":  # everything but the hidden state stays in the cache
         return FLOAT * sizes.agents * (hidden + 4 * sizes.actions)
     agent = sizes.observation + sizes.actions + 11 * hidden + 2 * sizes.actions
-    mixer = 0
-    if config.algorithm not in ("iql", "vdn"):
-        heads = sizes.agents * config.mixer_embed
-        mixer = sizes.state + 2 * config.hypernet_hidden + heads + 4 * config.mixer_embed
-    if config.algorithm in ("owqmix", "cwqmix"):
-        mixer += 4 * config.unrestricted_hidden
+    networks = algorithm_entry(config.algorithm).networks(full_sizes(config, sizes))
+    others = [network for name, network in networks.items() if name != "agent"]
+    mixer = sizes.state + sum(layer.outputs for network in others for layer in network.layers)
     return 2 * FLOAT * (sizes.agents * agent + mixer)

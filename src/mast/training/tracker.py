@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +22,7 @@ class WandbTracker:
 
     Args:
         config: of the run, sent with it.
-        out: the run's folder; its name is the run's, and a resumed one goes on.
+        out: the run's folder; its name is the run's, its path says which one goes on when it is resumed.
 
     Raises:
         UserError: it does not start.
@@ -32,7 +33,10 @@ class WandbTracker:
 
         try:
             self._run: Any = wandb.init(
-                id=out.name, name=out.name, resume="allow", config=config.model_dump(mode="json")
+                id=hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12],
+                name=out.name,
+                resume="allow",
+                config=config.model_dump(mode="json"),
             )
         except Exception as error:
             reason = " ".join(str(error).split())

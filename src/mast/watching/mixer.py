@@ -12,7 +12,7 @@ from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
-from mast.networks.mixers import Mixer
+from mast.networks.mixers import IndependentMixer, Mixer
 from mast.policy import LAYERS
 from mast.sparsity.masks import leaf_path
 from mast.training.checkpoint import CheckpointStore
@@ -67,7 +67,8 @@ def _shapes(config: Config, spec: EnvironmentSpec) -> Any:
     """A mixer whose arrays are only shapes."""
     sizes = sizes_of(config, spec)
     init = algorithm_entry(config.algorithm).init
-    return jax.eval_shape(lambda key: init(key, sizes), jax.random.key(0)).mixer
+    shapes = jax.eval_shape(lambda key: init(key, sizes), jax.random.key(0))
+    return getattr(shapes, "mixer", IndependentMixer())
 
 
 def _same_agent(arrays: dict[str, np.ndarray], agent: Any) -> bool:

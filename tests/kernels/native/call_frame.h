@@ -135,7 +135,7 @@ std::string answer(Call& c) {
       types = {XLA_FFI_AttrType_ARRAY, XLA_FFI_AttrType_SCALAR, XLA_FFI_AttrType_SCALAR};
     }
   } else {
-    names = {"decay", "epsilon", "largest_norm", "learning_rate"};
+    names = {"decay", "epsilon", "largest_norm"};
     attributes.assign(4, &real);
     types.assign(4, XLA_FFI_AttrType_SCALAR);
   }

@@ -211,6 +211,7 @@ Call team_gradient() {
 Call rmsprop_step() {
   Call c{"rmsprop_step", mast::mast_rmsprop_step};
   c.takes_table = false;
+  c.operands.push_back(made(F32, {}));  // the learning rate
   for (int64_t i = between(0, 3); i > 0; --i) {
     const int64_t size = between(0, 40);
     for (int k = 0; k < 3; ++k) c.operands.push_back(made(F32, {size}));

@@ -22,7 +22,7 @@ from mast.learning.returns import (
 from mast.networks.agent import Agent, last_actions, recurrent_agent
 from mast.networks.independent import independent_agents
 from mast.networks.linear import torch_layers
-from mast.networks.mixers import Mixer, QMixer
+from mast.networks.mixers import IndependentMixer, Mixer, QMixer, SumMixer
 from mast.networks.spec import NetworkSpec, Sizes
 
 Networks = Mapping[str, NetworkSpec]
@@ -127,7 +127,7 @@ def episodes_of(batch: Batch) -> Episodes:
 
 def fresh_agent(key: PRNGKeyArray, network: NetworkSpec, sizes: Sizes) -> Agent:
     """A dense agent: one network for the team, or one for each of its members."""
-    make = independent_agents if network.copies > 1 else recurrent_agent
+    make = independent_agents if network.per_agent else recurrent_agent
     return make(key, network, sizes.observation, sizes.actions)
 
 
@@ -228,3 +228,8 @@ def team_targets(
         return jnp.where(is_n_step, n_step_returns(*steps, method.n_step), by_lambda)
 
     return jax.vmap(one_head, in_axes=-1, out_axes=-1)(value)
+
+
+IQL = ValueDecomposition(lambda key, networks: IndependentMixer())
+VDN = ValueDecomposition(lambda key, networks: SumMixer())
+QMIX = ValueDecomposition(monotonic_mixer)

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mast.algorithms.entry import AlgorithmEntry, pair_uses
 from mast.algorithms.value.decomposition import (
     LossMetrics,
     Networks,
@@ -23,9 +22,9 @@ from mast.learning.method import Method
 from mast.learning.operators import greedy_action
 from mast.learning.replay import Batch
 from mast.networks.agent import Agent
-from mast.networks.duplex import DuplexMixer, duplex_mixer_spec
+from mast.networks.duplex import DuplexMixer
 from mast.networks.linear import torch_layers
-from mast.networks.spec import Sizes, recurrent_agent_spec
+from mast.networks.spec import Sizes
 
 
 class DuplexTeam(eqx.Module):
@@ -96,13 +95,4 @@ def largest(
     return jnp.where(available, q, -jnp.inf).max(-1)
 
 
-ENTRY = AlgorithmEntry(
-    name="qplex",
-    about="advantages weighed by state and joint action: any decomposable value (Wang et al. 2021)",
-    algorithm=Qplex(),
-    networks=lambda sizes: {
-        "agent": recurrent_agent_spec(sizes),
-        "mixer": duplex_mixer_spec(sizes),
-    },
-    uses=pair_uses,
-)
+QPLEX = Qplex()

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mast.accounting.costs import Use
-from mast.algorithms.entry import AlgorithmEntry
 from mast.algorithms.value.decomposition import (
     LossMetrics,
     Networks,
@@ -24,7 +22,6 @@ from mast.algorithms.value.decomposition import (
     team_targets,
     utilities,
 )
-from mast.algorithms.value.qmix import monotonic_networks
 from mast.learning.method import Method
 from mast.learning.operators import (
     Operator,
@@ -155,23 +152,4 @@ def res_softmax_value(
     )
 
 
-def joint_uses(sizes: Sizes, operator: str) -> dict[str, Use]:
-    """Online and target mixer are evaluated on the n·m joint actions: 3 + 2nm passes; else as QMIX.
-
-    Source: MAST eq. 25; its Table 6 prints 5 + nm, which misses Table 1's cell of 3m.
-    """
-    joint = 3 + 2 * sizes.agents * sizes.actions
-    passes = joint if operator == "res_softmax" else 4
-    return {"agent": Use(2, training=4, inference=1), "mixer": Use(2, training=passes)}
-
-
-ENTRY = AlgorithmEntry(
-    name="res",
-    about="QMIX with a softmax over joint actions and a pull to the return (Pan et al. 2021)",
-    algorithm=RegularizedSoftmax(),
-    networks=monotonic_networks,
-    uses=joint_uses,
-    compact_speedup=0.8,
-    defaults={"operator": "res_softmax"},
-    mast_defaults={"operator": "res_softmax"},
-)
+RES = RegularizedSoftmax()

@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mast.accounting.costs import Use
-from mast.algorithms.entry import AlgorithmEntry
 from mast.algorithms.value.decomposition import (
     LossMetrics,
     Networks,
@@ -28,13 +26,7 @@ from mast.learning.replay import Batch
 from mast.networks.agent import Agent
 from mast.networks.linear import torch_layers
 from mast.networks.mixers import FeedForwardMixer, QMixer
-from mast.networks.spec import (
-    NetworkSpec,
-    Sizes,
-    feed_forward_mixer_spec,
-    monotonic_mixer_spec,
-    recurrent_agent_spec,
-)
+from mast.networks.spec import Sizes
 
 
 class WeightedTeam(eqx.Module):
@@ -146,44 +138,5 @@ class WeightedQmix:
         return loss, loss_metrics(batch, q_tot, returns)
 
 
-def weighted_networks(sizes: Sizes) -> dict[str, NetworkSpec]:
-    """QMIX's pair, and an unrestricted one."""
-    return {
-        "agent": recurrent_agent_spec(sizes),
-        "mixer": monotonic_mixer_spec(sizes),
-        "unrestricted_agent": recurrent_agent_spec(sizes),
-        "unrestricted_mixer": feed_forward_mixer_spec(sizes),
-    }
-
-
-def _uses(unrestricted_mixer_passes: int) -> dict[str, Use]:
-    """Targets come from the unrestricted pair, so the restricted one has no target copy and three passes."""
-    return {
-        "agent": Use(1, training=3, inference=1),
-        "mixer": Use(1, training=3),
-        "unrestricted_agent": Use(2, training=4),
-        "unrestricted_mixer": Use(2, training=unrestricted_mixer_passes),
-    }
-
-
-OPTIMISTIC = AlgorithmEntry(
-    name="owqmix",
-    about="QMIX that an unrestricted value teaches, more where it is too low (Rashid et al. 2020)",
-    algorithm=WeightedQmix(is_underestimated),
-    networks=weighted_networks,
-    uses=lambda sizes, operator: _uses(4),
-    compact_speedup=0.8,
-    defaults={"epsilon_steps": 100_000, "td_lambda": 0.6},
-)
-
-# The paper has no CW-QMIX: OW-QMIX and one more pass of the unrestricted target mixer, for Q̂* at the greedy
-# actions (the target utilities come from the same pass over the sequence).
-CENTRAL = AlgorithmEntry(
-    name="cwqmix",
-    about="QMIX that an unrestricted value teaches, more at the best actions (Rashid et al. 2020)",
-    algorithm=WeightedQmix(is_best_or_better),
-    networks=weighted_networks,
-    uses=lambda sizes, operator: _uses(5),
-    compact_speedup=0.8,
-    defaults={"epsilon_steps": 100_000, "td_lambda": 0.6},
-)
+OPTIMISTIC = WeightedQmix(is_underestimated)
+CENTRAL = WeightedQmix(is_best_or_better)

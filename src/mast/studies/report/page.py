@@ -11,6 +11,7 @@ from html import escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from mast.own_code import in_file_names
 from mast.studies.groups import Panel, groups_of, panels_of
 from mast.studies.library import SUFFIX, built_in
 from mast.studies.paper_numbers import TITLES
@@ -226,4 +227,4 @@ def _versions(versions: Mapping[str, str]) -> str:
 def file_name(panel: Panel) -> str:
     """A panel as part of a file's name."""
     environment = panel.environment.replace("/", "-").replace(":", "-").replace(".", "-")
-    return f"{environment}-{panel.algorithm}"
+    return f"{environment}-{in_file_names(panel.algorithm)}"
