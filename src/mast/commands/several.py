@@ -21,7 +21,6 @@ from mast.commands.summary import mean_summary, show_summary
 from mast.config import Config, extend_run_record, write_run_record
 from mast.errors import UserError
 from mast.folders import begun, held, seed_folders
-from mast.learning.rules import rules_of
 from mast.training.checkpoint import CheckpointStore
 from mast.training.memory import check_needed_memory, known_sizes
 
@@ -78,6 +77,8 @@ def train_processes(
     Returns:
         the exit code: 0, or that of the first run that did not finish.
     """
+    from mast.learning.rules import rules_of  # imports JAX
+
     algorithm_entry(config.algorithm)
     rules_of([config])
     sizes = known_sizes(config)  # of an own environment, each run asks for itself

@@ -136,8 +136,8 @@ std::string answer(Call& c) {
     }
   } else {
     names = {"decay", "epsilon", "largest_norm"};
-    attributes.assign(4, &real);
-    types.assign(4, XLA_FFI_AttrType_SCALAR);
+    attributes.assign(3, &real);
+    types.assign(3, XLA_FFI_AttrType_SCALAR);
   }
   std::vector<XLA_FFI_ByteSpan> spans;
   for (const std::string& name : names) spans.push_back({name.data(), name.size()});
