@@ -2,29 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 from mast.accounting.costs import Account, Costs, Use, account, account_active
 from mast.accounting.tiny import Tiny, tiny_account, tiny_sizes
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.errors import UserError
-from mast.networks.spec import NetworkSpec, Sizes
+from mast.networks.spec import NetworkSpec, Sizes, TeamSizes
 from mast.sparsity.allocation import active_counts_per_copy
-
-
-@runtime_checkable
-class TeamSizes(Protocol):
-    """What must be known of an environment; `EnvironmentSpec` has all of it."""
-
-    @property
-    def observation(self) -> int: ...
-    @property
-    def state(self) -> int: ...
-    @property
-    def actions(self) -> int: ...
-    @property
-    def agents(self) -> int: ...
 
 
 def full_sizes(config: Config, team: TeamSizes) -> Sizes:

@@ -21,6 +21,7 @@ from mast.configuration.settings import Config
 from mast.configuration.threads import usable_cpus
 from mast.errors import UserError
 from mast.files import plain_number, read_json, write_atomically
+from mast.networks.spec import TeamSizes
 
 FORMAT = 1
 FILE_NAME = "config.json"
@@ -36,17 +37,9 @@ _DISTRIBUTIONS = ("mast-marl", "jax", "jaxlib", "equinox", "optax", "jaxmarl", "
 
 
 @runtime_checkable
-class TeamFacts(Protocol):
+class TeamFacts(TeamSizes, Protocol):
     """What is recorded of an environment; `EnvironmentSpec` has all of it."""
 
-    @property
-    def observation(self) -> int: ...
-    @property
-    def state(self) -> int: ...
-    @property
-    def actions(self) -> int: ...
-    @property
-    def agents(self) -> int: ...
     @property
     def identity(self) -> str: ...
     @property

@@ -7,7 +7,7 @@ the order in which kernels take the layers, and which layers read a neuron.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mast.sparsity.allocation import LayerShape
 
@@ -16,6 +16,20 @@ GATES = 3
 GRU = "gru"
 HEADS = 4
 """Of the attention with which QPLEX weighs advantages (its authors' setting for StarCraft)."""
+
+
+@runtime_checkable
+class TeamSizes(Protocol):
+    """What must be known of an environment; `EnvironmentSpec` has all of it."""
+
+    @property
+    def observation(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def actions(self) -> int: ...
+    @property
+    def agents(self) -> int: ...
 
 
 @dataclass(frozen=True)
