@@ -82,6 +82,8 @@ figures: install
 	$(BIN)/python results/plot_ship.py
 	$(BIN)/python results/plot_peers.py
 	$(BIN)/mast study report table1-lite --html results/table1-lite.html --figures build/figures
+	$(BIN)/mast study report table1-default --figures build/figures
+	cp build/figures/table1-default-smax-2s3z-qmix-curves.png docs/pictures/
 	cp build/figures/table1-lite-smax-3m-qmix-curves.png build/figures/table1-lite-smax-2s3z-qmix-curves.png docs/pictures/
 
 # Exported agents against onnxruntime, PyTorch (where it is installed) and JAX, one step at a time; rewrites
