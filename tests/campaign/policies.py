@@ -67,7 +67,10 @@ def damage(change: Callable[[Path], object], folder: Path) -> None:
     change(path)
     if read_everywhere(path) is None:
         description, tensors = read_policy_file(path)
-        assert (description, sorted(tensors)) == (parts()[1], sorted(parts()[0]))
+        # A bit of the checksum's own name makes the file one of those without: the rest must be the same.
+        known = {name: value for name, value in description.items() if name in parts()[1]}
+        assert len(description) - len(known) <= 1
+        assert (known, sorted(tensors)) == (parts()[1], sorted(parts()[0]))
         for name, tensor in parts()[0].items():
             np.testing.assert_array_equal(tensors[name], tensor)
 
