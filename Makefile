@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test campaign sanitize bench bench-peers bench-ship regress lint format figures
+.PHONY: install train test campaign sanitize bench bench-peers bench-ship bench-cortex regress lint format figures
 
 install: .venv/installed
 
@@ -25,7 +25,7 @@ train: install
 test: install
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Everything that may happen to a run (kills, signals, disks, damage, settings), tried; about half an hour.
+# Everything that may happen to a run (kills, signals, disks, damage, settings, policies, fuzz), tried; about half an hour.
 campaign: install
 	$(BIN)/python tests/campaign/run.py
 
@@ -91,3 +91,8 @@ figures: install
 bench-ship: install
 	taskset -c 1 $(BIN)/python benchmarks/ship.py
 	$(BIN)/python results/plot_ship.py
+
+# Instructions, flash and RAM of exported agents on a Cortex-M4; needs arm-none-eabi-gcc and qemu-arm (Debian:
+# gcc-arm-none-eabi, qemu-user); rewrites results/cortex.csv. About five minutes.
+bench-cortex: install
+	$(BIN)/python benchmarks/cortex.py

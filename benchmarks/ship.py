@@ -72,11 +72,13 @@ int main(void)
 """
 
 
-def random_network(width: int, density: float, seed: int = 0) -> Network:
+def random_network(
+    width: int, density: float, seed: int = 0, features: int = FEATURES, codes: int = ACTIONS
+) -> Network:
     """A network as one is when training begins."""
     rng = np.random.default_rng(seed)
     sizes = {
-        "fc1": (width, FEATURES + ACTIONS),
+        "fc1": (width, features + codes),
         "gru_input": (3 * width, width),
         "gru_hidden": (3 * width, width),
         "fc2": (ACTIONS, width),
@@ -90,7 +92,7 @@ def random_network(width: int, density: float, seed: int = 0) -> Network:
         weights[name] = (rng.normal(size=shape) * scale * mask).astype(np.float32)
         biases[name] = (rng.normal(size=shape[0]) * 0.1).astype(np.float32)
     return Network(
-        weights["fc1"][:, :FEATURES], weights["fc1"][:, FEATURES:], biases["fc1"],
+        weights["fc1"][:, :features], weights["fc1"][:, features:], biases["fc1"],
         weights["gru_input"], biases["gru_input"], weights["gru_hidden"], biases["gru_hidden"],
         weights["fc2"], biases["fc2"], np.arange(width),
     )  # fmt: skip
