@@ -26,8 +26,8 @@ def is_own(name: str) -> bool:
 
 
 def in_file_names(name: str) -> str:
-    """A name as part of a file's name: an own one without its colon and dots."""
-    return re.sub(r"[/:.]", "-", name)
+    """A name as part of a file's name: without slash and colon."""
+    return re.sub(r"[/:]", "-", name)
 
 
 def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:

@@ -319,7 +319,8 @@ def test_evaluations_are_sent_to_wandb(
     line = ["train", "smax/3m", "--out", "r", "--quiet"]
     assert main([*line, "--log", "wandb"]) == 0
     [run] = runs
-    assert run.about["id"] == "r"
+    assert run.about["name"] == "r"
+    assert run.about["id"] != "r"  # another folder of that name is another run
     assert run.about["config"]["environment"] == "smax/3m"
     assert [step for step, _ in run.rows] == [1000, 2000, 3000]
     assert "return" in run.rows[0][1]
