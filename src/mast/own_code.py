@@ -13,7 +13,8 @@ from typing import Any
 
 from mast.errors import UserError
 
-_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
+"""The name of something of a user's own, as a regular expression."""
 
 
 PLURALS = {"class": "classes", "function": "functions", "AlgorithmEntry": "entries"}
@@ -22,7 +23,7 @@ PLURALS = {"class": "classes", "function": "functions", "AlgorithmEntry": "entri
 
 def is_own(name: str) -> bool:
     """Whether a name is of something of the user's own."""
-    return _OWN.fullmatch(name) is not None
+    return re.fullmatch(NAME, name) is not None
 
 
 def in_file_names(name: str) -> str:

@@ -12,6 +12,7 @@ from mast.algorithms.entry import AlgorithmEntry
 from mast.algorithms.registry import algorithm_entry
 from mast.algorithms.value.decomposition import LossMetrics
 from mast.config import Config
+from mast.errors import UserError
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
 from mast.learning.rules import Rules, rules_of
@@ -107,8 +108,18 @@ class Learner:
         (loss, loss_metrics), gradient = jax.value_and_grad(
             self.entry.algorithm.loss, has_aux=True
         )(state.params, state.target, batch, method, env_steps)
+        self._check_metrics(loss_metrics)
         norm = optax.tree.norm(apply_masks(gradient, state.optimizer.masks))
         return UpdateMetrics(loss, loss_metrics, norm), gradient
+
+    def _check_metrics(self, loss_metrics: LossMetrics) -> None:
+        """Hold what a loss tells to what its entry says that it tells; while it is traced, so only once."""
+        wanted, found = set(self.entry.metrics), set(loss_metrics)
+        if wanted != found:
+            raise UserError(
+                f"{self.config.algorithm}: the loss tells {', '.join(sorted(found)) or 'nothing'}, "
+                f"the entry's metrics are {', '.join(sorted(wanted)) or 'none'}"
+            )
 
     def update(
         self, state: LearnerState, batch: Batch, method: Method, env_steps: Float[Array, ""]

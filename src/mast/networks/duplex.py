@@ -65,6 +65,13 @@ class DuplexMixer(eqx.Module):
         return (key[..., None] * heads).sum(-2)
 
 
+def largest(
+    q: Float[Array, "*batch agents actions"], available: Bool[Array, "*batch agents actions"]
+) -> Float[Array, "*batch agents"]:
+    """max Q_i over the available actions."""
+    return jnp.where(available, q, -jnp.inf).max(-1)
+
+
 @joint_value.register
 def duplex_joint_value(
     mixer: DuplexMixer,
@@ -75,5 +82,4 @@ def duplex_joint_value(
 ) -> Float[Array, "*batch 1"]:
     """`joint_value` of QPLEX, which also reads the largest utilities and the actions."""
     chosen = jax.nn.one_hot(action, q.shape[-1])
-    largest = jnp.where(available, q, -jnp.inf).max(-1)
-    return mixer((q * chosen).sum(-1), largest, chosen, state)
+    return mixer((q * chosen).sum(-1), largest(q, available), chosen, state)

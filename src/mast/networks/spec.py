@@ -1,7 +1,7 @@
 """Architectures, declared once: the layers of each network, what they read, and what a pass costs. No JAX.
 
-From a `NetworkSpec` follow the shapes at the start, the Erdős–Rényi densities, size and FLOPs, tiny widths,
-the order in which kernels take the layers, and which layers read a neuron.
+From a `NetworkSpec` follow the shapes at the start, the Erdős–Rényi densities, size and FLOPs, and
+tiny widths.
 """
 
 from __future__ import annotations
@@ -112,10 +112,6 @@ class NetworkSpec(NamedTuple):
     def makers(self, neurons: str) -> tuple[LayerSpec, ...]:
         """The layers that make these neurons."""
         return tuple(layer for layer in self.layers if layer.makes == neurons)
-
-    def readers(self, neurons: str) -> tuple[LayerSpec, ...]:
-        """The layers that read these neurons."""
-        return tuple(layer for layer in self.layers if neurons in layer.reads)
 
 
 def recurrent_agent_spec(sizes: Sizes) -> NetworkSpec:

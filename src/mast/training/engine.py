@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from mast.accounting.run import sizes_of
-from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, usable_cpus
 from mast.envs.protocol import Environment
 from mast.errors import UserError
@@ -182,23 +181,12 @@ class Engine:
             update = self._timed(("update", shape), self._programs.update)
             state, metrics, given = update(state, *operands)
             gradient = given if gradient is None else gradient
-        self._check_metrics(metrics)
         if evolve_now:
             keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
             state, evolution = self._timed("evolve", self._programs.evolve)(
                 state, gradient, self._method, self._budget, steps, keys
             )
         return state, metrics, evolution
-
-    def _check_metrics(self, metrics: UpdateMetrics) -> None:
-        """Hold what the loss tells to what the algorithm's entry says that it tells."""
-        algorithm = self._configs[0].algorithm
-        wanted, found = set(algorithm_entry(algorithm).metrics), set(metrics.loss_metrics)
-        if wanted != found:
-            raise UserError(
-                f"{algorithm}: the loss tells {', '.join(sorted(found)) or 'nothing'}, "
-                f"the entry's metrics are {', '.join(sorted(wanted)) or 'none'}"
-            )
 
     def copy_target(self, state: State) -> State:
         """The state with the target networks set to the online ones."""

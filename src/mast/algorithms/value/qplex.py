@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mast.algorithms.value.decomposition import (
     LossMetrics,
@@ -22,7 +22,7 @@ from mast.learning.method import Method
 from mast.learning.operators import greedy_action
 from mast.learning.replay import Batch
 from mast.networks.agent import Agent
-from mast.networks.duplex import DuplexMixer
+from mast.networks.duplex import DuplexMixer, largest
 from mast.networks.linear import torch_layers
 from mast.networks.spec import Sizes
 
@@ -86,13 +86,6 @@ class Qplex:
         )
         returns = team_targets(batch, value, method, env_steps)
         return squared_error(batch, q_tot, returns), loss_metrics(batch, q_tot, returns)
-
-
-def largest(
-    q: Float[Array, "*batch agents actions"], available: Bool[Array, "*batch agents actions"]
-) -> Float[Array, "*batch agents"]:
-    """max Q_i over the available actions."""
-    return jnp.where(available, q, -jnp.inf).max(-1)
 
 
 QPLEX = Qplex()

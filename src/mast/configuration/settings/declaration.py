@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
+from mast.own_code import NAME
+
 
 def setting(default: Any, group: str, description: str, source: str, **bounds: Any) -> Any:
     """A field with its meaning, its group in the help, and where its default is from.
@@ -17,10 +19,6 @@ def setting(default: Any, group: str, description: str, source: str, **bounds: A
     """
     extra: dict[str, Any] = {"group": group, "source": source}
     return Field(default, description=description, json_schema_extra=extra, **bounds)
-
-
-OWN = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
-"""The name of something of a user's own: package.module:name."""
 
 
 def named(
@@ -39,5 +37,5 @@ def named(
         own: what the user's own is, for messages.
     """
     extra: dict[str, Any] = {"group": group, "source": source, "choices": choices, "own": own}
-    pattern = f"^({'|'.join(choices)}|{OWN})$"
+    pattern = f"^({'|'.join(choices)}|{NAME})$"
     return Field(default, description=description, json_schema_extra=extra, pattern=pattern)
