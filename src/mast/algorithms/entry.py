@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mast.accounting.costs import Use
 from mast.networks.spec import NetworkSpec, Sizes
@@ -30,6 +30,8 @@ class AlgorithmEntry:
         uses: copies and forward passes of each network, for size and FLOPs, by sizes and backup operator.
         loop: a name of `mast.loops.LOOPS`.
         metrics: what the loss tells beside its value, in the order of the columns of metrics.csv.
+        rewards: "agent" where each agent can learn from its own reward; else the environment's are added up
+            or averaged (`team_reward`).
         compact_speedup: how much compact execution gains, as a share of what it gains with QMIX; None
             where there are no kernels, so that it is masked only.
         defaults: settings that it wants with every method; of ours only.
@@ -43,6 +45,7 @@ class AlgorithmEntry:
     uses: Callable[[Sizes, str], dict[str, Use]]
     loop: str = "replay"
     metrics: tuple[str, ...] = ("q_tot", "target", "td_error")
+    rewards: Literal["team", "agent"] = "team"
     compact_speedup: float | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     mast_defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -84,6 +84,8 @@ def _check_spec(environment: Any, name: str) -> EnvironmentSpec:
     for field in ("agents", "actions", "observation", "state", "episode_limit"):
         if getattr(spec, field) < 1:
             _refuse(name, f"spec.{field} is {getattr(spec, field)}, must be at least 1")
+    if spec.rewards not in ("team", "agent"):
+        _refuse(name, f"spec.rewards is {spec.rewards!r}, must be 'team' or 'agent'")
     for field in ("agent_names", "unit_types"):
         if len(getattr(spec, field)) != spec.agents:
             _refuse(
@@ -130,7 +132,8 @@ def _check_outcome(outcome: Any, spec: EnvironmentSpec, where: str) -> None:
     if not isinstance(outcome, Outcome):
         _refuse(where, f"must return an Outcome third, not {type(outcome).__name__}")
     # A Python integer is a fine reward where nothing is compiled; in JAX it would not stay a float.
-    _check_array(outcome.reward, (), "f" if spec.is_jax else "fiu", f"{where}: reward")
+    rewards = (spec.agents,) if spec.rewards == "agent" else ()
+    _check_array(outcome.reward, rewards, "f" if spec.is_jax else "fiu", f"{where}: reward")
     for field in ("terminated", "truncated", "won"):
         _check_array(getattr(outcome, field), (), "b", f"{where}: {field}")
     if outcome.terminated and outcome.truncated:

@@ -6,7 +6,7 @@ a time limit, and one that was *won*.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int
 
@@ -29,8 +29,8 @@ class TimeStep(NamedTuple):
 class Outcome(NamedTuple):
     """What one joint action brought."""
 
-    reward: Float[Array, ""]
-    """The team's reward, already scaled by `spec.reward_scale`."""
+    reward: Float[Array, "*agents"]
+    """The team's reward, or that of each agent (`spec.rewards`); already scaled by `spec.reward_scale`."""
     terminated: Bool[Array, ""]
     """The episode ended by the rules: there is nothing after it to bootstrap from."""
     truncated: Bool[Array, ""]
@@ -66,13 +66,15 @@ class EnvironmentSpec:
     identity: str
     """Stands beside every number: "SMAX (jaxmarl 0.2.0), limit 101, reward x10"."""
     max_return: float | None
-    """The largest possible undiscounted return of an episode, scaled; None where it is not
-    known."""
+    """The largest possible undiscounted return of an episode, scaled; None where it is not known. Of
+    individual rewards their sum."""
+    rewards: Literal["team", "agent"] = "team"
+    """Whether an outcome has one reward, or one for each agent."""
 
 
 @runtime_checkable
 class Environment(Protocol):
-    """A cooperative game of a team with one reward.
+    """A cooperative game of a team.
 
     There is no auto-reset: the caller resets. A step after the end of an episode is never relied
     upon, but must not crash.

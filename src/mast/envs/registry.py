@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast, get_type_hints
 
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.contract import check_contract
 from mast.envs.names import ENTRIES, FAMILIES, EnvironmentEntry, check_id
 from mast.envs.protocol import Environment
+from mast.envs.team_reward import TeamReward
 from mast.errors import UserError
 from mast.own_code import import_own, is_own, user_error
 
@@ -116,14 +118,23 @@ def _check_options(factory: Callable[..., Any], id: str, options: dict[str, Any]
 
 
 def environment_of(config: Config) -> Environment:
-    """The environment that a run's settings name.
+    """The environment that a run's settings name, with the rewards that its algorithm takes.
 
     Raises:
         UserError: as `make`.
     """
-    return make(
+    environment = make(
         config.environment,
         reward_scale=config.reward_scale,
         state_last_action=config.state_last_action,
         episode_limit=config.episode_limit,
     )
+    return with_rewards(environment, config)
+
+
+def with_rewards(environment: Environment, config: Config) -> Environment:
+    """The environment, with one reward where its agents have their own and the algorithm wants one."""
+    wanted = algorithm_entry(config.algorithm).rewards
+    if environment.spec.rewards == "agent" and wanted == "team":
+        return TeamReward(environment, config.team_reward)
+    return environment

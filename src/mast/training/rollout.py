@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mast.envs.contract import user_error
 from mast.envs.protocol import Environment, Outcome, TimeStep
+from mast.envs.team_reward import TeamReward
 from mast.learning.operators import greedy_action
 from mast.learning.replay import Episode
 from mast.networks.agent import NO_ACTION, Actor
@@ -314,7 +315,9 @@ def _see(recording: Recording, step: int, episode: int, seen: TimeStep) -> None:
 
 
 def players_for(environment: Environment, store_dtype: Any) -> Players:
-    """The player that fits an environment."""
+    """The player that fits an environment; individual rewards are added up."""
+    if environment.spec.rewards == "agent":
+        environment = TeamReward(environment, "sum")
     kind = JaxPlayers if environment.spec.is_jax else HostPlayers
     return kind(environment, store_dtype)
 

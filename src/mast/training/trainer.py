@@ -22,7 +22,7 @@ from mast.config import (
     write_run_record,
 )
 from mast.envs.protocol import Environment
-from mast.envs.registry import environment_of
+from mast.envs.registry import environment_of, with_rewards
 from mast.errors import StorageError, UserError
 from mast.extras import events_notice
 from mast.folders import begun, check_new, held
@@ -181,7 +181,9 @@ class Trainer:
         self.notices = thread_notices(config)
         if out is not None:
             self.notices += events_notice()
-        self.environment = environment_of(config) if environment is None else environment
+        self.environment = (
+            environment_of(config) if environment is None else with_rewards(environment, config)
+        )
         spec = self.environment.spec
         several = config.seeds > 1
         if several and config.placement == "process":

@@ -117,6 +117,12 @@ class EnvironmentSettings(BaseModel):
         gt=0,
         le=10**6,
     )
+    team_reward: Literal["sum", "mean"] = setting(
+        "sum",
+        ENVIRONMENT,
+        "the team's reward where each agent has its own and the algorithm learns from one",
+        "ours",
+    )
     timeout: Literal["bootstrap", "terminal"] = setting(
         "bootstrap",
         ENVIRONMENT,
