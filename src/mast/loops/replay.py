@@ -17,6 +17,7 @@ from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.meter import Meter
 from mast.training.rollout import Totals, episodes
+from mast.training.rounds import Round, means_of_episodes
 from mast.training.run import Run
 from mast.training.watch import Watch
 from mast.training.window import DynamicWindow
@@ -50,7 +51,13 @@ class ReplayLoop:
         self._update_credit = 0.0
         self._target_copied_at = 0
 
-    def collect(self, state: State, counters: Counters, meter: Meter) -> Totals:
+    def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
+        """One round of episodes in every run, then the updates that they pay for."""
+        totals = self._collect(state, counters, meter)
+        state, updates = self._learn(state, counters, meter)
+        return state, Round(means_of_episodes(totals, len(self._runs)), updates)
+
+    def _collect(self, state: State, counters: Counters, meter: Meter) -> Totals:
         """One round of episodes in every run, into the rings; what they came to."""
         engine, count = self._engine, self._config.parallel_envs
         with meter.phase("collect"):
@@ -68,7 +75,7 @@ class ReplayLoop:
             counters.episodes += count
             return jax.tree.map(np.asarray, totals)
 
-    def learn(
+    def _learn(
         self, state: State, counters: Counters, meter: Meter
     ) -> tuple[State, list[UpdateMetrics]]:
         """The updates that are due for the episodes just collected, and the target copies among them."""
@@ -115,6 +122,13 @@ class ReplayLoop:
         """Takes up the counters of a checkpoint."""
         self._update_credit = record["update_credit"]
         self._target_copied_at = record["target_copied_at"]
+
+    def arrays(self, place: int) -> Any:
+        """None: episodes are the ring's."""
+        return ()
+
+    def take_up(self, arrays: list[Any]) -> None:
+        """Nothing to take up."""
 
     def _batches(self, update: int) -> list[Any]:
         """A batch of every run, all padded to one length."""

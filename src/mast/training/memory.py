@@ -54,6 +54,13 @@ def needed_bytes(config: Config, sizes: Sizes, runs: int) -> dict[str, float]:
     )  # does not change the dense size
     parameters = account_of(counted, sizes).costs.parameters
     count = parameters.sparse if config.widths == "tiny" else parameters.dense
+    if algorithm_entry(config.algorithm).loop != "replay":
+        rows = config.rollout_steps * config.parallel_envs
+        rollout = rows * (2 * _step_bytes(config, sizes) + _activation_bytes(config, sizes))
+        return {
+            "networks and optimizer": float(runs * count * BYTES_PER_PARAMETER),
+            "rollout": float(runs * rollout),
+        }
     ring = expected_bytes(
         sizes,
         config.buffer_episodes,
@@ -73,8 +80,8 @@ def needed_bytes(config: Config, sizes: Sizes, runs: int) -> dict[str, float]:
     return {name: float(runs * size) for name, size in of_one.items()}
 
 
-def check_needed_memory(config: Config, sizes: Sizes, runs: int) -> str:
-    """What the replay ring will take, in a line to be said before training.
+def check_needed_memory(config: Config, sizes: Sizes, runs: int) -> str | None:
+    """What the replay ring will take, in a line to be said before training; None where there is none.
 
     Args:
         config, sizes, runs: as for `needed_bytes`.
@@ -91,6 +98,8 @@ def check_needed_memory(config: Config, sizes: Sizes, runs: int) -> str:
             f"this run is expected to need {whole / 1e9:,.1f} GB of memory, this machine has "
             f"{available / 1e9:,.1f} GB: {shown}"
         )
+    if "replay ring" not in needed:
+        return None
     dynamic = config.replay_window == "dynamic"
     bound = runs * expected_bytes(sizes, config.buffer_episodes, config.replay_dtype, None, dynamic)
     return (
