@@ -158,7 +158,7 @@ def test_equal_observations_differ_only_where_agents_differ(sharing):
     same = jnp.broadcast_to(jnp.arange(1.0, FEATURES + 1), (AGENTS, FEATURES))
     logits = np.asarray(agent(same))
     pairs = [np.array_equal(logits[0], logits[other]) for other in range(1, AGENTS)]
-    alike = {"fups": [True, True], "snp-nps": [True, True], "seps": [False, True]}
+    alike = {"fups": [True, True], "snp-nps": [True, True], "seps": [True, True]}
     assert pairs == alike.get(sharing, [False, False])
 
 

@@ -58,7 +58,9 @@ def test_an_interrupted_run_is_resumed_bit_for_bit(tmp_path):
     "sharing", ["shared", "fups", "snp", "snp+id", "snp-nps", "usnp", "seps", "independent"]
 )
 def test_a_saved_policy_plays_as_the_trained_one(tmp_path, sharing):
-    trainer = Trainer(small(sharing=sharing, steps=100, seps_clusters=2), tmp_path / "run")
+    trainer = Trainer(
+        small(sharing=sharing, steps=100, seps_clusters=2, seps_steps=40), tmp_path / "run"
+    )
     trainer.run()
     trained = trainer.engine.team(trainer.state, 0).params.agent
     policy = Policy.load(tmp_path / "run")

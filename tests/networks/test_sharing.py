@@ -11,6 +11,7 @@ from mast.errors import UserError
 from mast.learning.learner import Learner
 from mast.networks.agent import NO_ACTION, RecurrentAgent, last_actions
 from mast.networks.independent import IndependentAgents, PrunedWeights
+from mast.networks.sharing import assigned
 from mast.networks.spec import Sizes
 
 AGENTS, FEATURES, ACTIONS = 3, 5, 4
@@ -118,7 +119,8 @@ def test_clusters_and_random_weights_are_networks_of_each_agents_own():
     seps = agent_of("seps", seps_clusters=2)
     assert isinstance(seps, IndependentAgents)
     assert seps.fc1.weight.shape[0] == 2
-    np.testing.assert_array_equal(seps.parts.network_of, [0, 1, 0])
+    np.testing.assert_array_equal(seps.parts.network_of, [0, 0, 0])
+    seps = assigned(seps, jnp.array([0, 1, 0], jnp.int32))
     usnp = agent_of("usnp", prune_ratio=(0.5, 0.5))
     assert isinstance(usnp, PrunedWeights)
     for agent in (seps, usnp):

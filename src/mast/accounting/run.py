@@ -13,6 +13,9 @@ from mast.errors import UserError
 from mast.networks.spec import Lacks, NetworkSpec, Sizes, TeamSizes
 from mast.sparsity.allocation import active_counts_per_copy
 
+MOST_NETWORKS = 10
+"""Of SePS where K is not given: as many as its authors' code makes."""
+
 
 def full_sizes(config: Config, team: TeamSizes) -> Sizes:
     """The sizes with the widths that the settings name; a tiny team's are narrower."""
@@ -28,7 +31,9 @@ def full_sizes(config: Config, team: TeamSizes) -> Sizes:
         hidden_layers=config.hidden_layers,
         independent=config.sharing == "independent",
         agent_id=config.sharing in ("shared", "snp+id"),
-        clusters=min(config.seps_clusters, team.agents) if config.sharing == "seps" else None,
+        clusters=min(config.seps_clusters or MOST_NETWORKS, team.agents)
+        if config.sharing == "seps"
+        else None,
         lacks=_lacks(config, config.prune_ratio),
         critic_lacks=_lacks(config, config.critic_prune_ratio),
     )

@@ -89,6 +89,9 @@ def check_together(config: Config) -> None:
     if config.warmup_env_steps >= config.steps:
         bound = f"steps = {config.steps}"
         raise ValueError(f"warmup_env_steps = {config.warmup_env_steps}: must be below {bound}")
+    if config.sharing == "seps" and config.seps_steps >= config.steps:
+        bound = f"steps = {config.steps}"
+        raise ValueError(f"seps_steps = {config.seps_steps}: must be below {bound}")
     if config.seed + config.seeds > 2**31:
         raise ValueError(f"seeds = {config.seeds}: the last seed would pass {2**31 - 1}")
     if config.initial_mask == "ones" and config.growth != "none":

@@ -11,6 +11,9 @@ import jax
 import numpy as np
 
 from mast.config import Config
+from mast.learning.seps import Transitions, transitions_of_trajectories
+from mast.learning.trajectory import Trajectory
+from mast.loops.clustering import Clustering
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.meter import Meter
@@ -47,7 +50,14 @@ class OnPolicyLoop:
         self._runs = runs
         self._watch = watch
         self._streams = engine.begin_streams()
+        self._clustering = Clustering(config, engine, runs)
+        self._trajectories: list[Trajectory] = []
         self._episodes = 0.0
+
+    @property
+    def can_save(self) -> bool:
+        """Not before the agents are shared out: what the encoder learns from is not part of a checkpoint."""
+        return not self._clustering.pending
 
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """Some updates, each from steps just taken; then the evolution, if it is due."""
@@ -55,14 +65,15 @@ class OnPolicyLoop:
         per_update = config.rollout_steps * config.parallel_envs
         count = self._updates_now(counters.updates, per_update)
         with meter.phase("learn"):
-            state, self._streams, gradient, (metrics, finished) = self._engine.advance(
+            state, self._streams, gradient, done = self._engine.advance(
                 state,
                 self._streams,
                 counters.updates,
                 [run.counters.env_steps for run in self._runs],
                 count,
+                keep=self._clustering.pending,
             )
-            metrics, finished = jax.device_get((metrics, finished))
+            done = jax.device_get(done)
             counters.updates += count
             counters.rounds += 1
             for run in self._runs:
@@ -76,18 +87,33 @@ class OnPolicyLoop:
                     counters.updates,
                 )
                 self._watch.evolved(evolution)
-        self._episodes += float(np.mean(finished.episodes))
+            if done.trajectory is not None:
+                self._trajectories.append(done.trajectory)
+            if self._clustering.is_due:
+                state = self._clustering.assign(state, self._transitions)
+                self._trajectories = []
+        self._episodes += float(np.mean(done.finished.episodes))
         counters.episodes = int(self._episodes)
-        updates = [jax.tree.map(lambda each, i=i: each[i], metrics) for i in range(count)]
-        return state, Round(_means(finished), updates)
+        updates = [jax.tree.map(lambda each, i=i: each[i], done.metrics) for i in range(count)]
+        return state, Round(_means(done.finished), updates)
+
+    def _transitions(self, place: int) -> Transitions:
+        """What the agents of one run saw, did and got so far."""
+        kept = [self._engine.of_run(each, place) for each in self._trajectories]
+        flat = [
+            jax.tree.map(lambda each: each.reshape(-1, *each.shape[3:]), trajectory)
+            for trajectory in kept
+        ]
+        return transitions_of_trajectories(flat, self._runs[place].spec.actions)
 
     def record(self) -> dict[str, Any]:
         """Episodes that have ended, a mean over the runs."""
-        return {"episodes": self._episodes}
+        return {"episodes": self._episodes} | self._clustering.record()
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Takes up the counter of a checkpoint."""
         self._episodes = record["episodes"]
+        self._clustering.restore(record)
 
     def arrays(self, place: int) -> Any:
         """Where a run's environments are."""
@@ -108,6 +134,9 @@ class OnPolicyLoop:
         count = min(UPDATES_PER_ROUND, -(-left // per_update))
         if self._evolves:
             count = min(count, config.evolve_interval - done % config.evolve_interval)
+        if self._clustering.pending:
+            taken = config.steps - left
+            count = min(count, -(-(config.seps_steps - taken) // per_update))
         return max(1, count)
 
 

@@ -13,6 +13,11 @@ from mast.training.rounds import Round
 class Loop(Protocol):
     """One round at a time: play and learn. What a loop must remember is kept by each checkpoint."""
 
+    @property
+    def can_save(self) -> bool:
+        """Whether a checkpoint made now would hold all that the loop needs to go on."""
+        ...
+
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """Plays and makes the updates that are due; `state` is given away."""
         ...

@@ -13,6 +13,8 @@ import numpy as np
 from mast.config import Config
 from mast.learning.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
+from mast.learning.seps import Transitions, transitions_of_ring
+from mast.loops.clustering import Clustering
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.meter import Meter
@@ -48,12 +50,15 @@ class ReplayLoop:
         self._watch = watch
         self._buckets = length_buckets(episode_limit)
         self._window = DynamicWindow(config, self._buckets)
+        self._clustering = Clustering(config, engine, runs)
         self._update_credit = 0.0
         self._target_copied_at = 0
 
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """One round of episodes in every run, then the updates that they pay for."""
         totals = self._collect(state, counters, meter)
+        if self._clustering.is_due:
+            state = self._clustering.assign(state, self._transitions)
         state, updates = self._learn(state, counters, meter)
         return state, Round(means_of_episodes(totals, len(self._runs)), updates)
 
@@ -116,12 +121,22 @@ class ReplayLoop:
         return {
             "update_credit": self._update_credit,
             "target_copied_at": self._target_copied_at,
-        }
+        } | self._clustering.record()
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Takes up the counters of a checkpoint."""
         self._update_credit = record["update_credit"]
         self._target_copied_at = record["target_copied_at"]
+        self._clustering.restore(record)
+
+    @property
+    def can_save(self) -> bool:
+        """Always: whatever is learned from is in the ring."""
+        return True
+
+    def _transitions(self, place: int) -> Transitions:
+        """What the agents of one run saw, did and got, as far as its ring holds it."""
+        return transitions_of_ring(self._runs[place].ring)
 
     def arrays(self, place: int) -> Any:
         """None: episodes are the ring's."""

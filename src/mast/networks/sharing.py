@@ -5,6 +5,8 @@ masks, drawn once, over the hidden neurons. Nothing is added to the parameters a
 masks: they are arrays without gradient beside the weights.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -37,8 +39,9 @@ def draw_parts(key: PRNGKeyArray, network: NetworkSpec) -> Parts | None:
 
     Source: SNP-PS, Algorithm 1; the baselines USNP and SNP-NPS of its §5.4.
     """
-    clustered = network.per_agent and network.copies != network.users
-    network_of = jnp.arange(network.users) % network.copies if clustered else None
+    clustered = network.clustered
+    # Until the agents are clustered (`mast.learning.seps`) all use the first network.
+    network_of = jnp.zeros(network.users, jnp.int32) if clustered else None
     lacks = network.lacks
     if lacks is None:
         return Parts(network_of) if clustered else None
@@ -65,6 +68,23 @@ def draw_parts(key: PRNGKeyArray, network: NetworkSpec) -> Parts | None:
         left = without(each, size, round(ratios[layer.makes] * size))
         weights[layer.name] = left.reshape(network.users, layer.outputs, layer.inputs)
     return Parts(network_of, None, weights)
+
+
+def assigned(networks: Any, network_of: Int[Array, "*runs agents"]) -> Any:
+    """The networks with the agents shared out among them anew.
+
+    Args:
+        networks: any tree of networks.
+        network_of: which network each agent uses.
+    """
+
+    def anew(node: Any) -> Any:
+        if isinstance(node, Parts) and node.network_of is not None:
+            # A copy each: buffers that are given away may not be shared.
+            return Parts(jnp.array(network_of), node.neurons, node.weights)
+        return node
+
+    return jax.tree.map(anew, networks, is_leaf=lambda node: isinstance(node, Parts))
 
 
 def layer_of_agents(parts: Parts | None, name: str, layer: Linear) -> Linear:

@@ -148,6 +148,8 @@ class NetworkSpec(NamedTuple):
     """Which native kernels compute it; None where none do."""
     users: int = 1
     """How many agents use it; those of `copies` where that is more than one."""
+    clustered: bool = False
+    """Whether agents are shared out among the copies (SePS)."""
     lacks: Lacks | None = None
     """What each of them lacks of it."""
 
@@ -215,6 +217,7 @@ def recurrent_agent_spec(sizes: Sizes) -> NetworkSpec:
         widths=("hidden_size",),
         kernel=None if sizes.stacked or sizes.lacks or not sizes.agent_id else "agent",
         users=sizes.agents,
+        clustered=sizes.clusters is not None,
         lacks=sizes.lacks and sizes.lacks.by_default((0.0, 0.1)),
     )
 
@@ -258,6 +261,7 @@ def feed_forward_spec(sizes: Sizes, outputs: int, lacks: Lacks | None) -> Networ
         passes=sizes.agents / sizes.copies,
         widths=("hidden_size",),
         users=sizes.agents,
+        clustered=sizes.clusters is not None,
         lacks=lacks,
     )
 

@@ -22,13 +22,14 @@ from mast.learning.topology import final_counts
 from mast.networks.agent import RecurrentAgent
 from mast.networks.feed_forward import FeedForward
 from mast.networks.independent import IndependentAgents
+from mast.networks.sharing import assigned
 from mast.sparsity.topology import Evolution
-from mast.training.on_policy import advance
+from mast.training.on_policy import Advanced, advance
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
 from mast.training.rollout import JaxPlayers, Recording, Totals, Watcher, play, players_for
 from mast.training.source import Source, Weights, by_path, take_over
-from mast.training.streams import Finished, Streams, begin_streams
+from mast.training.streams import Streams, begin_streams
 
 State = Any
 """What the programs of an execution keep of all runs; `Engine.team` shows it as a `LearnerState`."""
@@ -59,7 +60,7 @@ class Engine:
         sizes = sizes_of(config, environment.spec)
         self.compile_seconds = 0.0
         self._seen: set[Any] = set()
-        self._advance: dict[int, Callable[..., Any]] = {}
+        self._advance: dict[tuple[Any, ...], Callable[..., Any]] = {}
         rules = rules_of(configs)
         self._learners = [Learner(each, sizes, rules) for each in configs]
         learner = self._learners[0]
@@ -223,6 +224,13 @@ class Engine:
             state, gradient, self._method, self._budget, steps, keys
         )
 
+    def assign(self, state: State, network_of: Sequence[Sequence[int]]) -> State:
+        """The state with the agents of every run shared out among its networks anew (SePS)."""
+        anew = self.stacked([jnp.asarray(each, jnp.int32) for each in network_of])
+        return state._replace(
+            params=assigned(state.params, anew), target=assigned(state.target, anew)
+        )
+
     def begin_streams(self) -> Streams:
         """Every environment of every run at the start of an episode."""
         begin = partial(begin_streams, self._environment, count=self._configs[0].parallel_envs)
@@ -231,8 +239,14 @@ class Engine:
         return self._timed("begin_streams", jax.jit(over_runs))(keys)
 
     def advance(
-        self, state: State, streams: Streams, number: int, env_steps: Sequence[int], count: int
-    ) -> tuple[State, Streams, Any, tuple[UpdateMetrics, Finished]]:
+        self,
+        state: State,
+        streams: Streams,
+        number: int,
+        env_steps: Sequence[int],
+        count: int,
+        keep: bool = False,
+    ) -> tuple[State, Streams, Any, Advanced]:
         """So many on-policy updates of every run, one after the other; state and streams are given away.
 
         Args:
@@ -241,22 +255,25 @@ class Engine:
             number: updates made so far, for the random keys.
             env_steps: one per run.
             count: how many updates.
+            keep: whether to give the trajectories back.
 
         Returns:
-            State and streams then, the last update's dense gradient, and of each update what it tells
-            ([updates, *runs]), and of all the episodes that ended.
+            State and streams then, the last update's dense gradient, and what happened, whose metrics lead
+            with [updates, *runs] and whose other arrays with [*runs].
         """
-        if count not in self._advance:
-            step = partial(advance, self._learners[0], self._environment, updates=count)
+        what = ("advance", count, keep)
+        if what not in self._advance:
+            step = partial(advance, self._learners[0], self._environment, updates=count, keep=keep)
             over_runs = jax.vmap(step, in_axes=(0, 0, 0, 0, 0, None)) if self._vmapped else step
-            self._advance[count] = jax.jit(over_runs, donate_argnums=(0, 1))
+            self._advance[what] = jax.jit(over_runs, donate_argnums=(0, 1))
         keys = self.stacked([run_key(each.seed, COLLECT) for each in self._configs])
-        state, streams, gradient, (metrics, finished) = self._timed(
-            ("advance", count), self._advance[count]
-        )(state, streams, self._method, keys, self._column(env_steps), jnp.int32(number))
+        state, streams, gradient, done = self._timed(what, self._advance[what])(
+            state, streams, self._method, keys, self._column(env_steps), jnp.int32(number)
+        )
         if self._vmapped:  # updates lead
-            metrics = jax.tree.map(lambda each: jnp.swapaxes(each, 0, 1), metrics)
-        return state, streams, gradient, (metrics, finished)
+            metrics = jax.tree.map(lambda each: jnp.swapaxes(each, 0, 1), done.metrics)
+            done = done._replace(metrics=metrics)
+        return state, streams, gradient, done
 
     def copy_target(self, state: State) -> State:
         """The state with the target networks set to the online ones."""

@@ -1,7 +1,7 @@
 """On-policy updates as one compiled call: roll, learn, roll, learn."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,19 @@ from mast.algorithms.protocol import OnPolicyAlgorithm
 from mast.envs.protocol import Environment
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method
+from mast.learning.trajectory import Trajectory
 from mast.training.streams import Finished, Streams, roll
+
+
+class Advanced(NamedTuple):
+    """What happened in some updates."""
+
+    metrics: UpdateMetrics
+    """Of each update, [updates]."""
+    finished: Finished
+    """Of all the episodes that ended."""
+    trajectory: Trajectory | None
+    """What was learned from, [updates time envs …]; None where it is not kept."""
 
 
 def advance(
@@ -25,7 +37,8 @@ def advance(
     number: Int[jax.Array, ""],
     *,
     updates: int,
-) -> tuple[LearnerState, Streams, Any, tuple[UpdateMetrics, Finished]]:
+    keep: bool = False,
+) -> tuple[LearnerState, Streams, Any, Advanced]:
     """So many updates, each from a rollout of the policy as it then is.
 
     Args:
@@ -38,10 +51,10 @@ def advance(
         env_steps: of the run so far.
         number: updates made so far.
         updates: how many.
+        keep: whether to give the trajectories back.
 
     Returns:
-        The networks and environments then, the dense gradient of the last update, what each update tells,
-        and the episodes that ended.
+        The networks and environments then, the dense gradient of the last update, and what happened.
     """
     config = learner.config
     algorithm = learner.entry.algorithm
@@ -60,10 +73,11 @@ def advance(
         batch = algorithm.targets(state.params, trajectory, method)
         taken = env_steps + (index + 1) * per_update
         state, metrics, gradient = learner.update(state, batch, method, taken)
-        return (state, streams, gradient), (metrics, finished)
+        return (state, streams, gradient), (metrics, finished, trajectory if keep else None)
 
     trainable = jax.tree.map(jnp.zeros_like, learner.trainable(state))
-    (state, streams, gradient), (metrics, finished) = jax.lax.scan(
+    (state, streams, gradient), (metrics, finished, trajectory) = jax.lax.scan(
         update, (state, streams, trainable), jnp.arange(updates)
     )
-    return state, streams, gradient, (metrics, jax.tree.map(lambda each: each.sum(0), finished))
+    finished = jax.tree.map(lambda each: each.sum(0), finished)
+    return state, streams, gradient, Advanced(metrics, finished, trajectory)

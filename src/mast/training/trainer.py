@@ -355,6 +355,8 @@ class Trainer:
             raise StorageError(f"{error}; {self.runs[0].kept}") from error
 
     def _save(self) -> None:
+        if not self.loop.can_save:
+            return
         start = time.perf_counter()
         with self.meter.phase("checkpoint"):
             save(self)

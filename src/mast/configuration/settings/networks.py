@@ -59,8 +59,22 @@ class NetworkSettings(BaseModel):
     critic_prune_ratio: tuple[float, ...] | None = setting(
         None, NETWORK, "the same of the critic; none = 0-0.1-0.9", "SNP-PS §5.1"
     )
-    seps_clusters: int = setting(
-        3, NETWORK, "networks that the agents share out under seps, K", "SNP-PS §5.1", ge=1, le=1000
+    seps_clusters: int | None = setting(
+        3,
+        NETWORK,
+        "networks that the agents share out under seps, K; none = as many as give the smallest "
+        "Davies–Bouldin index, at most 10",
+        "SNP-PS §5.1",
+        ge=1,
+        le=1000,
+    )
+    seps_steps: int = setting(
+        200_000,
+        NETWORK,
+        "seps: environment steps with one network for all, from which agents are told apart",
+        "SNP-PS §5.1",
+        ge=1,
+        le=10**12,
     )
     initial_weights: Literal["fresh", "initial", "final"] = setting(
         "fresh",
