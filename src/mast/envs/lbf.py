@@ -166,9 +166,11 @@ class LevelBasedForaging:
         loaders = _beside(state) & (action == LOAD)[:, None]
         strength = jnp.sum(jnp.where(loaders, state.level[:, None], 0), axis=0)
         eaten = (strength >= state.food_level) & (state.food_level > 0)
-        share = jnp.where(loaders & eaten, state.level[:, None] * state.food_level, 0)
-        whole = jnp.maximum(strength * state.spawned, 1)
-        reward = jnp.sum(share.astype(jnp.float32) / whole.astype(jnp.float32), axis=1)
+        paid = loaders & eaten
+        share = state.level * jnp.sum(jnp.where(paid, state.food_level, 0), axis=1)
+        whole = jnp.sum(jnp.where(paid, strength * state.spawned, 0), axis=1)
+        # Whole numbers until here, and one division per agent: the correctly rounded reward of lbforaging.
+        reward = share.astype(jnp.float32) / jnp.maximum(whole, 1).astype(jnp.float32)
         state = state._replace(
             position=position,
             food_level=jnp.where(eaten, 0, state.food_level),
