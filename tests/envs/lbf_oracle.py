@@ -4,9 +4,9 @@
     PYTHONPATH=build/oracle python tests/envs/lbf_oracle.py --episodes 10000
     PYTHONPATH=build/oracle python tests/envs/lbf_oracle.py --store
 
-The first plays episodes of lbforaging, from boards that our reset spawned, and counts those in which ours sees,
-pays and ends alike; the second writes tests/golden/lbf_episodes.npz, with which the suite does the same without
-lbforaging.
+The first plays episodes of lbforaging, from boards that our reset spawned, and counts those in which ours
+sees, pays and ends alike; the second writes tests/golden/lbf_episodes.npz, with which the suite does the same
+without lbforaging.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mast.envs.lbf import LevelBasedForaging, LbfState
+from mast.envs.lbf import LbfState, LevelBasedForaging
 
 STORED = Path(__file__).parents[1] / "golden" / "lbf_episodes.npz"
 BOARDS = {

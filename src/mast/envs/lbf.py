@@ -1,8 +1,8 @@
 """Level-based foraging: agents of different levels load foods that may need several of them at once.
 
-The rules are those of `lbforaging` 2.0 (Christianos et al., 2020), step for step: `tests/envs/lbf_oracle.py` plays
-both. What differs: an agent keeps its level for good where the name gives levels, every agent has its own reward,
-and the limit of steps is a truncation, not an end.
+The rules are those of `lbforaging` 2.0 (Christianos et al., 2020), step for step: `tests/envs/lbf_oracle.py`
+plays both. What differs: agents keep their levels for good where the board's name gives them, and the limit
+of steps is a truncation, not an end.
 """
 
 from typing import Any, NamedTuple
@@ -42,14 +42,14 @@ class LbfState(NamedTuple):
 class LevelBasedForaging:
     """One board of level-based foraging as a Mast environment.
 
-    A food is eaten when the levels of the agents that stand beside it and load add up to its own; each of them is
-    paid in proportion to its level, so that an episode in which everything is eaten brings 1 in all. Nothing is
-    won: the return says it all.
+    A food is eaten when the levels of the agents that stand beside it and load add up to its own. Each of
+    them is paid by its level, so that an episode in which everything is eaten brings 1 in all. Nothing is won:
+    the return says it all.
 
-    An observation is lbforaging's: row, column and level of the foods in sight, of the agent itself, and of the others
-    in sight. Places count from the corner of what the agent sees, which with full sight is the board's; they are
-    not normalised. The mixer's state is: row, column and level of every food and every agent, each from 0
-    to 1; an eaten food keeps its place and has level 0.
+    An observation is lbforaging's: row, column and level of the foods in sight, of the agent itself, and of
+    the others in sight. Places count from the corner of what the agent sees, with full sight that of the
+    board; they are not normalised. The mixer's state is row, column and level of every food and every agent,
+    each from 0 to 1; an eaten food keeps its place and has level 0.
     """
 
     action_names = ("none", "north", "south", "west", "east", "load")
@@ -135,7 +135,12 @@ class LevelBasedForaging:
             food_level = jax.random.randint(food_key, (board.foods,), lowest, highest + 1)
         food_level = jnp.where(placed, food_level, 0).astype(jnp.int32)
         state = LbfState(
-            position, level, food_position, food_level, jnp.sum(food_level), jnp.zeros((), jnp.int32)
+            position,
+            level,
+            food_position,
+            food_level,
+            jnp.sum(food_level),
+            jnp.zeros((), jnp.int32),
         )
         return state, self._time_step(state)
 
@@ -147,8 +152,8 @@ class LevelBasedForaging:
         Args:
             key: Random key, of no consequence in this game without chance.
             env_state: What the last `reset` or `step` returned.
-            actions: Per agent: 0 none, 1 north, 2 south, 3 west, 4 east, 5 load. One that is not available does
-                nothing.
+            actions: Per agent: 0 none, 1 north, 2 south, 3 west, 4 east, 5 load. One that is not
+                available does nothing.
 
         Returns:
             The state to carry, the next perception, and the outcome.
@@ -157,8 +162,8 @@ class LevelBasedForaging:
         possible = self._available(state)
         possible = jnp.any(possible & (actions[:, None] == jnp.arange(len(self.action_names))), 1)
         action = jnp.where(possible, actions, NONE)
-        # Who would arrive where another does, or where another stays, stays too. Nobody looks whether that is then
-        # somebody else's new cell: as in lbforaging, two can come to stand on one.
+        # Who would arrive where another does, or where another stays, stays too. Nobody looks whether that is
+        # then somebody else's new cell: as in lbforaging, two can come to stand on one.
         arrival = state.position + _moves(action)
         same = jnp.all(arrival[:, None] == arrival[None], axis=-1)
         position = jnp.where(jnp.sum(same, axis=1)[:, None] > 1, state.position, arrival)
@@ -222,8 +227,8 @@ class LevelBasedForaging:
     ) -> tuple[Int[Array, "agents 2"], Int[Array, "foods 2"], Bool[Array, " foods"]]:
         """Cells of the agents and foods, in reading order the latter, and which foods found one.
 
-        One random order of all cells serves everybody: whoever takes the first cell in it that is allowed takes
-        each allowed cell with the same chance.
+        One random order of all cells serves everybody: whoever takes the first cell in it that is allowed
+        takes each allowed cell with the same chance.
         """
         board = self.board
         row, column = (
@@ -280,8 +285,8 @@ class LevelBasedForaging:
     ) -> Float[Array, "agents features"]:
         """Each agent's list of what it sees, lbforaging's oddities included.
 
-        Places count from the corner of the window, which the board's northern and western edges cut. A food must be
-        in the window; another agent may also be as far beyond its other end as was cut off.
+        Places count from the corner of the window, which the board's northern and western edges cut. A food
+        must be in the window; another agent may also be as far beyond its other end as was cut off.
         """
         sight = self.board.sight
         corner = state.position - jnp.minimum(sight, state.position)

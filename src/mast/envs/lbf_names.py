@@ -2,7 +2,7 @@
 
     lbf/ROWSxCOLUMNS-Np-Mf[-levelsL,…][-foodL | -coop][-sightS]
 
-`lbf/8x8-3p-2f` is the game that lbforaging calls Foraging-8x8-3p-2f; -coop and sight mean what they mean there.
+`lbf/8x8-3p-2f` is the game that lbforaging calls Foraging-8x8-3p-2f; coop and sight mean what they do there.
 """
 
 import re

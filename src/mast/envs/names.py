@@ -68,8 +68,7 @@ class EnvironmentFamily:
         defaults: settings that they want for all methods alike.
         rules: whose rules they have, where those are not jaxmarl's.
         rewards: of an outcome: the team's, or one for each agent.
-        entry_of: makes the entry of a name that is not in the table; raises UserError, in one line, where there
-            can be none.
+        entry_of: makes the entry of a name that is not in the table; raises UserError where there is none.
         form: how such names look.
     """
 
@@ -189,7 +188,7 @@ def check_id(id: str) -> None:
         id: "smax/3m", "mpe/simple_spread", "lbf/8x8-3p-2f" or "package.module:Class".
 
     Raises:
-        UserError: The name is neither in the table, nor of a family's form, nor of the form of an own environment.
+        UserError: The name is not in the table, nor of a family's form, nor of that of an own environment.
     """
     if id in IDS or is_own(id):
         return

@@ -105,13 +105,14 @@ def _scene(environment: Environment, state: Any, action: Any) -> Scene | None:
     Raises:
         UserError: its `scene` fails, or gives something else.
     """
+    spec = environment.spec
     if not is_staged(environment):
         return None
     try:
         scene = environment.scene(state, action)
     except Exception as error:
-        raise user_error(environment.spec.id, "scene", error) from error
-    check_scene(scene, environment.spec, len(action))
+        raise user_error(spec.id, "scene", error) from error
+    check_scene(scene, spec, len(action))
     return scene
 
 

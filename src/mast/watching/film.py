@@ -128,7 +128,9 @@ def _stage(axes: Axes, episode: Shown, step: int) -> None:
         for agent, target in enumerate(scene.target[step]):
             if target >= 0:
                 axes.plot(*place[[agent, target]].T, color=COLOURS[0], ls="--", lw=1.2, alpha=0.8)
-    present = scene.present if scene.present is not None else np.ones(scene.position.shape[:2], bool)
+    present = (
+        scene.present if scene.present is not None else np.ones(scene.position.shape[:2], bool)
+    )
     for unit, (x, y) in enumerate(place):
         if not present[step, unit]:
             continue
