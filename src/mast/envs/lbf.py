@@ -43,8 +43,8 @@ class LevelBasedForaging:
     """One board of level-based foraging as a Mast environment.
 
     A food is eaten when the levels of the agents that stand beside it and load add up to its own. Each of
-    them is paid by its level, so that an episode in which everything is eaten brings 1 in all. Nothing is won:
-    the return says it all.
+    them is paid by its level, so that an episode in which everything is eaten brings 1 in all. Nothing is
+    won: the return says it all.
 
     An observation is lbforaging's: row, column and level of the foods in sight, of the agent itself, and of
     the others in sight. Places count from the corner of what the agent sees, with full sight that of the
