@@ -2,9 +2,9 @@
 
     taskset -c 0 python benchmarks/environment_speed.py
 
-A program plays a batch of episodes from reset to the limit, resets and drawn actions counted in, and everything
-that an agent or a mixer would read is computed. Medians of CPU time, which other programs disturb little,
-and of wall time beside it. Rows go to results/environment_speed.csv.
+A program plays a batch of episodes from reset to the limit, resets and drawn actions counted in, and all that
+an agent or a mixer would read is computed. Medians of CPU time, which other programs disturb little, and of
+wall time beside it. Rows go to results/environment_speed.csv.
 """
 
 import csv

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from envs import lbf_oracle
 from mast.envs.lbf import EAST, LOAD, NONE, NORTH, SOUTH, WEST, LbfState, LevelBasedForaging
 from mast.envs.scene import check_scene
+from mast.errors import UserError
 
 SMALL = "6x7-3p-2f-levels1,2,3-food3"
 
@@ -244,6 +246,10 @@ def test_the_scene_has_levels_and_eaten_foods_go() -> None:
         seen.append(perceived)
     scene = env.scene(np.stack([each.state for each in seen]), np.array(actions))
     check_scene(scene, env.spec, 2)
+    with pytest.raises(UserError, match=r"scene: labels has 1 entries, names 5"):
+        check_scene(replace(scene, labels=("1",)), env.spec, 2)
+    with pytest.raises(UserError, match=r"present has shape \(3, 4\), must be \(3, 5\)"):
+        check_scene(replace(scene, present=np.ones((3, 4), bool)), env.spec, 2)
     assert scene.labels == ("1", "2", "3", "3", "3")
     assert scene.kinds[1] == "level 2"
     # Agent 2 and the two foods; rows count from the top, y from the bottom.
