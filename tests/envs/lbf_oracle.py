@@ -193,7 +193,7 @@ def _count(
     paid = sum(value > 0 for value in reward)
     loading = sum(bool(t) and action == 5 for t, action in zip(took, actions, strict=True))
     seen["foods eaten"] += int(gone)
-    seen["foods eaten by several"] += gone == 1 and paid > 1
+    seen["foods eaten by several"] += int(gone == 1 and paid > 1)
     seen["loads too weak"] += loading - paid
 
 

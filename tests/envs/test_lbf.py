@@ -248,8 +248,6 @@ def test_the_scene_has_levels_and_eaten_foods_go() -> None:
     check_scene(scene, env.spec, 2)
     with pytest.raises(UserError, match=r"scene: labels has 1 entries, names 5"):
         check_scene(replace(scene, labels=("1",)), env.spec, 2)
-    with pytest.raises(UserError, match=r"present has shape \(3, 4\), must be \(3, 5\)"):
-        check_scene(replace(scene, present=np.ones((3, 4), bool)), env.spec, 2)
     assert scene.labels == ("1", "2", "3", "3", "3")
     assert scene.kinds[1] == "level 2"
     # Agent 2 and the two foods; rows count from the top, y from the bottom.
