@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mast.envs.lbf import LbfState, LevelBasedForaging
+from mast.envs import lbf_rules
+from mast.envs.lbf import LevelBasedForaging
 
 STORED = Path(__file__).parents[1] / "golden" / "lbf_episodes.npz"
 BOARDS = {
@@ -59,10 +60,10 @@ def _reset(name: str) -> Any:
     return jax.jit(jax.vmap(lambda key: environment(name).reset(key)[0]))
 
 
-def starts(name: str, count: int, seed: int) -> list[LbfState]:
+def starts(name: str, count: int, seed: int) -> list[lbf_rules.LbfState]:
     """Boards as our reset spawns them."""
     batch = jax.device_get(_reset(name)(jax.random.split(jax.random.key(seed), count)))
-    return [LbfState(*(leaf[index] for leaf in batch)) for index in range(count)]
+    return [lbf_rules.LbfState(*(leaf[index] for leaf in batch)) for index in range(count)]
 
 
 # The oracle
@@ -92,7 +93,7 @@ def oracle(name: str) -> Any:
     return game
 
 
-def begin(game: Any, start: LbfState) -> Any:
+def begin(game: Any, start: lbf_rules.LbfState) -> Any:
     """Put the oracle's pieces where ours are; returns its first observations."""
     game.field[:] = 0
     for (row, column), level in zip(start.food_position, start.food_level, strict=True):
@@ -204,15 +205,14 @@ def _count(
 def _replay(name: str) -> Any:
     env = environment(name)
 
-    def episode(state: LbfState, actions: Any) -> Any:
-        first = env._time_step(state)
+    def episode(state: lbf_rules.LbfState, actions: Any) -> Any:
+        first = lbf_rules.observation(env.board, state), lbf_rules.available(env.board, state)
 
-        def one(state: LbfState, action: Any) -> Any:
+        def one(state: lbf_rules.LbfState, action: Any) -> Any:
             state, seen, outcome = env.step(jax.random.key(0), state, action)
             return state, (seen.observation, seen.available, outcome)
 
-        _, (observation, available, outcome) = jax.lax.scan(one, state, actions)
-        return (first.observation, first.available), (observation, available, outcome)
+        return first, jax.lax.scan(one, state, actions)[1]
 
     return jax.jit(jax.vmap(episode))
 
@@ -220,12 +220,12 @@ def _replay(name: str) -> Any:
 def equal(name: str, theirs: Episodes) -> np.ndarray:
     """Which episodes are the same in ours: observations, possible actions, rewards and ends of every step."""
     count = len(theirs.length)
-    state = LbfState(
+    state = lbf_rules.LbfState(
         *(np.asarray(each, np.int32) for each in theirs[:4]),
         theirs.food_level.sum(1).astype(np.int32),
         np.zeros(count, np.int32),
     )
-    first, (observation, available, outcome) = jax.device_get(
+    first, (seen, possible, outcome) = jax.device_get(
         _replay(name)(state, theirs.action[:, :LIMIT].astype(np.int32))
     )
     until = np.arange(LIMIT) < theirs.length[:, None]
@@ -237,8 +237,8 @@ def equal(name: str, theirs: Episodes) -> np.ndarray:
 
     alike = (first[0] == theirs.observation[:, 0]).all((1, 2))
     alike &= (first[1] == theirs.available[:, 0]).all((1, 2))
-    alike &= same(observation, theirs.observation[:, 1:])
-    alike &= same(available, theirs.available[:, 1:])
+    alike &= same(seen, theirs.observation[:, 1:])
+    alike &= same(possible, theirs.available[:, 1:])
     alike &= same(outcome.reward, theirs.reward.astype(np.float32))
     alike &= same(outcome.terminated, theirs.eaten)
     alike &= same(outcome.truncated, last & ~theirs.eaten[:, :LIMIT])

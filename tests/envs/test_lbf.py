@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from envs import lbf_oracle
-from mast.envs.lbf import EAST, LOAD, NONE, NORTH, SOUTH, WEST, LbfState, LevelBasedForaging
+from mast.envs.lbf import LevelBasedForaging
+from mast.envs.lbf_rules import EAST, LOAD, NONE, NORTH, SOUTH, WEST, LbfState
 from mast.envs.scene import check_scene
 from mast.errors import UserError
 
