@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 from mast.accounting.run import account_of, full_sizes
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
-from mast.envs.names import ENTRIES
+from mast.envs.names import EnvironmentEntry, entry_of
 from mast.errors import UserError
 from mast.learning.ring_memory import EpisodeSizes, expected_bytes, machine_memory
 
@@ -22,10 +22,9 @@ class Sizes(EpisodeSizes, Protocol):
 
 
 class KnownSizes:
-    """The sizes of an environment that comes with Mast, from the table, under a run's settings."""
+    """The sizes of an environment that comes with Mast, by its name, under a run's settings."""
 
-    def __init__(self, config: Config) -> None:
-        entry = next(each for each in ENTRIES if each.id == config.environment)
+    def __init__(self, config: Config, entry: EnvironmentEntry) -> None:
         self.agents, self.actions, self.observation = entry.agents, entry.actions, entry.observation
         self.state = entry.state
         if config.state_last_action:
@@ -35,8 +34,8 @@ class KnownSizes:
 
 def known_sizes(config: Config) -> KnownSizes | None:
     """The sizes of a run's environment without making it; None where it is a user's own."""
-    known = any(each.id == config.environment for each in ENTRIES)
-    return KnownSizes(config) if known else None
+    entry = entry_of(config.environment)
+    return None if entry is None else KnownSizes(config, entry)
 
 
 def needed_bytes(config: Config, sizes: Sizes, runs: int) -> dict[str, float]:
