@@ -250,8 +250,8 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         ({"double_q": "maybe"}, "double_q = maybe: must be true or false"),
         (
             {"algorithm": "qmx"},
-            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, maa2c, or "
-            "package.module:ENTRY (did you mean qmix?)",
+            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, maa2c, ippo, "
+            "mappo, or package.module:ENTRY (did you mean qmix?)",
         ),
         ({"sparisty": 0.5}, "unknown setting 'sparisty' (did you mean sparsity?)"),
         ({"sparisty": 0.5, "steps": 0}, "unknown setting 'sparisty' (did you mean sparsity?)"),

@@ -46,7 +46,8 @@ def test_the_parameters_are_the_declared_networks(name: str, independent: bool) 
             assert not layer.reads or width == layer.inputs
     uses = entry.uses(sizes, str(BUILT_IN[name].defaults.get("operator", "max")))
     assert uses.keys() == declared.keys()
-    parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+    networks = {network: getattr(params, network) for network in declared}
+    parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(networks))
     assert account(declared, uses, 0.0).parameters == parameters
 
 

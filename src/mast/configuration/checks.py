@@ -89,6 +89,11 @@ def check_together(config: Config) -> None:
     if config.warmup_env_steps >= config.steps:
         bound = f"steps = {config.steps}"
         raise ValueError(f"warmup_env_steps = {config.warmup_env_steps}: must be below {bound}")
+    rows = config.rollout_steps * config.parallel_envs
+    if rows % config.minibatches:
+        raise ValueError(
+            f"minibatches = {config.minibatches}: must divide rollout_steps · parallel_envs = {rows}"
+        )
     if config.sharing == "seps" and config.seps_steps >= config.steps:
         bound = f"steps = {config.steps}"
         raise ValueError(f"seps_steps = {config.seps_steps}: must be below {bound}")
