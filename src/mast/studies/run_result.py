@@ -28,6 +28,7 @@ CURVE = (
     "seconds",
     "win_rate",
     "return",
+    "sampled_return",
     "episode_length",
     "train_win_rate",
     "loss",
