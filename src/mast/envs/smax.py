@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO, BattleState, HeuristicEnemySMAX, version
+from mast.envs.battle.game import HeuristicEnemyGame
+from mast.envs.battle.maps import SCENARIOS, has_new_types
+from mast.envs.jaxmarl_silent import BattleState, HeuristicEnemySMAX, version
 from mast.envs.names import SMAX
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 from mast.envs.scene import ALLY, ENEMY, Scene
@@ -32,7 +34,8 @@ class SmaxState(NamedTuple):
     enemy_policy: Any
     """The heuristic enemy's memory, a pytree with a row per enemy."""
     enemy_observation: Float[Array, "enemies features"]
-    """What the enemies see now; kept because each step computes it along with the allies' view."""
+    """What the enemies see now; kept because each step computes it along with the allies' view. Without
+    features where they look at the battle itself (`HeuristicEnemyGame`)."""
     last_actions: Int[Array, " agents"]
     """The allies' last joint action; -1 before the first."""
 
@@ -51,16 +54,18 @@ class Smax:
         """Make the battle of a scenario.
 
         Args:
-            scenario: Name in jaxmarl's MAP_NAME_TO_SCENARIO, as "3m".
+            scenario: Name in `mast.envs.battle.maps.SCENARIOS`, as "3m".
             reward_scale: Factor on jaxmarl's reward, whose return is at most 2.
             state_last_action: Append the allies' last joint action, one-hot, to the state, as SMAC
                 does.
             episode_limit: The largest number of steps of an episode, at least 1.
         """
-        units = MAP_NAME_TO_SCENARIO[scenario]
+        units = SCENARIOS[scenario]
+        game = HeuristicEnemyGame if has_new_types(units) else HeuristicEnemySMAX
         # max_steps is compared before the step is counted, hence the -1.
-        self._game = HeuristicEnemySMAX(scenario=units, max_steps=episode_limit - 1)
+        self._game = game(scenario=units, max_steps=episode_limit - 1)
         self._battle = self._game._env
+        self._enemies_look = isinstance(self._game, HeuristicEnemyGame)
         self._state_last_action = state_last_action
         agents: int = self._battle.num_allies
         actions: int = self._battle.num_ally_actions
@@ -162,7 +167,9 @@ class Smax:
         """
         battle_key, enemy_key = jax.random.split(key)
         enemy_joint, enemy_policy = self._game.get_enemy_actions(
-            enemy_key, env_state.enemy_policy, env_state.enemy_observation
+            enemy_key,
+            env_state.enemy_policy,
+            env_state.battle if self._enemies_look else env_state.enemy_observation,
         )
         enemy_actions = jnp.stack([enemy_joint[name] for name in self._game.enemy_agents])
         all_actions = jnp.concatenate([actions.astype(jnp.int32), enemy_actions.astype(jnp.int32)])
@@ -265,10 +272,10 @@ class Smax:
         self, observations: dict[str, Array]
     ) -> tuple[Float[Array, "agents features"], Float[Array, "enemies features"]]:
         """Jaxmarl's dictionary of observations as one array per side."""
-        return (
-            jnp.stack([observations[name] for name in self._game.agents]),
-            jnp.stack([observations[name] for name in self._game.enemy_agents]),
-        )
+        allies = jnp.stack([observations[name] for name in self._game.agents])
+        if self._enemies_look:
+            return allies, jnp.zeros((self._battle.num_enemies, 0))
+        return allies, jnp.stack([observations[name] for name in self._game.enemy_agents])
 
     def _time_step(
         self,
