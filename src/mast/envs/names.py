@@ -7,7 +7,7 @@ what jaxmarl really has.
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mast.errors import UserError
 from mast.own_code import is_own
@@ -40,6 +40,45 @@ def _smax(
         episode_limit=101,
         about=about,
     )
+
+
+SMAC_LIMITS: dict[str, int] = {
+    "smax/3m": 60,
+    "smax/8m": 120,
+    "smax/25m": 150,
+    "smax/2s3z": 120,
+    "smax/3s5z": 150,
+    "smax/5m_vs_6m": 70,
+    "smax/8m_vs_9m": 120,
+    "smax/10m_vs_11m": 150,
+    "smax/27m_vs_30m": 180,
+    "smax/3s5z_vs_3s6z": 170,
+    "smax/3s_vs_5z": 250,
+    "smax/6h_vs_8z": 150,
+    "smax/MMM2": 180,
+    "smax/2c_vs_64zg": 400,
+}
+"""Steps of an episode on SMAC's maps of these names (its `smac_maps.py`), which are as long as SMAX's."""
+
+
+def steps_of(id: str, episode_limit: int | Literal["smac"] | None) -> int | None:
+    """The largest number of steps that a setting stands for.
+
+    Args:
+        id: of the environment.
+        episode_limit: the setting: a number, "smac" for SMAC's own on the map of that name, or None.
+
+    Returns:
+        None where the environment's own limit holds.
+
+    Raises:
+        UserError: "smac" on an environment that is no map of SMAC.
+    """
+    if episode_limit != "smac":
+        return episode_limit
+    if id not in SMAC_LIMITS:
+        raise UserError(f"episode_limit = smac: {id} is no map of SMAC; must be a number or none")
+    return SMAC_LIMITS[id]
 
 
 @dataclass(frozen=True)

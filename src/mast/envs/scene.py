@@ -32,7 +32,13 @@ class Scene:
     health: Float[np.ndarray, "moments units"] | None
     """Shares of the full health, 0 for a unit that is gone; None where nobody has a health."""
     target: Int[np.ndarray, "steps agents"] | None
-    """Which unit each agent's action is aimed at, -1 for none; None where nobody aims."""
+    """Which unit each agent's action is aimed at, -1 for none; None where nobody aims. Whoever aims at its
+    own side heals."""
+    flies: tuple[bool, ...] | None = None
+    """Which units are in the air; None where none is."""
+    beam: tuple[float, ...] | None = None
+    """How wide what each unit fires is at its target, across the line of fire, in the units of the positions;
+    0 where it hits one unit only, None where all do."""
 
 
 @runtime_checkable
@@ -61,7 +67,10 @@ def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
         UserError: a part of it has another length or shape.
     """
     units = len(scene.names)
-    lengths = {name: len(getattr(scene, name)) for name in ("kinds", "side", "radius")}
+    per_unit = ("kinds", "side", "radius", "flies", "beam")
+    lengths = {
+        name: len(getattr(scene, name)) for name in per_unit if getattr(scene, name) is not None
+    }
     wrong = [
         f"{name} has {length} entries, names {units}"
         for name, length in lengths.items()

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mast.envs.battle.game import HeuristicEnemyGame
+from mast.envs.battle.game import BattleGame, HeuristicEnemyGame
 from mast.envs.battle.maps import SCENARIOS, has_new_types
 from mast.envs.jaxmarl_silent import BattleState, HeuristicEnemySMAX, version
 from mast.envs.names import SMAX
@@ -22,8 +22,10 @@ DEFAULT_EPISODE_LIMIT = 101
 """Jaxmarl's max_steps is 100, compared before the step is counted: the cut comes at step 101."""
 DEFAULT_REWARD_SCALE = 10.0
 """Brings the largest return to SMAC's 20: QMIX's numbers belong to that scale (spec §9)."""
+NOTHING = "nothing"
+"""The name of an action that is never available to an agent."""
 UNSCALED_MAX_RETURN = 2.0
-"""All enemy health, as a share, and 1 for the win."""
+"""All enemy health, as a share, and 1 for the win; more where it comes back (`BattleGame`)."""
 
 
 class SmaxState(NamedTuple):
@@ -65,6 +67,7 @@ class Smax:
         # max_steps is compared before the step is counted, hence the -1.
         self._game = game(scenario=units, max_steps=episode_limit - 1)
         self._battle = self._game._env
+        self._heals = getattr(self._battle, "heals", np.zeros(units.unit_types.shape, bool))
         self._enemies_look = isinstance(self._game, HeuristicEnemyGame)
         self._state_last_action = state_last_action
         agents: int = self._battle.num_allies
@@ -88,7 +91,7 @@ class Smax:
             ),
             reward_scale=reward_scale,
             identity=SMAX.identity(version, episode_limit, reward_scale, state_last_action),
-            max_return=UNSCALED_MAX_RETURN * reward_scale,
+            max_return=reward_scale * self._largest_return(episode_limit),
         )
 
     @property
@@ -104,7 +107,8 @@ class Smax:
         other_ally_0 is ally_1 to ally_0, and ally_0 to all others. Positions of others are relative to its
         own, in its sight ranges; its own in map sizes; health and cooldown are shares of the type's. A
         movement is the last; last_targeted is the last action's number over the largest one. A unit that is
-        dead or out of sight is all zeros.
+        dead or out of sight is all zeros. On maps with medivacs their energy, a share of the largest, stands
+        where others have their cooldown.
         """
         battle = self._battle
         allies = [f"other_ally_{unit}" for unit in range(battle.num_allies - 1)]
@@ -114,6 +118,8 @@ class Smax:
             for plural in ("", "s")
             for index, name in enumerate(battle.unit_type_names)
         }
+        if self._heals.any():
+            kinds["weapon_cooldown"] = "weapon_cooldown_or_energy"
         others = [kinds.get(feature, feature) for feature in battle.unit_features]
         own = [kinds.get(feature, feature) for feature in battle.own_features]
         return (
@@ -123,9 +129,29 @@ class Smax:
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """What each action does, in order."""
-        attacks = (f"attack_enemy_{unit}" for unit in range(self._battle.num_enemies))
-        return ("move_+y", "move_+x", "move_-y", "move_-x", "stop", *attacks)
+        """What each action does, in order; on maps with medivacs both that it may do."""
+        names: list[dict[str, None]] = [{} for _ in range(self._spec.actions)]
+        for own in self.agent_action_names:
+            for known, name in zip(names, own, strict=True):
+                known[name] = None
+        return tuple(
+            "_or_".join(name for name in known if name != NOTHING) or NOTHING for known in names
+        )
+
+    @property
+    def agent_action_names(self) -> tuple[tuple[str, ...], ...]:
+        """What each action does, in order, of every agent: a medivac heals where others attack."""
+        allies, enemies = self._spec.agents, self._battle.num_enemies
+        moves = ("move_+y", "move_+x", "move_-y", "move_-x", "stop")
+
+        def of(agent: int) -> tuple[str, ...]:
+            heals = bool(self._heals[agent])
+            word, count = ("heal_ally", allies) if heals else ("attack_enemy", enemies)
+            aims = [f"{word}_{unit}" for unit in range(count)]
+            nothing = [NOTHING] * (self._spec.actions - len(moves) - count)
+            return (*moves, *aims, *nothing)
+
+        return tuple(of(agent) for agent in range(allies))
 
     def reset(self, key: PRNGKeyArray) -> tuple[SmaxState, TimeStep]:
         """Start a battle.
@@ -160,7 +186,7 @@ class Smax:
         Args:
             key: Random key of the enemy's choices and of the weapons' cooldowns.
             env_state: What the last `reset` or `step` returned.
-            actions: Per ally: 0–3 move, 4 stop, 5 + j shoot at enemy j.
+            actions: Per ally: 0–3 move, 4 stop, 5 + j shoot at enemy j, or of a medivac heal ally j.
 
         Returns:
             The state to carry, the next perception, and the outcome.
@@ -211,8 +237,8 @@ class Smax:
 
         Per unit, allies first: share of health, x and y by the map's size, cooldown by its type's
         (clipped, since it runs on below zero while a unit holds its fire and starts up to two ticks
-        above), type one-hot. Then the team and the type number of every unit, the latter divided by
-        the number of types.
+        above; of a medivac the share of its energy), type one-hot. Then the team and the type number
+        of every unit, the latter divided by the number of types.
 
         Args:
             battle: Jaxmarl's state of the battle.
@@ -255,7 +281,12 @@ class Smax:
         seen = np.maximum.accumulate(np.where(health > 0, moments, 0), axis=0)
         position = np.take_along_axis(features[..., 1:3], seen[..., None], axis=0)
         kinds = features[0, :, 4:].argmax(-1)
-        shot = np.asarray(action, int) - game.num_movement_actions
+        action = np.asarray(action, int)
+        if isinstance(game, BattleGame):
+            target = game.targets[np.arange(agents), action]
+        else:
+            shot = action - game.num_movement_actions
+            target = np.where(shot >= 0, shot + agents, -1)
         return Scene(
             x_range=(0.0, float(game.map_width)),
             y_range=(0.0, float(game.map_height)),
@@ -265,8 +296,16 @@ class Smax:
             radius=tuple(float(game.unit_type_radiuses[kind]) for kind in kinds),
             position=position * np.array([game.map_width, game.map_height], np.float32),
             health=health,
-            target=np.where(shot >= 0, shot + agents, -1),
+            target=target,
+            flies=tuple(map(bool, game.flies)) if isinstance(game, BattleGame) else None,
+            beam=tuple(map(float, game.beams)) if isinstance(game, BattleGame) else None,
         )
+
+    def _largest_return(self, episode_limit: int) -> float:
+        """Unscaled."""
+        if isinstance(self._battle, BattleGame):
+            return self._battle.largest_return(episode_limit)
+        return UNSCALED_MAX_RETURN
 
     def _views(
         self, observations: dict[str, Array]

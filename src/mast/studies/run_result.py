@@ -11,7 +11,7 @@ from mast.config import Config, load_run_config, load_run_record
 from mast.configuration.record import without_folders
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
-from mast.envs.names import ENTRIES, FAMILIES
+from mast.envs.names import ENTRIES, FAMILIES, steps_of
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
@@ -180,6 +180,6 @@ def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
     if family is None:
         return config.environment
     limits = {entry.id: entry.episode_limit for entry in family.entries}
-    limit = config.episode_limit or limits.get(config.environment, 0)
+    limit = steps_of(config.environment, config.episode_limit) or limits.get(config.environment, 0)
     scale = family.reward_scale if config.reward_scale is None else config.reward_scale
     return family.identity(versions.get("jaxmarl", "?"), limit, scale, config.state_last_action)

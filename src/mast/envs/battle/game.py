@@ -3,6 +3,8 @@
 The types of a map's units are known when it is made, so that who may hit or heal whom is too.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,16 +13,26 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mast.envs.battle import rules
 from mast.envs.battle.heuristic import HeuristicTeam, Memory
 from mast.envs.battle.unit_types import (
+    BEAM_WIDTH,
     BEAMING,
     BONUS_VS_LIGHT,
+    ENERGY_PER_SECOND,
     FLYING,
     HEALING,
+    HEALTH_PER_ENERGY,
     LIGHT,
     MELEE,
     START_ENERGY,
     tables,
 )
 from mast.envs.jaxmarl_silent import SMAX, BattleState, HeuristicEnemySMAX, Scenario
+
+
+def _with(state: BattleState, **fields: Array) -> BattleState:
+    """The same battle with some of it changed."""
+    changeable: Any = state
+    changed: BattleState = changeable.replace(**fields)
+    return changed
 
 
 class BattleGame(SMAX):
@@ -51,7 +63,11 @@ class BattleGame(SMAX):
         self.beamers = np.flatnonzero(among(BEAMING))
         self.ranges, self.radii, self.full_health = (
             np.asarray(table)[types]
-            for table in (self.unit_type_attack_ranges, self.unit_type_radiuses, self.unit_type_health)
+            for table in (
+                self.unit_type_attack_ranges,
+                self.unit_type_radiuses,
+                self.unit_type_health,
+            )
         )
         self._cooldowns = np.asarray(self.unit_type_weapon_cooldowns)[types]
         self._velocities = np.asarray(self.unit_type_velocities)[types]
@@ -59,8 +75,9 @@ class BattleGame(SMAX):
         bonus = np.array([BONUS_VS_LIGHT.get(kind, 0.0) for kind in kinds], np.float32)
         attacks = np.asarray(self.unit_type_attacks)[types]
         self.damage = attacks[:, None] + bonus[:, None] * among(LIGHT)
-        self.may_hit = np.asarray(rules.may_hit(self.side, self.heals, self.melee, self.flies))
-        self.may_heal = np.asarray(rules.may_heal(self.side, self.heals))
+        self.beams = np.where(among(BEAMING), BEAM_WIDTH, 0.0)
+        self.may_hit = rules.may_hit(self.side, self.heals, self.melee, self.flies)
+        self.may_heal = rules.may_heal(self.side, self.heals)
         # A team with a medivac needs an action for each of its own units, too.
         own, other = self.num_allies, self.num_enemies
         if self.heals[:own].any():
@@ -73,7 +90,7 @@ class BattleGame(SMAX):
         self.action_spaces = {
             agent: self._get_individual_action_space(unit) for unit, agent in enumerate(self.agents)
         }
-        self._targets = self._target_table()
+        self.targets = self._target_table()
 
     def _target_table(self) -> np.ndarray:
         """[units, actions]: the unit that an action names, -1 where it names none."""
@@ -84,19 +101,21 @@ class BattleGame(SMAX):
         # Enemies count both sides backwards, as in their observations.
         enemies = np.arange(self.num_allies, self.num_agents)[::-1]
         for unit in range(self.num_agents):
-            own, other = (allies, enemies[::-1]) if self.side[unit] == 0 else (enemies, allies[::-1])
+            own, other = (
+                (allies, enemies[::-1]) if self.side[unit] == 0 else (enemies, allies[::-1])
+            )
             named = own if self.heals[unit] else other
             table[unit, self.num_movement_actions :][: len(named)] = named
         return table
 
-    def reset(self, key: PRNGKeyArray) -> tuple[dict[str, Array], BattleState]:
+    def reset(self, key: PRNGKeyArray) -> tuple[dict[str, Array], BattleState]:  # type: ignore[override]
         """As SMAX, and medivacs have the energy that they start with."""
         _, state = super().reset(key)
         cooldowns = jnp.where(self.heals, START_ENERGY, state.unit_weapon_cooldowns)
-        state = state.replace(unit_weapon_cooldowns=cooldowns)
+        state = _with(state, unit_weapon_cooldowns=cooldowns)
         return self.get_obs(state) | {"world_state": self.get_world_state(state)}, state
 
-    def get_obs(self, state: BattleState) -> dict[str, Float[Array, " features"]]:
+    def get_obs(self, state: BattleState) -> dict[str, Float[Array, " features"]]:  # type: ignore[override]
         """What SMAX's allies see; the enemies look at the battle itself."""
         types, alive = state.unit_types, state.unit_alive
         kinds = jax.nn.one_hot(types, self.unit_type_bits)
@@ -111,16 +130,16 @@ class BattleGame(SMAX):
         sight = self._sight[allies][:, None]
         visible = jnp.linalg.norm(offset, axis=-1) < sight
         visible &= alive[allies][:, None] & alive[others]
-        features = jnp.concatenate([health[others], offset / sight[..., None], seen[others]], axis=-1)
+        features = jnp.concatenate(
+            [health[others], offset / sight[..., None], seen[others]], axis=-1
+        )
         features = jnp.where(visible[..., None], features, 0.0).reshape(self.num_allies, -1)
         size = jnp.array([self.map_width, self.map_height], jnp.float32)
         own = jnp.concatenate([health, state.unit_positions / size, cooldown, kinds], axis=1)
         own = jnp.where(alive[:, None], own, 0.0)[allies]
-        return dict(
-            zip(self.agents, jnp.concatenate([features, own], axis=1), strict=False)
-        )
+        return dict(zip(self.agents, jnp.concatenate([features, own], axis=1), strict=False))
 
-    def get_avail_actions(self, state: BattleState) -> dict[str, Bool[Array, " actions"]]:
+    def get_avail_actions(self, state: BattleState) -> dict[str, Bool[Array, " actions"]]:  # type: ignore[override]
         """As SMAX, but only what a unit can hit, and for a medivac whom it can heal."""
         targets = rules.can_target(
             rules.in_range(state.unit_positions, self.ranges),
@@ -130,7 +149,7 @@ class BattleGame(SMAX):
             self.may_heal,
         )
         first = self.num_movement_actions
-        named = self._targets[:, first:]
+        named = self.targets[:, first:]
         aims = jnp.take_along_axis(targets, np.maximum(named, 0), axis=1) & (named >= 0)
         moves = jnp.repeat(state.unit_alive[:, None], first - 1, axis=1)
         stop = jnp.ones((self.num_agents, 1), bool)
@@ -141,7 +160,7 @@ class BattleGame(SMAX):
             for unit, agent in enumerate(self.agents)
         }
 
-    def compute_reward(
+    def compute_reward(  # type: ignore[override]
         self,
         state: BattleState,
         health_before: Float[Array, " units"],
@@ -151,13 +170,26 @@ class BattleGame(SMAX):
         lowered = jnp.minimum(health_before, health_after)
         return super().compute_reward(state, health_before, lowered)
 
+    def largest_return(self, steps: int) -> float:
+        """No return is larger: all of the enemy's health, what its medivacs can give back, and the win.
+
+        Args:
+            steps: of an episode.
+        """
+        seconds = steps * self.world_steps_per_env_step * self.time_per_step
+        health = HEALTH_PER_ENERGY * (START_ENERGY + ENERGY_PER_SECOND * seconds)
+        enemies = self.side == 1
+        healers = int((self.heals & enemies).sum())
+        weakest = self.full_health[enemies & ~self.heals].min(initial=np.inf)
+        return 1.0 + float(healers * health / weakest / self.num_enemies) + self.won_battle_bonus
+
     def _push_units_away(self, state: BattleState, firmness: float = 1.0) -> BattleState:
         """As SMAX among those on the ground: whoever flies neither pushes nor is pushed."""
-        grounded = state.replace(unit_alive=state.unit_alive & ~self.flies)
+        grounded = _with(state, unit_alive=state.unit_alive & ~self.flies)
         pushed = super()._push_units_away(grounded, firmness)
-        return state.replace(unit_positions=pushed.unit_positions)
+        return _with(state, unit_positions=pushed.unit_positions)
 
-    def _world_step(
+    def _world_step(  # type: ignore[override]
         self,
         key: PRNGKeyArray,
         state: BattleState,
@@ -165,12 +197,10 @@ class BattleGame(SMAX):
     ) -> BattleState:
         """A tick: all move, shoot and heal at once, from where they stood."""
         movement, attack = actions
-        named = jnp.take_along_axis(jnp.asarray(self._targets), attack[:, None], axis=1)[:, 0]
+        named = jnp.take_along_axis(jnp.asarray(self.targets), attack[:, None], axis=1)[:, 0]
         aims = (named >= 0) & (attack >= self.num_movement_actions) & state.unit_alive
         target = jnp.maximum(named, 0)
-        apart = jnp.linalg.norm(
-            state.unit_positions - state.unit_positions[target], axis=-1
-        )
+        apart = jnp.linalg.norm(state.unit_positions - state.unit_positions[target], axis=-1)
         aims &= (apart < self.ranges) & state.unit_alive[target]
         cooldowns = state.unit_weapon_cooldowns
         shoots = aims & (cooldowns <= 0.0) & self._of_target(self.may_hit, target)
@@ -180,17 +210,16 @@ class BattleGame(SMAX):
             key, (self.num_agents,), minval=-self.time_per_step, maxval=2 * self.time_per_step
         )
         cooldowns = jnp.where(shoots, lasting, cooldowns - self.time_per_step)
-        return state.replace(
+        return _with(
+            state,
             unit_health=rules.health_after(
-                state.unit_health, damage, heal.gained, jnp.asarray(self.full_health)
+                state.unit_health, damage, heal.gained, self.full_health
             ),
             unit_positions=self._moved(state, movement),
             unit_weapon_cooldowns=cooldowns.at[self.healers].set(heal.energy),
         )
 
-    def _of_target(
-        self, table: np.ndarray, target: Int[Array, " units"]
-    ) -> Array:
+    def _of_target(self, table: np.ndarray, target: Int[Array, " units"]) -> Array:
         """[units]: the entry of each unit's row that belongs to its target."""
         return jnp.take_along_axis(jnp.asarray(table), target[:, None], axis=1)[:, 0]
 
@@ -205,7 +234,7 @@ class BattleGame(SMAX):
                 state.unit_positions[self.beamers],
                 state.unit_positions[target[self.beamers]],
                 state.unit_positions,
-                jnp.asarray(self.radii),
+                self.radii,
             )
             beam &= shoots[self.beamers, None] & self.may_hit[self.beamers]
             hits = hits.at[self.beamers].set(beam)

@@ -123,7 +123,9 @@ class HeuristicTeam:
         """
         game, rows, team = self._game, self._healers, self._own[self._order]
         patients = self._patients[self._order]
-        offset = battle.unit_positions[team][None, :] - battle.unit_positions[self._own[rows]][:, None]
+        offset = (
+            battle.unit_positions[team][None, :] - battle.unit_positions[self._own[rows]][:, None]
+        )
         apart = jnp.linalg.norm(offset, axis=-1)
         seen = patients & battle.unit_alive[team] & (apart < self._sight[rows, None])
         hurt = seen & (battle.unit_health[team] < self._full[team])

@@ -6,6 +6,7 @@ Every function is one rule, for one tick of a battle; units are rows, allies fir
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mast.envs.battle.unit_types import (
@@ -28,7 +29,7 @@ class Heal(NamedTuple):
 
 
 def in_range(
-    positions: Float[Array, "units 2"], ranges: Float[Array, " units"]
+    positions: Float[Array, "units 2"], ranges: Float[np.ndarray, " units"]
 ) -> Bool[Array, "units units"]:
     """Whether each unit (row) reaches each other (column); from centre to centre, as SMAX has it."""
     apart = jnp.linalg.norm(positions[:, None] - positions[None, :], axis=-1)
@@ -39,8 +40,8 @@ def can_target(
     reach: Bool[Array, "units units"],
     alive: Bool[Array, " units"],
     hurt: Bool[Array, " units"],
-    may_hit: Bool[Array, "units units"],
-    may_heal: Bool[Array, "units units"],
+    may_hit: Bool[np.ndarray, "units units"],
+    may_heal: Bool[np.ndarray, "units units"],
 ) -> Bool[Array, "units units"]:
     """Whom each unit (row) may aim its action at: what it can hit, or for a medivac whom it can heal.
 
@@ -55,11 +56,11 @@ def can_target(
 
 
 def may_hit(
-    side: Int[Array, " units"],
-    heals: Bool[Array, " units"],
-    melee: Bool[Array, " units"],
-    flies: Bool[Array, " units"],
-) -> Bool[Array, "units units"]:
+    side: Int[np.ndarray, " units"],
+    heals: Bool[np.ndarray, " units"],
+    melee: Bool[np.ndarray, " units"],
+    flies: Bool[np.ndarray, " units"],
+) -> Bool[np.ndarray, "units units"]:
     """Which unit (row) may hit which (column): opponents, but nobody on foot's reach in the air.
 
     Args:
@@ -72,7 +73,9 @@ def may_hit(
     return opponents & ~heals[:, None] & ~(melee[:, None] & flies[None, :])
 
 
-def may_heal(side: Int[Array, " units"], heals: Bool[Array, " units"]) -> Bool[Array, "units units"]:
+def may_heal(
+    side: Int[np.ndarray, " units"], heals: Bool[np.ndarray, " units"]
+) -> Bool[np.ndarray, "units units"]:
     """Which unit (row) may heal which (column): a medivac those of its side that are no medivacs."""
     return (side[:, None] == side[None, :]) & heals[:, None] & ~heals[None, :]
 
@@ -81,7 +84,7 @@ def beam_touches(
     shooter: Float[Array, "shooters 2"],
     target: Float[Array, "shooters 2"],
     positions: Float[Array, "units 2"],
-    radii: Float[Array, " units"],
+    radii: Float[np.ndarray, " units"],
 ) -> Bool[Array, "shooters units"]:
     """Whom a colossus' beam touches: a rectangle through the target, across the line of fire.
 
@@ -100,7 +103,9 @@ def beam_touches(
     across = jnp.stack([-along[:, 1], along[:, 0]], axis=-1)
     apart = positions[None, :] - target[:, None]
 
-    def beyond(direction: Float[Array, "shooters 2"], size: float) -> Float[Array, "shooters units"]:
+    def beyond(
+        direction: Float[Array, "shooters 2"], size: float
+    ) -> Float[Array, "shooters units"]:
         place = jnp.einsum("sud,sd->su", apart, direction)
         return jnp.maximum(jnp.abs(place) - size / 2, 0.0)
 
@@ -140,7 +145,7 @@ def health_after(
     health: Float[Array, " units"],
     damage: Float[Array, " units"],
     healed: Float[Array, " units"],
-    full: Float[Array, " units"],
+    full: Float[np.ndarray, " units"],
 ) -> Float[Array, " units"]:
     """Health after a tick: damage goes first, nobody heals the dead, and nobody is healthier than full."""
     left = jnp.maximum(health - damage, 0.0)
