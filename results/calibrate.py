@@ -59,9 +59,7 @@ def calibrate(name: str, play: str, limit: Any = None) -> dict[str, Any]:
 
         key, reset_key = jax.random.split(key)
         state, seen = environment.reset(reset_key)
-        nothing = jax.eval_shape(
-            environment.step, key, state, jnp.zeros(spec.agents, jnp.int32)
-        )[2]
+        nothing = jax.eval_shape(environment.step, key, state, jnp.zeros(spec.agents, jnp.int32))[2]
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing)
         start = (key, state, seen, team.initial_state(), 0.0, 0, nothing, jnp.array(False))
         _, state, _, _, total, steps, outcome, _ = jax.lax.while_loop(ongoing, step, start)

@@ -1,7 +1,7 @@
 """Each rule of the units that SMAX lacks, by hand or by plain Python in float64."""
 
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -51,14 +51,19 @@ def state_of(battle: Any, places: Any, **fields: Any) -> Any:
     return state
 
 
+@cache
+def decoder(battle: Any) -> Any:
+    return jax.jit(battle._decode_discrete_actions)
+
+
 def step(battle: Any, state: Any, actions: list[int]) -> tuple[Any, dict[str, Any]]:
-    decoded = battle._decode_discrete_actions(jnp.array(actions, jnp.int32))
+    decoded = decoder(battle)(jnp.array(actions, jnp.int32))
     _, after, rewards, _, _ = battle.step_env_no_decode(jax.random.key(1), state, decoded)
     return after, rewards
 
 
 def tick(battle: Any, state: Any, actions: list[int]) -> Any:
-    decoded = battle._decode_discrete_actions(jnp.array(actions, jnp.int32))
+    decoded = decoder(battle)(jnp.array(actions, jnp.int32))
     return battle._world_step(jax.random.key(1), state, decoded)
 
 
@@ -317,7 +322,7 @@ def test_among_smax_s_own_units_a_tick_is_smax_s() -> None:
         state = state_of(ours, random.uniform(10, 16, (6, 2)))
         state = state.replace(unit_weapon_cooldowns=jnp.array([0, 0.3, 0, 0, -1, 0.0]))
         actions = random.integers(0, 8, 6)
-        decoded = ours._decode_discrete_actions(jnp.array(actions, jnp.int32))
+        decoded = decoder(ours)(jnp.array(actions, jnp.int32))
         key = jax.random.key(4)
         mine, other = (each._world_step(key, state, decoded) for each in (ours, theirs))
         np.testing.assert_allclose(mine.unit_health, other.unit_health)
@@ -346,7 +351,7 @@ def test_allies_see_what_smax_would_show_them(name: str) -> None:
         prev_movement_actions=jnp.array(random.uniform(-1, 1, (units, 2)), jnp.float32),
         prev_attack_actions=jnp.array(random.integers(0, 15, units)),
     )
-    theirs = SMAX.get_obs_unit_list(battle, state)
+    theirs = jax.jit(partial(SMAX.get_obs_unit_list, battle))(state)
     for agent, seen in battle.get_obs(state).items():
         np.testing.assert_allclose(seen, theirs[agent], atol=1e-6)
 
@@ -357,7 +362,8 @@ def test_allies_see_what_smax_would_show_them(name: str) -> None:
 @pytest.mark.parametrize("side", [0, 1])
 def test_the_heuristic_is_jaxmarl_s_for_jaxmarl_s_units(side: int) -> None:
     theirs: Any = SMAX(scenario=SCENARIOS["3s_vs_5z"])
-    team, policy = HeuristicTeam(theirs, side), jax.vmap(create_heuristic_policy(theirs, side))
+    team = HeuristicTeam(theirs, side)
+    act, policy = jax.jit(team.act), jax.jit(jax.vmap(create_heuristic_policy(theirs, side)))
     memory, state = team.initial_state(), state_of(theirs, np.zeros((8, 2)))
     own = theirs.agents[:3] if side == 0 else theirs.agents[3:]
     old = jax.tree.map(
@@ -367,7 +373,7 @@ def test_the_heuristic_is_jaxmarl_s_for_jaxmarl_s_units(side: int) -> None:
     random, compared, shots = np.random.default_rng(4), 0, 0
     lifetimes = random.integers(6, 20, 8)
     for turn in range(12):
-        low = 24 - 1.6 * turn  # at first too far away to see anybody
+        low = 24 - 1.8 * turn  # at first too far away to see anybody
         places = np.concatenate(
             [random.uniform(4, 8, (3, 2)), random.uniform(low, low + 4, (5, 2))]
         )
@@ -378,9 +384,10 @@ def test_the_heuristic_is_jaxmarl_s_for_jaxmarl_s_units(side: int) -> None:
             unit_health=jnp.where(alive, theirs.unit_type_health[state.unit_types], 0.0),
         )
         keys = jax.random.split(jax.random.key(turn), len(own))
-        seen = jnp.stack([theirs.get_obs(state)[name] for name in own])
+        observations = theirs.get_obs(state)
+        seen = jnp.stack([observations[name] for name in own])
         wanted, old = policy(keys, old, seen)
-        actions, memory = team.act(jax.random.key(turn), memory, state)
+        actions, memory = act(jax.random.key(turn), memory, state)
         lives = alive[:3] if side == 0 else alive[3:]
         shooting = np.asarray(wanted) >= FIRST
         np.testing.assert_array_equal((np.asarray(actions) >= FIRST)[lives], shooting[lives])
@@ -401,6 +408,7 @@ def test_the_heuristic_s_medivac(side: int) -> None:
     units = ("marine", "marine", "marine", "medivac")
     battle = game(units, units)
     team = HeuristicTeam(battle, side)
+    act = jax.jit(team.act)
     own = np.array([[10, 10], [10, 12.5], [10, 19], [11, 11]], float)
     far = np.array([[30, 2], [30, 3], [30, 4], [30, 5]], float)
     rows = slice(0, 4) if side == 0 else slice(4, 8)
@@ -413,7 +421,7 @@ def test_the_heuristic_s_medivac(side: int) -> None:
         state = state_of(
             battle, np.concatenate(both), unit_health=np.where(living, full, 0), unit_alive=living
         )
-        actions, _ = team.act(jax.random.key(0), team.initial_state(), state)
+        actions, _ = act(jax.random.key(0), team.initial_state(), state)
         return int(actions[3]), actions, state
 
     # The nearest hurt one, whom its action names; and that one is healed.

@@ -35,7 +35,7 @@ class SmaxState(NamedTuple):
     """Jaxmarl's own state: positions, health, cooldowns, … of the allies and then the enemies."""
     enemy_policy: Any
     """The heuristic enemy's memory, a pytree with a row per enemy."""
-    enemy_observation: Float[Array, "enemies features"]
+    enemy_observation: Float[Array, "enemies enemy_features"]
     """What the enemies see now; kept because each step computes it along with the allies' view. Without
     features where they look at the battle itself (`HeuristicEnemyGame`)."""
     last_actions: Int[Array, " agents"]
@@ -309,7 +309,7 @@ class Smax:
 
     def _views(
         self, observations: dict[str, Array]
-    ) -> tuple[Float[Array, "agents features"], Float[Array, "enemies features"]]:
+    ) -> tuple[Float[Array, "agents features"], Float[Array, "enemies enemy_features"]]:
         """Jaxmarl's dictionary of observations as one array per side."""
         allies = jnp.stack([observations[name] for name in self._game.agents])
         if self._enemies_look:
