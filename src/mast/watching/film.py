@@ -24,6 +24,8 @@ from mast.watching.ffmpeg import ffmpeg
 FRAMES_PER_SECOND = 4
 LAST_FRAMES = 6
 """How often the last frame of an episode is shown, so that its outcome can be read."""
+CROWD = 24
+"""Units: beyond, none has its number, and only the hurt have a bar."""
 SIZE, DPI = (9.6, 5.4), 100
 COLOURS = ("#2563b8", "#c8402f", "#8a8f98")
 """Of allies, enemies and landmarks."""
@@ -143,11 +145,12 @@ def _stage(axes: Axes, episode: Shown, step: int) -> None:
             layer = 4.5
             wings = Ellipse((x, y), 3.8 * radius, 0.9 * radius, fc=colour, ec="white", zorder=4.4)
             axes.add_patch(wings)
-        axes.add_patch(Circle((x, y), radius, fc=colour, zorder=layer, **edge))
-        if scene.health is not None:
+        alpha = 0.75 if layer > 3 else 1.0
+        axes.add_patch(Circle((x, y), radius, fc=colour, zorder=layer, alpha=alpha, **edge))
+        if scene.health is not None and not (len(place) > CROWD and health == 1):
             bar = np.array([x - size / 40, x - size / 40 + health * size / 20])
             axes.plot(bar, [y + radius + size / 60] * 2, color=colour, lw=2.5, zorder=4)
-        if len(place) <= 24:
+        if len(place) <= CROWD:
             name = scene.names[unit].rpartition("_")[2]
             axes.text(
                 x, y, name, size=6, color="white", ha="center", va="center", zorder=5, clip_on=True
@@ -171,7 +174,8 @@ def _shot(axes: Axes, scene: Scene, place: np.ndarray, agent: int, target: int) 
         along = along / length if length else np.array([1.0, 0.0])
         half = np.array([-along[1], along[0]]) * width / 2
         ends = np.array([place[target] - half, place[target] + half])
-        axes.plot(*ends.T, color=HURT, lw=3.0, alpha=0.9, zorder=2.5)
+        # Above all: whom it hits would hide it.
+        axes.plot(*ends.T, color=HURT, lw=3.0, alpha=0.85, zorder=6)
 
 
 def _view(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
