@@ -1,10 +1,10 @@
 """Where the units of a game are, for those who watch it: an environment may say, none has to."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
@@ -39,9 +39,14 @@ class Scene:
     beam: tuple[float, ...] | None = None
     """How wide what each unit fires is at its target, across the line of fire, in the units of the positions;
     0 where it hits one unit only, None where all do."""
+    labels: tuple[str, ...] | None = None
+    """What stands in the circle of each unit; None: the numbers of their names."""
+    present: Bool[np.ndarray, "moments units"] | None = None
+    """Who is there at all: others are not drawn. None: all units, always."""
+    cells: tuple[int, int] = (8, 8)
+    """Columns and rows of the lines that help the eye."""
 
 
-@runtime_checkable
 class Staged(Protocol):
     """An environment that can be watched on a plane."""
 
@@ -53,6 +58,11 @@ class Staged(Protocol):
             action: of every step.
         """
         ...
+
+
+def is_staged(environment: object) -> TypeGuard[Staged]:
+    """Whether an environment, or the one that it wraps (which isinstance would not see), can be watched."""
+    return callable(getattr(environment, "scene", None))
 
 
 def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
@@ -71,6 +81,8 @@ def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
     lengths = {
         name: len(getattr(scene, name)) for name in per_unit if getattr(scene, name) is not None
     }
+    if scene.labels is not None:
+        lengths["labels"] = len(scene.labels)
     wrong = [
         f"{name} has {length} entries, names {units}"
         for name, length in lengths.items()
@@ -82,6 +94,7 @@ def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
         ("position", (steps + 1, units, 2)),
         ("health", (steps + 1, units)),
         ("target", (steps, spec.agents)),
+        ("present", (steps + 1, units)),
     ):
         array: Any = getattr(scene, name)
         found = None if array is None else np.shape(array)

@@ -66,6 +66,9 @@ def _scene(scene: Scene) -> dict[str, Any]:
         "flies": scene.flies,
         "beam": scene.beam,
         "target": None if scene.target is None else scene.target.tolist(),
+        "labels": scene.labels,
+        "present": None if scene.present is None else scene.present.tolist(),
+        "cells": scene.cells,
     }
 
 
