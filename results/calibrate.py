@@ -2,7 +2,7 @@
 
     python results/calibrate.py [MAP …]
 
-Rewrites the rows of these maps in results/calibration.csv: ours that are not SMAX's, and two of SMAX's to compare.
+Rewrites the rows of these maps in results/calibration.csv: those that SMAX lacks, and two of its own.
 """
 
 import csv
