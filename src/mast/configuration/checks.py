@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mast.algorithms.registry import BUILT_IN
+from mast.envs.names import steps_of
+from mast.errors import UserError
 
 if TYPE_CHECKING:
     from mast.configuration.settings import Config
@@ -33,6 +35,10 @@ def check_together(config: Config) -> None:
                 shown = ",".join(str(part) for part in shown)
             raise ValueError(f"{name} = {shown}: needs {needed} = {value}")
 
+    try:
+        steps_of(config.environment, config.episode_limit)
+    except UserError as error:
+        raise ValueError(str(error)) from None
     at_most("batch_size", "buffer_episodes")
     at_most("online_episodes", "buffer_episodes")
     at_most("parallel_envs", "buffer_episodes")
