@@ -9,7 +9,7 @@ from typing import Any, cast, get_type_hints
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
-from mast.envs.contract import check_contract
+from mast.envs.contract import check_contract, check_spec
 from mast.envs.names import ENTRIES, FAMILIES, EnvironmentEntry, check_id
 from mast.envs.protocol import Environment
 from mast.envs.team_reward import TeamReward
@@ -134,6 +134,7 @@ def environment_of(config: Config) -> Environment:
 
 def with_rewards(environment: Environment, config: Config) -> Environment:
     """The environment, with one reward where its agents have their own and the algorithm wants one."""
+    check_spec(environment, config.environment)
     wanted = algorithm_entry(config.algorithm).rewards
     if environment.spec.rewards == "agent" and wanted == "team":
         return TeamReward(environment, config.team_reward)

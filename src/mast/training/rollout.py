@@ -1,6 +1,7 @@
 """Playing whole episodes: the team acts ε-greedily in several environments until all have ended."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from mast.envs.contract import user_error
+from mast.envs.contract import call, refuse_endless, reset_parts, step_of, step_parts
+from mast.envs.padding import pad
 from mast.envs.protocol import Environment, Outcome, TimeStep
 from mast.envs.team_reward import TeamReward
 from mast.learning.operators import greedy_action
@@ -23,6 +25,7 @@ class Totals(NamedTuple):
     return_: Float[Any, "*runs episodes"]
     """Undiscounted, scaled as the environment scales its reward."""
     terminated: Bool[Any, "*runs episodes"]
+    truncated: Bool[Any, "*runs episodes"]
     won: Bool[Any, "*runs episodes"]
 
 
@@ -123,7 +126,7 @@ class JaxPlayers:
         lead = keys.shape
         over_runs = self._over_runs
         reset_keys = self._episodes(lambda key: jax.random.fold_in(key, 0))(keys)
-        env_state, seen = self._episodes(self._environment.reset)(reset_keys)
+        env_state, seen = self._episodes(self._reset)(reset_keys)
 
         def act(
             agent: Any, epsilon: Array, key: Array, seen: TimeStep, last: Array, h: Array
@@ -142,9 +145,7 @@ class JaxPlayers:
             action, greedy, hidden, env_keys = act_all(
                 agent, epsilon, step_keys, now.seen, now.last_action, now.hidden
             )
-            env_state, seen, outcome = self._episodes(self._environment.step)(
-                env_keys, now.env_state, action
-            )
+            env_state, seen, outcome = self._episodes(self._step)(env_keys, now.env_state, action)
             return _Playing(
                 step=now.step + 1,
                 env_state=env_state,
@@ -170,6 +171,14 @@ class JaxPlayers:
             lambda now: ~now.ended.all() & (now.step < spec.episode_limit), body, start
         )
         return done.totals, done.recording
+
+    def _reset(self, key: Array) -> tuple[Any, TimeStep]:
+        env_state, seen = self._environment.reset(key)
+        return env_state, pad(seen, self._environment.spec)
+
+    def _step(self, key: Array, env_state: Any, action: Array) -> tuple[Any, TimeStep, Outcome]:
+        env_state, seen, outcome = self._environment.step(key, env_state, action)
+        return env_state, pad(seen, self._environment.spec), outcome
 
     def _blank(self, lead: tuple[int, ...], seen: TimeStep) -> Recording:
         """Buffers for the longest possible episodes, the first moment already in them."""
@@ -213,6 +222,7 @@ def _no_totals(lead: tuple[int, ...]) -> Totals:
         length=jnp.zeros(lead, jnp.int32),
         return_=jnp.zeros(lead),
         terminated=jnp.zeros(lead, bool),
+        truncated=jnp.zeros(lead, bool),
         won=jnp.zeros(lead, bool),
     )
 
@@ -224,12 +234,15 @@ def _add(totals: Totals, ended: Array, outcome: Outcome) -> Totals:
         length=totals.length + live,
         return_=totals.return_ + jnp.where(live, outcome.reward, 0.0),
         terminated=totals.terminated | (live & outcome.terminated),
+        truncated=totals.truncated | (live & outcome.truncated),
         won=totals.won | (live & outcome.won),
     )
 
 
 class HostPlayers:
     """Plays an environment that is plain Python, one episode after another; only acting is jitted.
+
+    Each step is held to the contract (`mast.envs.contract`).
 
     Args:
         environment: an environment whose spec says `is_jax=False`.
@@ -276,11 +289,11 @@ class HostPlayers:
         episode: int,
     ) -> None:
         spec = self._environment.spec
+        world, combine = _unwrapped(self._environment)
         seeds = np.random.Generator(np.random.Philox(key=np.asarray(jax.random.key_data(key))))
-        try:
-            env_state, seen = self._environment.reset(int(seeds.integers(2**31)))
-        except Exception as error:
-            raise user_error(spec.id, "reset", error) from error
+        seed = int(seeds.integers(2**31))
+        result: Any = call(spec.id, "reset", partial(world.reset, seed))
+        env_state, seen = reset_parts(result, world.spec, spec.id)
         hidden = agent.initial_hidden(spec.agents)
         last = np.full(spec.agents, NO_ACTION)
         _see(recording, 0, episode, seen)
@@ -289,23 +302,29 @@ class HostPlayers:
                 agent, jax.random.fold_in(key, step), seen, last, hidden, epsilon
             )
             last = np.asarray(action)
-            try:
-                env_state, seen, outcome = self._environment.step(
-                    int(seeds.integers(2**31)), env_state, cast(Array, last)
-                )
-            except (Exception, SystemExit) as error:
-                doing = f"step {step + 1} of an episode"
-                raise user_error(spec.id, doing, error) from error
+            doing, seed = step_of(step + 1), int(seeds.integers(2**31))
+            result = call(spec.id, doing, partial(world.step, seed, env_state, cast(Array, last)))
+            env_state, seen, outcome = step_parts(result, world.spec, f"{spec.id}: {doing}")
+            reward = combine(outcome.reward)
             recording.action[step, episode] = last
             recording.greedy[step, episode] = greedy
-            recording.reward[step, episode] = outcome.reward
+            recording.reward[step, episode] = reward
             _see(recording, step + 1, episode, seen)
             totals.length[episode] += 1
-            totals.return_[episode] += outcome.reward
+            totals.return_[episode] += reward
             totals.terminated[episode] = outcome.terminated
+            totals.truncated[episode] = outcome.truncated
             totals.won[episode] = outcome.won
             if outcome.terminated or outcome.truncated:
                 return
+        refuse_endless(spec, spec.id)
+
+
+def _unwrapped(environment: Environment) -> tuple[Environment, Callable[[Any], Any]]:
+    """The user's own object, whose returns are what is checked, and what makes its rewards one."""
+    if isinstance(environment, TeamReward):
+        return environment.environment, environment.combine
+    return environment, lambda reward: reward
 
 
 def _see(recording: Recording, step: int, episode: int, seen: TimeStep) -> None:
@@ -368,6 +387,7 @@ def episodes(totals: Totals, recording: Recording) -> list[Episode]:
                 greedy=host.greedy[:length, place],
                 reward=host.reward[:length, place],
                 terminated=bool(totals.terminated[place]),
+                truncated=bool(totals.truncated[place]),
                 won=bool(totals.won[place]),
             )
         )

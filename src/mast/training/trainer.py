@@ -23,7 +23,7 @@ from mast.config import (
 )
 from mast.envs.protocol import Environment
 from mast.envs.registry import environment_of, with_rewards
-from mast.errors import StorageError, UserError
+from mast.errors import EnvironmentFailure, EnvironmentNaN, StorageError, UserError
 from mast.extras import events_notice
 from mast.folders import begun, check_new, held
 from mast.learning.learner import UpdateMetrics
@@ -38,6 +38,7 @@ from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.persistence import extend, restore, save, take_up
 from mast.training.report import evaluation_row, round_metrics, summary
+from mast.training.rollout import Totals
 from mast.training.run import Run
 from mast.training.source import load_source, save_initial_weights, with_source
 from mast.training.watch import Watch
@@ -252,7 +253,7 @@ class Trainer:
         """Collect, learn, and evaluate and save where it is time."""
         compiled = self.engine.compile_seconds
         with self._naming_what_is_kept(), self.meter.measured():
-            totals = self.loop.collect(self.state, self.counters, self.meter)
+            totals = self._collect()
             self.state, updates = self.loop.learn(self.state, self.counters, self.meter)
             self._check_finite(updates)
             if self.config.pruning != "none":
@@ -266,6 +267,18 @@ class Trainer:
                 self._save()
         compiling = self.engine.compile_seconds > compiled
         return round_metrics(self, row, evaluation, compiling)
+
+    def _collect(self) -> Totals:
+        """One round of episodes; where the environment fails, what was learnt before is saved."""
+        try:
+            return self.loop.collect(self.state, self.counters, self.meter)
+        except (EnvironmentFailure, EnvironmentNaN) as error:
+            if self.out is None:
+                raise
+            if len(self.runs) == 1:  # of several, some may hold this round's episodes already
+                self._save()
+            self.close()
+            raise type(error)(f"{error}; {self.runs[0].kept}") from error
 
     def _check_finite(self, updates: Sequence[UpdateMetrics]) -> None:
         """Stop at numbers that cannot be right, before they reach a checkpoint."""
