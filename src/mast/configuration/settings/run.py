@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from mast.algorithms.registry import NAMES
+from mast.configuration.env_args import Argument, read_env_args
 from mast.configuration.settings.declaration import named, setting
 
 RUN = "run"
@@ -101,6 +102,13 @@ class RunSettings(BaseModel):
 class EnvironmentSettings(BaseModel):
     """The game as the team meets it."""
 
+    env_args: dict[str, Argument] | None = setting(
+        None,
+        ENVIRONMENT,
+        "arguments for the environment: size=10,players=3",
+        "docs/environments.md",
+    )
+
     parallel_envs: int = setting(
         8,
         ENVIRONMENT,
@@ -140,3 +148,8 @@ class EnvironmentSettings(BaseModel):
         ge=1,
         le=1_000_000,
     )
+
+    @field_validator("env_args", mode="before")
+    @classmethod
+    def _read_env_args(cls, given: object) -> object:
+        return read_env_args(given)
