@@ -258,13 +258,21 @@ def _rows(rows: Any, sizes: Sequence[int], width: int, kinds: str, where: str) -
         refuse(where, f"has {len(rows)} rows for {len(sizes)} agents")
     whole: np.ndarray | None = None
     for agent, (row, size) in enumerate(zip(rows, sizes, strict=True)):
-        own = size if np.shape(row) != (width,) else width
+        own = width if _length(row) == width else size
         values = _check_array(row, (own,), kinds, f"{where} of agent {agent}")
         if whole is None:
             whole = np.zeros((len(sizes), width), values.dtype)
         whole[agent, :own] = values
     assert whole is not None
     return whole
+
+
+def _length(row: Any) -> int | None:
+    """The length of a row; None where it is none."""
+    try:
+        return len(row)
+    except TypeError:
+        return None
 
 
 def _check_outcome(outcome: Any, spec: EnvironmentSpec, where: str) -> None:

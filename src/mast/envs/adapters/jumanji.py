@@ -7,11 +7,28 @@ import jax
 import jax.numpy as jnp
 import jumanji
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.envs.adapters.common import identity, limit_of
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 from mast.errors import UserError
+
+
+def own_and_others(
+    grid: Int[Array, "rows columns"], agents: int
+) -> Float[Array, "agents rows columns"]:
+    """Connector's grid as each agent sees it: its own path, position and target told from the others'.
+
+    Args:
+        grid: 0 where empty; of agent k 3k + 1 its path, 3k + 2 its position, 3k + 3 its target.
+        agents: how many there are.
+
+    Returns:
+        1, 2, 3 for an agent's own, 4, 5, 6 for the others', over 6.
+    """
+    owner, what = (grid - 1) // 3, (grid - 1) % 3 + 1
+    is_own = owner == jnp.arange(agents)[:, None, None]
+    return jnp.where(grid > 0, jnp.where(is_own, what, what + 3), 0) / 6
 
 
 class Observes(NamedTuple):
@@ -21,12 +38,14 @@ class Observes(NamedTuple):
     """A row, or a picture, for each agent."""
     shared: tuple[str, ...] = ()
     """Seen by all."""
+    view: Callable[[Array, int], Array] | None = None
+    """What makes the agents' own views of the fields; None where these are such."""
 
 
 TEAMS = {
     "RobotWarehouse": Observes(("agents_view",)),
     "LevelBasedForaging": Observes(("agents_view",)),
-    "Connector": Observes(("grid",)),
+    "Connector": Observes(("grid",), view=own_and_others),
     "Cleaner": Observes(("agents_locations",), ("grid",)),
 }
 """By the name of the environment, without its version."""
@@ -137,7 +156,16 @@ class Jumanji:
             values = getattr(observation, field).astype(jnp.float32)
             return self._scales[field](values).reshape(shape)
 
-        own = jnp.concatenate([rows(field, (agents, -1)) for field in self._observes.own], axis=1)
+        view = self._observes.view
+        own = jnp.concatenate(
+            [
+                rows(field, (agents, -1))
+                if view is None
+                else view(getattr(observation, field), agents).reshape(agents, -1)
+                for field in self._observes.own
+            ],
+            axis=1,
+        )
         shared = [rows(field, (-1,)) for field in self._observes.shared]
         seen_by_all = [jnp.broadcast_to(row, (agents, row.size)) for row in shared]
         # An agent that is done may have no legal action; its first is then taken for "nothing".
