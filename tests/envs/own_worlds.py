@@ -72,7 +72,7 @@ class Good(Base):
 
 
 class NumpySizes(Base):  # gymnasium's Discrete.n is np.int64
-    kw = {
+    kw: ClassVar[dict[str, Any]] = {
         "agents": np.int64(2),
         "actions": np.int64(3),
         "observation": np.int64(4),
