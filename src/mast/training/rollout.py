@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mast.envs.contract import call, refuse_endless, reset_parts, step_of, step_parts
 from mast.envs.padding import pad
-from mast.envs.protocol import Environment, Outcome, TimeStep
-from mast.envs.team_reward import TeamReward
+from mast.envs.protocol import Environment, EnvironmentSpec, Outcome, TimeStep
+from mast.envs.team_reward import TeamReward, unwrapped
 from mast.learning.operators import greedy_action
 from mast.learning.replay import Episode
 from mast.networks.agent import NO_ACTION, Actor
@@ -239,6 +239,26 @@ def _add(totals: Totals, ended: Array, outcome: Outcome) -> Totals:
     )
 
 
+def blank_on_host(spec: EnvironmentSpec, count: int, dtype: Any) -> tuple[Totals, Recording]:
+    """Nothing yet of that many episodes, in NumPy's arrays.
+
+    Args:
+        spec: of the environment.
+        count: of episodes.
+        dtype: of recorded observations and states.
+    """
+    limit = spec.episode_limit
+    totals = jax.tree.map(lambda x: np.array(x), _no_totals((count,)))
+    return totals, Recording(
+        observation=np.zeros((limit + 1, count, spec.agents, spec.observation), dtype),
+        state=np.zeros((limit + 1, count, spec.state), dtype),
+        available=np.zeros((limit + 1, count, spec.agents, spec.actions), bool),
+        action=np.zeros((limit, count, spec.agents), np.int16),
+        greedy=np.zeros((limit, count, spec.agents), np.int16),
+        reward=np.zeros((limit, count), np.float32),
+    )
+
+
 class HostPlayers:
     """Plays an environment that is plain Python, one episode after another; only acting is jitted.
 
@@ -264,18 +284,8 @@ class HostPlayers:
         self, agent: Actor, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
     ) -> tuple[Totals, Recording]:
         """Play one episode per key, each agent ε-greedily."""
-        spec = self._environment.spec
-        count, limit = len(keys), spec.episode_limit
-        totals = jax.tree.map(lambda x: np.array(x), _no_totals((count,)))
-        recording = Recording(
-            observation=np.zeros((limit + 1, count, spec.agents, spec.observation), self._dtype),
-            state=np.zeros((limit + 1, count, spec.state), self._dtype),
-            available=np.zeros((limit + 1, count, spec.agents, spec.actions), bool),
-            action=np.zeros((limit, count, spec.agents), np.int16),
-            greedy=np.zeros((limit, count, spec.agents), np.int16),
-            reward=np.zeros((limit, count), np.float32),
-        )
-        for episode in range(count):
+        totals, recording = blank_on_host(self._environment.spec, len(keys), self._dtype)
+        for episode in range(len(keys)):
             self._one(agent, keys[episode], epsilon, totals, recording, episode)
         return totals, recording
 
@@ -289,7 +299,7 @@ class HostPlayers:
         episode: int,
     ) -> None:
         spec = self._environment.spec
-        world, combine = _unwrapped(self._environment)
+        world, combine = unwrapped(self._environment)
         seeds = np.random.Generator(np.random.Philox(key=np.asarray(jax.random.key_data(key))))
         seed = int(seeds.integers(2**31))
         result: Any = call(spec.id, "reset", partial(world.reset, seed))
@@ -318,13 +328,6 @@ class HostPlayers:
             if outcome.terminated or outcome.truncated:
                 return
         refuse_endless(spec, spec.id)
-
-
-def _unwrapped(environment: Environment) -> tuple[Environment, Callable[[Any], Any]]:
-    """The user's own object, whose returns are what is checked, and what makes its rewards one."""
-    if isinstance(environment, TeamReward):
-        return environment.environment, environment.combine
-    return environment, lambda reward: reward
 
 
 def _see(recording: Recording, step: int, episode: int, seen: TimeStep) -> None:

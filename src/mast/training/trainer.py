@@ -187,6 +187,9 @@ class Trainer:
         )
         spec = self.environment.spec
         several = config.seeds > 1
+        if config.env_workers and (spec.is_jax or environment is not None):
+            why = "an object of this process" if environment is not None else "a JAX environment"
+            raise UserError(f"env_workers = {config.env_workers}: {spec.id} is {why}; must be 0")
         if several and config.placement == "process":
             raise UserError("placement = process: only the command line starts processes; use vmap")
         if several and not spec.is_jax:
@@ -243,6 +246,7 @@ class Trainer:
         """Close the files and let go of the folder; a finished training has done it."""
         for run in self.runs:
             run.close()
+        self.engine.close()
         self._lock.close()
 
     def summary(self) -> dict[str, Any]:
@@ -254,6 +258,7 @@ class Trainer:
         compiled = self.engine.compile_seconds
         with self._naming_what_is_kept(), self.meter.measured():
             totals = self._collect()
+            self.notices += self.engine.said()
             self.state, updates = self.loop.learn(self.state, self.counters, self.meter)
             self._check_finite(updates)
             if self.config.pruning != "none":

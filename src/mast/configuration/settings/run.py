@@ -117,6 +117,14 @@ class EnvironmentSettings(BaseModel):
         ge=1,
         le=65_536,
     )
+    env_workers: int = setting(
+        0,
+        ENVIRONMENT,
+        "processes that play a Python environment side by side; 0: one episode after another in this one",
+        "docs/environments.md",
+        ge=0,
+        le=1024,
+    )
     reward_scale: float | None = setting(
         None,
         ENVIRONMENT,
