@@ -37,6 +37,8 @@ def allowed(name: str) -> str:
         return "shares of training such as 0,0.25,0.5,1, or none"
     if name == "env_args":
         return FORM
+    if name in ("prune_ratio", "critic_prune_ratio"):
+        return "shares such as 0-0.1-0.9, one per hidden layer, or none"
     noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     text = noun[alternatives[0]] + _range_text(info)
     return f"{text}, or none" if types.NoneType in alternatives else text

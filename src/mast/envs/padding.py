@@ -4,13 +4,14 @@ What fills them up is never available and never read: features of zero, actions 
 """
 
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
-from mast.envs.protocol import EnvironmentSpec, TimeStep
+from mast.envs.protocol import Environment, EnvironmentSpec, EnvState, Outcome, TimeStep
 
 
 @cache
@@ -54,3 +55,17 @@ def pad(time_step: TimeStep, spec: EnvironmentSpec) -> TimeStep:
 
 def _stacked(rows: list[Array] | tuple[Array, ...], width: int) -> Array:
     return jnp.stack([jnp.pad(row, (0, width - jax.numpy.shape(row)[0])) for row in rows])
+
+
+def reset_padded(environment: Environment, key: Any) -> tuple[EnvState, TimeStep]:
+    """A JAX environment's `reset`, padded."""
+    env_state, seen = environment.reset(key)
+    return env_state, pad(seen, environment.spec)
+
+
+def step_padded(
+    environment: Environment, key: Any, env_state: EnvState, actions: Int[Array, " agents"]
+) -> tuple[EnvState, TimeStep, Outcome]:
+    """A JAX environment's `step`, padded."""
+    env_state, seen, outcome = environment.step(key, env_state, actions)
+    return env_state, pad(seen, environment.spec), outcome

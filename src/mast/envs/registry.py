@@ -44,7 +44,7 @@ def make(
     are set, and checked by one episode.
 
     Args:
-        id: "smax/3m", "mpe/simple_spread", "pettingzoo/mpe2.simple_spread_v3" or "package.module:Class".
+        id: "smax/3m", "lbf/8x8-3p-2f", "pettingzoo/mpe2.simple_spread_v3" or "package.module:Class".
         reward_scale: Factor on the reward; None leaves the environment's default (SMAX: 10).
         state_last_action: Append the one-hot last joint action to the state, where offered.
         episode_limit: The largest number of steps of an episode; None leaves the default.

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from mast.envs.contract import call, refuse_endless, reset_parts, step_of, step_parts
-from mast.envs.padding import pad
+from mast.envs.padding import reset_padded, step_padded
 from mast.envs.protocol import Environment, EnvironmentSpec, Outcome, TimeStep
 from mast.envs.team_reward import TeamReward, unwrapped
 from mast.learning.operators import greedy_action
@@ -77,13 +77,31 @@ def epsilon_greedy_action(
     q: Float[Array, "agents actions"],
     available: Bool[Array, "agents actions"],
     epsilon: Float[Array, ""],
+    stochastic: bool = False,
 ) -> tuple[Int[Array, " agents"], Int[Array, " agents"]]:
-    """Each agent by itself: with probability ε any available action, else the greedy one; and the latter."""
+    """Each agent by itself: with probability ε an action by chance, else the greedy one; and the latter.
+
+    Args:
+        key: random key.
+        q: action values, or logits of a policy.
+        available: which actions may be taken.
+        epsilon: ε.
+        stochastic: whether chance follows the policy, not all available actions alike.
+    """
     explore_key, choice_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon
-    chance = jax.random.uniform(choice_key, q.shape)
+    chance = (
+        q + jax.random.gumbel(choice_key, q.shape)
+        if stochastic
+        else jax.random.uniform(choice_key, q.shape)
+    )
     greedy = greedy_action(q, available)
     return jnp.where(explore, greedy_action(chance, available), greedy), greedy
+
+
+def is_stochastic(agent: Actor) -> bool:
+    """Whether an agent draws its actions from a policy."""
+    return bool(getattr(agent, "stochastic", False))
 
 
 class JaxPlayers:
@@ -126,14 +144,15 @@ class JaxPlayers:
         lead = keys.shape
         over_runs = self._over_runs
         reset_keys = self._episodes(lambda key: jax.random.fold_in(key, 0))(keys)
-        env_state, seen = self._episodes(self._reset)(reset_keys)
+        env_state, seen = self._episodes(partial(reset_padded, self._environment))(reset_keys)
 
         def act(
             agent: Any, epsilon: Array, key: Array, seen: TimeStep, last: Array, h: Array
         ) -> Any:
             q, h = agent.step(seen.observation, last, h)
             action_keys = jax.vmap(jax.random.split)(key)
-            action, greedy = jax.vmap(epsilon_greedy_action, in_axes=(0, 0, 0, None))(
+            choose = partial(epsilon_greedy_action, stochastic=is_stochastic(agent))
+            action, greedy = jax.vmap(choose, in_axes=(0, 0, 0, None))(
                 action_keys[:, 0], q, seen.available, epsilon
             )
             return action, greedy, h, action_keys[:, 1]
@@ -145,7 +164,8 @@ class JaxPlayers:
             action, greedy, hidden, env_keys = act_all(
                 agent, epsilon, step_keys, now.seen, now.last_action, now.hidden
             )
-            env_state, seen, outcome = self._episodes(self._step)(env_keys, now.env_state, action)
+            step = partial(step_padded, self._environment)
+            env_state, seen, outcome = self._episodes(step)(env_keys, now.env_state, action)
             return _Playing(
                 step=now.step + 1,
                 env_state=env_state,
@@ -171,14 +191,6 @@ class JaxPlayers:
             lambda now: ~now.ended.all() & (now.step < spec.episode_limit), body, start
         )
         return done.totals, done.recording
-
-    def _reset(self, key: Array) -> tuple[Any, TimeStep]:
-        env_state, seen = self._environment.reset(key)
-        return env_state, pad(seen, self._environment.spec)
-
-    def _step(self, key: Array, env_state: Any, action: Array) -> tuple[Any, TimeStep, Outcome]:
-        env_state, seen, outcome = self._environment.step(key, env_state, action)
-        return env_state, pad(seen, self._environment.spec), outcome
 
     def _blank(self, lead: tuple[int, ...], seen: TimeStep) -> Recording:
         """Buffers for the longest possible episodes, the first moment already in them."""
@@ -276,7 +288,8 @@ class HostPlayers:
         @jax.jit
         def act(agent: Any, key: Array, seen: Any, last: Array, hidden: Array, eps: Array) -> Any:
             q, hidden = agent.step(seen.observation, last, hidden)
-            return epsilon_greedy_action(key, q, seen.available, eps), hidden
+            stochastic = is_stochastic(agent)
+            return epsilon_greedy_action(key, q, seen.available, eps, stochastic), hidden
 
         self._act: Callable[..., Any] = act
 

@@ -11,7 +11,7 @@ from mast.config import Config
 from mast.envs.contract import call, reset_parts, step_of, step_parts
 from mast.envs.protocol import Environment, TimeStep
 from mast.envs.registry import environment_of
-from mast.envs.team_reward import unwrapped
+from mast.envs.team_reward import TeamReward, unwrapped
 from mast.errors import EnvironmentFailure, EnvironmentNaN, UserError
 
 KINDS: dict[str, type[Exception]] = {
@@ -110,6 +110,8 @@ class _Game:
     """An environment with the state that it carries, each step held to the contract."""
 
     def __init__(self, environment: Environment) -> None:
+        if environment.spec.rewards == "agent":
+            environment = TeamReward(environment, "sum")
         self._world, self._combine = unwrapped(environment)
         self._id = environment.spec.id
 
