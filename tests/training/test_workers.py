@@ -171,3 +171,10 @@ def test_workers_end_with_their_players(worlds: Path) -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("worlds")
+def test_on_policy_learning_refuses_a_python_environment() -> None:
+    config = resolve({"environment": "crashing_worlds:Uneven", "algorithm": "maa2c"})
+    with pytest.raises(UserError, match=r"algorithm = maa2c: .* is no JAX environment"):
+        Trainer(config)

@@ -190,6 +190,10 @@ class Trainer:
         if config.env_workers and (spec.is_jax or environment is not None):
             why = "an object of this process" if environment is not None else "a JAX environment"
             raise UserError(f"env_workers = {config.env_workers}: {spec.id} is {why}; must be 0")
+        if not spec.is_jax and algorithm_entry(config.algorithm).loop == "on_policy":
+            raise UserError(
+                f"algorithm = {config.algorithm}: {spec.id} is no JAX environment, which on-policy learning needs"
+            )
         if several and config.placement == "process":
             raise UserError("placement = process: only the command line starts processes; use vmap")
         if several and not spec.is_jax:
