@@ -192,7 +192,7 @@ class Trainer:
             raise UserError(f"env_workers = {config.env_workers}: {spec.id} is {why}; must be 0")
         if not spec.is_jax and algorithm_entry(config.algorithm).loop == "on_policy":
             raise UserError(
-                f"algorithm = {config.algorithm}: {spec.id} is no JAX environment, which on-policy learning needs"
+                f"algorithm = {config.algorithm}: {spec.id} is no JAX environment, which it needs"
             )
         if several and config.placement == "process":
             raise UserError("placement = process: only the command line starts processes; use vmap")
