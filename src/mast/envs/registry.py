@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
@@ -17,6 +17,7 @@ from mast.envs.names import (
     Adapter,
     EnvironmentEntry,
     check_id,
+    steps_of,
 )
 from mast.envs.protocol import Environment
 from mast.envs.team_reward import TeamReward
@@ -35,7 +36,7 @@ def make(
     *,
     reward_scale: float | None = None,
     state_last_action: bool = False,
-    episode_limit: int | None = None,
+    episode_limit: int | Literal["smac"] | None = None,
     env_args: Mapping[str, Any] | None = None,
 ) -> Environment:
     """Make an environment.
@@ -47,7 +48,8 @@ def make(
         id: "smax/3m", "lbf/8x8-3p-2f", "pettingzoo/mpe2.simple_spread_v3" or "package.module:Class".
         reward_scale: Factor on the reward; None leaves the environment's default (SMAX: 10).
         state_last_action: Append the one-hot last joint action to the state, where offered.
-        episode_limit: The largest number of steps of an episode; None leaves the default.
+        episode_limit: The largest number of steps of an episode, or "smac" for SMAC's own; None leaves the
+            default.
         env_args: More keyword arguments of the environment.
 
     Raises:
@@ -57,15 +59,16 @@ def make(
     check_id(id)
     if reward_scale is not None and not (math.isfinite(reward_scale) and reward_scale > 0):
         raise UserError(f"reward_scale is {reward_scale:g}, must be above 0")
-    if episode_limit is not None and episode_limit < 1:
-        raise UserError(f"episode_limit is {episode_limit}, must be at least 1")
+    limit = steps_of(id, episode_limit)
+    if limit is not None and limit < 1:
+        raise UserError(f"episode_limit is {limit}, must be at least 1")
     options: dict[str, Any] = {}
     if reward_scale is not None:
         options["reward_scale"] = float(reward_scale)
     if state_last_action:
         options["state_last_action"] = True
-    if episode_limit is not None:
-        options["episode_limit"] = episode_limit
+    if limit is not None:
+        options["episode_limit"] = limit
     options |= env_args or {}
     if is_own(id):
         return _make_own(id, options)

@@ -1,8 +1,8 @@
 """Settings of the run and of its environment."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from mast.algorithms.registry import NAMES
 from mast.configuration.env_args import Argument, read_env_args
@@ -148,13 +148,11 @@ class EnvironmentSettings(BaseModel):
     state_last_action: bool = setting(
         False, ENVIRONMENT, "append the last joint action to the state, as SMAC", "our choice"
     )
-    episode_limit: int | None = setting(
+    episode_limit: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["smac"] | None = setting(
         None,
         ENVIRONMENT,
-        "steps per episode; none = the environment's own",
+        "steps per episode; smac = SMAC's own on the map of that name; none = the environment's own",
         "ours",
-        ge=1,
-        le=1_000_000,
     )
 
     @field_validator("env_args", mode="before")
