@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test campaign sanitize bench bench-peers bench-ship bench-cortex regress lint format figures
+.PHONY: install train test campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex regress lint format figures
 
 install: .venv/installed
 
@@ -85,6 +85,10 @@ figures: install
 	$(BIN)/mast study report table1-default --figures build/figures
 	cp build/figures/table1-default-smax-2s3z-qmix-curves.png docs/pictures/
 	cp build/figures/table1-lite-smax-3m-qmix-curves.png build/figures/table1-lite-smax-2s3z-qmix-curves.png docs/pictures/
+
+# Env steps a second by the number of worker processes; rewrites results/env_workers.csv. A minute on an idle machine.
+bench-workers: install
+	$(BIN)/python benchmarks/env_workers.py
 
 # Exported agents against onnxruntime, PyTorch (where it is installed) and JAX, one step at a time; rewrites
 # results/ship.csv and its picture.

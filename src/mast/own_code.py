@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from mast.errors import UserError
@@ -43,22 +44,7 @@ def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
         UserError: it cannot be imported, or is none.
     """
     module_name, own_name = name.split(":")
-    # As `python -m` does; it stays, since their module may import its neighbours later.
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # Only a part of the name asked for is a slip in the name; else their import is at fault.
-        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise UserError(
-                f"{name}: no module {error.name} in {here} or among the installed packages"
-            ) from error
-        raise user_error(name, "import", error) from error
-    except (Exception, SystemExit) as error:
-        raise user_error(name, "import", error) from error
+    module = import_module(name, module_name)
     found = getattr(module, own_name, None)
     if found is None or not fits(found):
         names = [
@@ -71,6 +57,34 @@ def import_own(name: str, what: str, fits: Callable[[Any], bool]) -> Any:
             f" (its {PLURALS[what]}: {', '.join(names) or 'none'})"
         )
     return found
+
+
+def import_module(name: str, module_name: str) -> ModuleType:
+    """A module of the current folder or of an installed package.
+
+    Args:
+        name: what asks for it, for messages.
+        module_name: its own.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    # As `python -m` does; it stays, since their module may import its neighbours later.
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # Only a part of the name asked for is a slip in the name; else their import is at fault.
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(
+                f"{name}: no module {error.name} in {here} or among the installed packages"
+            ) from error
+        raise user_error(name, "import", error) from error
+    except (Exception, SystemExit) as error:
+        raise user_error(name, "import", error) from error
 
 
 def _is_imported(value: Any, module_name: str) -> bool:

@@ -16,7 +16,7 @@ from mast.envs.contract import check_contract
 from mast.envs.names import ENTRIES
 from mast.envs.protocol import Environment, Outcome, TimeStep
 from mast.envs.registry import make
-from mast.errors import UserError
+from mast.errors import SelfCheckError, UserError
 
 ROOT = Path(__file__).parents[2]
 SHORT = 12
@@ -227,7 +227,6 @@ def test_a_faultless_one_passes() -> None:
             {"endless": True},
             "step: neither terminated nor truncated after spec.episode_limit = 26 steps",
         ),
-        ({"nan_at": 7}, "step 7 of an episode: reward: holds a NaN or an infinity"),
         ({"raises_at": 7}, "step 7 of an episode failed: RuntimeError: boom"),
         ({"spec": lambda _: 3}, "spec must be an EnvironmentSpec, not int"),
         ({"spec": lambda spec: replace(spec, actions=0)}, "spec.actions is 0, must be at least 1"),
@@ -239,7 +238,7 @@ def test_a_faultless_one_passes() -> None:
             {"observation": np.zeros((2, 5), "f4")},
             "observation: has shape [2, 5], must be [2, 4]",
         ),
-        ({"observation": np.full((2, 4), np.nan)}, "observation: holds a NaN or an infinity"),
+        ({"observation": np.full((2, 4), np.inf)}, "observation of agent 0: holds an infinity"),
         ({"observation": np.zeros((2, 4), int)}, "observation: has type int64, must be float32"),
         ({"state": np.zeros((1, 5), "f4")}, "state: has shape [1, 5], must be [5]"),
         ({"available": np.ones((2, 3))}, "available: has type float64, must be bool"),
@@ -260,6 +259,24 @@ def test_a_breach_is_told_in_one_line(wrong: dict[str, Any], told: str) -> None:
     assert told in str(error.value)
     assert str(error.value).startswith("faulty:Faulty: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"nan_at": 7}, "step 7 of an episode: reward: holds a NaN"),
+        ({"observation": np.full((2, 4), np.nan)}, "reset: observation of agent 0: holds a NaN"),
+        (
+            {"observation": [np.zeros(4), np.full(4, np.nan)]},
+            "reset: observation of agent 1: holds a NaN",
+        ),
+    ],
+    ids=["reward", "array", "rows"],
+)
+def test_a_nan_is_no_mistake_of_the_users(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(SelfCheckError) as error:
+        check_contract(Faulty(**wrong), "faulty:Faulty")
+    assert str(error.value).startswith(f"faulty:Faulty: {told}")
 
 
 def test_a_jax_state_that_changes_its_type_is_refused() -> None:

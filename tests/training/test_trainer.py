@@ -248,7 +248,7 @@ def test_nan_from_an_environment_is_named_by_step_agent_and_checkpoint(tmp_path:
     rounds = 2
     with pytest.raises(
         SelfCheckError,
-        match=r"observation is NaN at step 1 of an episode, agent 1 \(seed 0, env step \d+\); "
+        match=r"step 1 of an episode: observation of agent 1: holds a NaN; see docs/environments.md; "
         r"the last good checkpoint, of env step \d+, is kept in",
     ):
         next(trained)

@@ -24,7 +24,7 @@ from mast.commands.options import (
 )
 from mast.commands.output import Output, plain_table
 from mast.config import Config, load_run_config, load_run_record, recorded_team, resolve
-from mast.envs.names import check_id
+from mast.envs.names import check_id, is_code
 from mast.envs.smac_sizes import PREFIX, smac_sizes
 from mast.errors import UserError
 from mast.folders import seed_folders
@@ -50,6 +50,7 @@ SHAPING = (
     "from_run",
     "state_last_action",
     "episode_limit",
+    "env_args",
 )
 """The settings that size, FLOPs, densities and steps depend on."""
 
@@ -142,7 +143,7 @@ def _sizes_of_run(run: Path, config: Config) -> Any:
     A user's own environment is not imported: it is code that a file names, and a look at a run needs none.
     None where its sizes are not recorded.
     """
-    if not is_own(config.environment):
+    if not is_code(config.environment):
         return _sizes(config)
     folders = [run, *seed_folders(run, config)]
     known = (recorded_team(each) for each in folders if (each / "config.json").is_file())

@@ -10,11 +10,10 @@ from mast.config import Config, load_run_config, recorded_team
 from mast.configuration.suggestions import did_you_mean
 from mast.diagnosis.index_page import FILE_NAME as INDEX
 from mast.diagnosis.index_page import inputs_of, write_contents, write_index
-from mast.envs.names import entry_of
+from mast.envs.names import entry_of, is_code
 from mast.errors import UserError
 from mast.extras import check_matplotlib
 from mast.folders import seed_folders
-from mast.own_code import is_own
 
 FIRST = "agent.fc1.weight"
 """The layer that the observation enters."""
@@ -156,7 +155,7 @@ def _chosen(layer: str | None, paths: Sequence[str]) -> list[str]:
 
 def _unit_types(run: Path, config: Config, agents: int) -> Sequence[str]:
     """The agents' types; those that the run has recorded of an own environment, which is not imported."""
-    if is_own(config.environment):
+    if is_code(config.environment):
         team = recorded_team(run)
         known = () if team is None else team.unit_types
         return known if len(known) == agents else ("",) * agents

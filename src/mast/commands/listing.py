@@ -9,7 +9,7 @@ from mast.algorithms.registry import BUILT_IN
 from mast.commands.options import JSON, QUIET, Command, Values
 from mast.commands.output import Output, plain_table
 from mast.config import METHODS
-from mast.envs.names import ENTRIES, FAMILIES
+from mast.envs.names import ADAPTERS, ENTRIES, FAMILIES
 
 
 def _table(*headings: str) -> Table:
@@ -33,7 +33,12 @@ def run_envs(values: Values) -> int:
     output.say("")
     for form in forms:
         output.say(f"of any size: {form}")
-    output.say("your own: package.module:Class")
+    output.say("\nof other libraries (docs/environments.md):")
+    others = _table("such as", "")
+    for adapter in ADAPTERS.values():
+        others.add_row(Text(adapter.example, style="cyan"), adapter.about)
+    output.show(others)
+    output.say("\nyour own: package.module:Class")
     output.result({"environments": [vars(entry) for entry in ENTRIES], "forms": forms})
     return 0
 

@@ -38,6 +38,7 @@ class Training(Protocol):
     """What is needed of a `Trainer`, whose import would bring JAX."""
 
     config: Config
+    notices: list[str]
 
     @property
     def finished(self) -> bool:
@@ -160,8 +161,12 @@ def _watch(trainer: Training, notes: Sequence[str], out: Path, output: Output, l
         ):
             for note in notes:
                 display.note(f"note: {note}")
+            said = len(trainer.notices)
             for metrics in trainer:
                 display.update(metrics)
+                for note in trainer.notices[said:]:
+                    display.note(f"note: {note}")
+                said = len(trainer.notices)
                 if tracker is not None:
                     tracker.update(metrics)
                 if interruption.requested:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from mast.configuration.env_args import FORM
 from mast.configuration.presets import (
     ALGORITHM_DEFAULTS,
     ENVIRONMENT_DEFAULTS,
@@ -34,6 +35,8 @@ def allowed(name: str) -> str:
         return "numbers such as 0.14,0.06,0.06, or none"
     if name == "snapshots":
         return "shares of training such as 0,0.25,0.5,1, or none"
+    if name == "env_args":
+        return FORM
     if name in ("prune_ratio", "critic_prune_ratio"):
         return "shares such as 0-0.1-0.9, one per hidden layer, or none"
     noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

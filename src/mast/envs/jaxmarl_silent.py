@@ -25,6 +25,7 @@ def _silence() -> Iterator[None]:
 
 with _silence():
     from jaxmarl import __version__ as version
+    from jaxmarl import make
     from jaxmarl.environments.mpe.simple import State as ParticleState
     from jaxmarl.environments.mpe.simple_spread import SimpleSpreadMPE
     from jaxmarl.environments.smax import HeuristicEnemySMAX
@@ -45,5 +46,6 @@ __all__ = [
     "SimpleSpreadMPE",
     "create_heuristic_policy",
     "get_heuristic_policy_initial_state",
+    "make",
     "version",
 ]

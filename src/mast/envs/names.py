@@ -183,6 +183,70 @@ MPE = EnvironmentFamily(
     ),
     factory="mast.envs.mpe:SimpleSpread",
 )
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Another library, any of whose environments can be named.
+
+    Attributes:
+        prefix: of their ids, before the slash.
+        example: an id.
+        about: one line of `mast envs`.
+        factory: "module:name" of what makes one from the part of its id behind the slash and the options.
+        package: that is imported; "" where it comes with Mast.
+        install: what installs it.
+    """
+
+    prefix: str
+    example: str
+    about: str
+    factory: str
+    package: str = ""
+    install: str = ""
+
+
+ADAPTERS: dict[str, Adapter] = {
+    adapter.prefix: adapter
+    for adapter in (
+        Adapter(
+            "pettingzoo",
+            "pettingzoo/mpe2.simple_spread_v3",
+            "any parallel or turn by turn environment of an installed package",
+            "mast.envs.adapters.pettingzoo:PettingZoo",
+            "pettingzoo",
+            "pip install 'mast-marl[pettingzoo]'",
+        ),
+        Adapter(
+            "gymnasium",
+            "gymnasium/lbforaging:Foraging-8x8-2p-3f-v3",
+            "tuples of spaces, one for each agent (LBF, RWARE, SMAClite)",
+            "mast.envs.adapters.gymnasium:Gymnasium",
+            "gymnasium",
+            "pip install 'mast-marl[gymnasium]'",
+        ),
+        Adapter(
+            "jaxmarl",
+            "jaxmarl/MPE_simple_reference_v3",
+            "those with discrete actions",
+            "mast.envs.adapters.jaxmarl:JaxMarl",
+        ),
+        Adapter(
+            "jumanji",
+            "jumanji/RobotWarehouse-v0",
+            "RobotWarehouse, LevelBasedForaging, Connector, Cleaner",
+            "mast.envs.adapters.jumanji:Jumanji",
+            "jumanji",
+            "pip install 'mast-marl[jumanji]'",
+        ),
+        Adapter(
+            "pymarl",
+            "pymarl/package.module:Class",
+            "a MultiAgentEnv of PyMARL (SMAC, SMACv2)",
+            "mast.envs.adapters.pymarl:PyMarl",
+        ),
+    )
+}
 LBF = EnvironmentFamily(
     prefix="lbf",
     title="Level-based foraging",
@@ -200,6 +264,11 @@ ENTRIES: tuple[EnvironmentEntry, ...] = tuple(
 )
 
 IDS: tuple[str, ...] = tuple(entry.id for entry in ENTRIES)
+
+
+def is_code(id: str) -> bool:
+    """Whether to make an environment is to import what its name says, and not only Mast and jaxmarl."""
+    return is_own(id) or id.partition("/")[0] in ADAPTERS
 
 
 def family_of(id: str) -> EnvironmentFamily | None:
@@ -229,12 +298,17 @@ def check_id(id: str) -> None:
     """Refuse a name that no environment can have; whether an own one exists shows when it is made.
 
     Args:
-        id: "smax/3m", "mpe/simple_spread", "lbf/8x8-3p-2f" or "package.module:Class".
+        id: "smax/3m", "lbf/8x8-3p-2f", "pettingzoo/mpe2.simple_spread_v3" or "package.module:Class".
 
     Raises:
         UserError: The name is not in the table, nor of a family's form, nor of that of an own environment.
     """
     if id in IDS or is_own(id):
+        return
+    prefix, _, name = id.partition("/")
+    if prefix in ADAPTERS:
+        if not name or (prefix == "pymarl" and not is_own(name)):
+            raise UserError(f'environment "{id}" must look like {ADAPTERS[prefix].example}')
         return
     family = family_of(id)
     # Who writes a number means a size; anything else is more like a slip in one of the table's names.

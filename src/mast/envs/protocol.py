@@ -5,9 +5,13 @@ are kept apart in `Outcome`: an episode that *ended* by the rules of the game, o
 a time limit, and one that was *won*.
 """
 
+import operator
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 EnvState: TypeAlias = Any
@@ -16,7 +20,11 @@ EnvState: TypeAlias = Any
 
 
 class TimeStep(NamedTuple):
-    """What the team perceives before it acts."""
+    """What the team perceives before it acts.
+
+    An environment of unlike agents may give `observation` and `available` as a list or tuple of one row per
+    agent, each as wide as that agent's; Mast fills them up to the widest.
+    """
 
     observation: Float[Array, "agents features"]
     """Each agent's own view, zeros for what it cannot see."""
@@ -39,11 +47,24 @@ class Outcome(NamedTuple):
     """The team won; only ever True together with `terminated`."""
 
 
+class AgentSpec(NamedTuple):
+    """One agent of a team."""
+
+    name: str
+    features: int
+    """Of its own observation."""
+    actions: int
+    kind: str = ""
+    """Its type, for reports; "" where there are none."""
+
+
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """The sizes and facts of an environment that the rest of the program needs.
 
-    `agents`, `actions`, `observation` and `state` are the widths of the arrays in `TimeStep`.
+    `agents`, `actions`, `observation` and `state` are the widths of the arrays in `TimeStep`: those of the
+    widest agent where agents differ. `EnvironmentSpec.of_team` makes one from a list of agents. NumPy's
+    numbers become Python's.
     """
 
     id: str
@@ -70,6 +91,85 @@ class EnvironmentSpec:
     individual rewards their sum."""
     rewards: Literal["team", "agent"] = "team"
     """Whether an outcome has one reward, or one for each agent."""
+    agent_features: tuple[int, ...] = ()
+    """The features of each agent's own observation; () where all have `observation`."""
+    agent_actions: tuple[int, ...] = ()
+    """The number of each agent's own actions; () where all have `actions`."""
+
+    def __post_init__(self) -> None:
+        for name in _WHOLE:
+            with suppress(TypeError):  # no whole number: the contract says so
+                object.__setattr__(self, name, operator.index(getattr(self, name)))
+        for name in ("reward_scale", "max_return"):
+            if isinstance(getattr(self, name), int | np.number):
+                object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("has_win", "is_jax"):
+            if isinstance(getattr(self, name), np.bool_):
+                object.__setattr__(self, name, bool(getattr(self, name)))
+        for name in ("agent_features", "agent_actions"):
+            sizes = getattr(self, name)
+            with suppress(TypeError):
+                object.__setattr__(self, name, tuple(operator.index(size) for size in sizes))
+
+    @classmethod
+    def of_team(
+        cls,
+        team: Sequence[AgentSpec],
+        *,
+        id: str,
+        state: int,
+        episode_limit: int,
+        has_win: bool,
+        is_jax: bool,
+        identity: str,
+        reward_scale: float = 1.0,
+        max_return: float | None = None,
+        rewards: Literal["team", "agent"] = "team",
+    ) -> "EnvironmentSpec":
+        """The facts of a team whose agents may differ in what they observe and do.
+
+        Args:
+            team: the agents, in the order of the rows.
+            id, state, episode_limit, has_win, is_jax, identity, reward_scale, max_return, rewards: as the
+                fields.
+        """
+        return cls(
+            id=id,
+            agents=len(team),
+            actions=max((agent.actions for agent in team), default=0),
+            observation=max((agent.features for agent in team), default=0),
+            state=state,
+            episode_limit=episode_limit,
+            has_win=has_win,
+            is_jax=is_jax,
+            agent_names=tuple(agent.name for agent in team),
+            unit_types=tuple(agent.kind for agent in team),
+            reward_scale=reward_scale,
+            identity=identity,
+            max_return=max_return,
+            rewards=rewards,
+            agent_features=tuple(agent.features for agent in team),
+            agent_actions=tuple(agent.actions for agent in team),
+        )
+
+    @property
+    def team(self) -> tuple[AgentSpec, ...]:
+        """The agents one by one."""
+        features = self.agent_features or (self.observation,) * self.agents
+        actions = self.agent_actions or (self.actions,) * self.agents
+        rows = zip(self.agent_names, features, actions, self.unit_types, strict=True)
+        return tuple(AgentSpec(*row) for row in rows)
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all agents have as many features and actions as the widest."""
+        return {*self.agent_features} <= {self.observation} and {*self.agent_actions} <= {
+            self.actions
+        }
+
+
+_WHOLE = ("agents", "actions", "observation", "state", "episode_limit")
+"""The fields of an `EnvironmentSpec` that are sizes."""
 
 
 @runtime_checkable

@@ -3,17 +3,26 @@
 import importlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, cast, get_type_hints
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
-from mast.envs.contract import check_contract
-from mast.envs.names import ENTRIES, FAMILIES, EnvironmentEntry, check_id, steps_of
+from mast.envs.contract import check_contract, check_spec
+from mast.envs.names import (
+    ADAPTERS,
+    ENTRIES,
+    FAMILIES,
+    Adapter,
+    EnvironmentEntry,
+    check_id,
+    steps_of,
+)
 from mast.envs.protocol import Environment
 from mast.envs.team_reward import TeamReward
 from mast.errors import UserError
+from mast.extras import is_installed
 from mast.own_code import import_own, is_own, user_error
 
 
@@ -28,18 +37,20 @@ def make(
     reward_scale: float | None = None,
     state_last_action: bool = False,
     episode_limit: int | Literal["smac"] | None = None,
+    env_args: Mapping[str, Any] | None = None,
 ) -> Environment:
     """Make an environment.
 
-    An own one is imported with the current directory on the path, called with those of the three
-    options that are set, and checked by one reset and one step.
+    An own one is imported with the current directory on the path, called with those of the options that
+    are set, and checked by one episode.
 
     Args:
-        id: "smax/3m", "mpe/simple_spread", "lbf/8x8-3p-2f" or "package.module:Class".
+        id: "smax/3m", "lbf/8x8-3p-2f", "pettingzoo/mpe2.simple_spread_v3" or "package.module:Class".
         reward_scale: Factor on the reward; None leaves the environment's default (SMAX: 10).
         state_last_action: Append the one-hot last joint action to the state, where offered.
         episode_limit: The largest number of steps of an episode, or "smac" for SMAC's own; None leaves the
             default.
+        env_args: More keyword arguments of the environment.
 
     Raises:
         UserError: No such environment, an option that it does not take or that is out of range, or
@@ -58,27 +69,52 @@ def make(
         options["state_last_action"] = True
     if limit is not None:
         options["episode_limit"] = limit
+    options |= env_args or {}
     if is_own(id):
         return _make_own(id, options)
     # Imported only here: jaxmarl takes seconds, and an own environment has no use for it.
-    prefix, name = id.split("/")
-    module, attribute = FAMILIES[prefix].factory.split(":")
-    factory = partial(getattr(importlib.import_module(module), attribute), name)
+    prefix, _, name = id.partition("/")
+    if prefix in ADAPTERS:
+        return _make_adapted(id, ADAPTERS[prefix], name, options)
+    factory = _named(FAMILIES[prefix].factory, name)
     _check_options(factory, id, options)
     environment: Environment = factory(**options)
     return environment
+
+
+def _named(factory: str, name: str) -> Callable[..., Any]:
+    """What makes the environment of a name, imported."""
+    module, attribute = factory.split(":")
+    return partial(getattr(importlib.import_module(module), attribute), name)
+
+
+def _make_adapted(id: str, adapter: Adapter, name: str, options: dict[str, Any]) -> Environment:
+    """Make an environment of another library, and check it."""
+    if adapter.package and not is_installed(adapter.package):
+        raise UserError(f"{id}: {adapter.package} is not installed: {adapter.install}")
+    if "state_last_action" in options:
+        raise UserError(f"{id} does not take state_last_action")
+    factory = _named(adapter.factory, name)
+    environment = _built(id, factory, options)
+    check_contract(environment, id)
+    return environment
+
+
+def _built(id: str, factory: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """What a piece of others' code makes."""
+    try:
+        return factory(**options)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise user_error(id, "making it", error) from error
 
 
 def _make_own(id: str, options: dict[str, Any]) -> Environment:
     """Import, build and check a user's environment."""
     factory = _import_environment(id)
     _check_options(factory, id, options)
-    try:
-        environment = factory(**options)
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise user_error(id, "making it", error) from error
+    environment: Environment = _built(id, factory, options)
     check_contract(environment, id)
     return environment
 
@@ -130,12 +166,14 @@ def environment_of(config: Config) -> Environment:
         reward_scale=config.reward_scale,
         state_last_action=config.state_last_action,
         episode_limit=config.episode_limit,
+        env_args=config.env_args,
     )
     return with_rewards(environment, config)
 
 
 def with_rewards(environment: Environment, config: Config) -> Environment:
     """The environment, with one reward where its agents have their own and the algorithm wants one."""
+    check_spec(environment, config.environment)
     wanted = algorithm_entry(config.algorithm).rewards
     if environment.spec.rewards == "agent" and wanted == "team":
         return TeamReward(environment, config.team_reward)

@@ -24,9 +24,9 @@ class TeamReward:
     """
 
     def __init__(self, environment: Environment, how: Literal["sum", "mean"]) -> None:
-        self._environment = environment
+        self.environment = environment
         spec = environment.spec
-        self._combine = (HOW if spec.is_jax else HOW_ON_HOST)[how]
+        self.combine = (HOW if spec.is_jax else HOW_ON_HOST)[how]
         most = spec.max_return
         self._spec = replace(
             spec,
@@ -42,15 +42,24 @@ class TeamReward:
 
     def reset(self, key: Any) -> tuple[EnvState, TimeStep]:
         """As the environment's."""
-        return self._environment.reset(key)
+        return self.environment.reset(key)
 
     def step(
         self, key: Any, env_state: EnvState, actions: Int[Array, " agents"]
     ) -> tuple[EnvState, TimeStep, Outcome]:
         """As the environment's, with one reward."""
-        state, seen, outcome = self._environment.step(key, env_state, actions)
-        return state, seen, outcome._replace(reward=self._combine(outcome.reward))
+        state, seen, outcome = self.environment.step(key, env_state, actions)
+        return state, seen, outcome._replace(reward=self.combine(outcome.reward))
 
     def __getattr__(self, name: str) -> Any:
         """Names of features and actions, and the scene, where the environment has them."""
-        return getattr(self._environment, name)
+        if name == "environment":  # a copy that is only being made
+            raise AttributeError(name)
+        return getattr(self.environment, name)
+
+
+def unwrapped(environment: Environment) -> tuple[Environment, Callable[[Any], Any]]:
+    """The user's own object, whose returns are what is checked, and what makes its rewards one."""
+    if isinstance(environment, TeamReward):
+        return environment.environment, environment.combine
+    return environment, lambda reward: reward

@@ -44,10 +44,14 @@ def contract(
             "reward_scale": spec.reward_scale,
         },
         "agents": [
-            {"id": index, "name": name, "type": kind}
-            for index, (name, kind) in enumerate(
-                zip(spec.agent_names, spec.unit_types, strict=True)
-            )
+            {
+                "id": index,
+                "name": agent.name,
+                "type": agent.kind,
+                "features": agent.features,
+                "actions": agent.actions,
+            }
+            for index, agent in enumerate(spec.team)
         ],
         "observation": {
             "size": spec.observation,

@@ -30,6 +30,8 @@ class Episode(NamedTuple):
     won: bool
     greedy: Integer[np.ndarray, "steps agents"] | None = None
     """What the acting network preferred; only a ring that `keeps_greedy` needs it."""
+    truncated: bool | None = None
+    """Whether a limit cut it; None where that is the opposite of `terminated`."""
 
 
 class Batch(NamedTuple):
@@ -329,7 +331,7 @@ class Ring:
                 rows[name] = values.astype(self._fields[name].dtype, copy=False)
             if name not in ("action", "greedy") and np.isnan(rows[name]).any():
                 where = self._place(name, np.isnan(rows[name]))
-                raise SelfCheckError(f"the environment's {name} is NaN {where}")
+                raise SelfCheckError(f"{name} is NaN {where}")
             # Players cast on the device already, so what was too large arrives as infinity.
             if name not in ("action", "greedy") and not np.isfinite(rows[name]).all():
                 half = rows[name].dtype == np.float16

@@ -21,6 +21,7 @@ NEUTRAL = (
     "placement",
     "execution",
     "threads",
+    "env_workers",
     "preset",
     "checkpoint_interval",
     "diagnostics",

@@ -27,9 +27,18 @@ from mast.sparsity.topology import Evolution
 from mast.training.on_policy import Advanced, advance
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
-from mast.training.rollout import JaxPlayers, Recording, Totals, Watcher, play, players_for
+from mast.training.rollout import (
+    JaxPlayers,
+    Players,
+    Recording,
+    Totals,
+    Watcher,
+    play,
+    players_for,
+)
 from mast.training.source import Source, Weights, by_path, take_over
 from mast.training.streams import Streams, begin_streams
+from mast.training.worker_players import WorkerPlayers
 
 State = Any
 """What the programs of an execution keep of all runs; `Engine.team` shows it as a `LearnerState`."""
@@ -70,9 +79,11 @@ class Engine:
             else MaskedPrograms(learner, vmapped)
         )
         self._environment = environment
-        self._players = (
+        self._players: Players = (
             JaxPlayers(environment, config.replay_dtype, over_runs=True)
             if vmapped
+            else WorkerPlayers(config, environment.spec)
+            if config.env_workers
             else players_for(environment, config.replay_dtype)
         )
         self._method = self.stacked([method_from_config(each, rules) for each in configs])
@@ -284,6 +295,15 @@ class Engine:
         finite = self._timed("finite", self._programs.finite)(state)
         return np.atleast_1d(np.asarray(finite)).tolist()
 
+    def said(self) -> list[str]:
+        """What there is to say of the environment since the last call."""
+        return self._players.said() if isinstance(self._players, WorkerPlayers) else []
+
+    def close(self) -> None:
+        """End the processes that play."""
+        if isinstance(self._players, WorkerPlayers):
+            self._players.close()
+
     def of_run(self, tree: Any, run: int) -> Any:
         """One run's part of a tree of arrays."""
         return jax.tree.map(lambda leaf: leaf[run], tree) if self._vmapped else tree
@@ -339,4 +359,4 @@ def _program_text(config: Config) -> tuple[Any, ...]:
     data |= {"burn_in_fraction", "delay_fraction", "weights_from", "initial_mask", "from_run"}
     data |= {"prune_begin_fraction", "prune_end_fraction", "pruning", "allocation"}
     data |= {"initial_weights", "online_share", "online_episodes"}
-    return tuple(value for name, value in config if name not in data)
+    return tuple(str(value) for name, value in config if name not in data)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from mast.envs.contract import user_error
-from mast.envs.protocol import Environment, Outcome, TimeStep
-from mast.envs.team_reward import TeamReward
+from mast.envs.contract import call, refuse_endless, reset_parts, step_of, step_parts
+from mast.envs.padding import reset_padded, step_padded
+from mast.envs.protocol import Environment, EnvironmentSpec, Outcome, TimeStep
+from mast.envs.team_reward import TeamReward, unwrapped
 from mast.learning.operators import greedy_action
 from mast.learning.replay import Episode
 from mast.networks.agent import NO_ACTION, Actor
@@ -24,6 +25,7 @@ class Totals(NamedTuple):
     return_: Float[Any, "*runs episodes"]
     """Undiscounted, scaled as the environment scales its reward."""
     terminated: Bool[Any, "*runs episodes"]
+    truncated: Bool[Any, "*runs episodes"]
     won: Bool[Any, "*runs episodes"]
 
 
@@ -142,7 +144,7 @@ class JaxPlayers:
         lead = keys.shape
         over_runs = self._over_runs
         reset_keys = self._episodes(lambda key: jax.random.fold_in(key, 0))(keys)
-        env_state, seen = self._episodes(self._environment.reset)(reset_keys)
+        env_state, seen = self._episodes(partial(reset_padded, self._environment))(reset_keys)
 
         def act(
             agent: Any, epsilon: Array, key: Array, seen: TimeStep, last: Array, h: Array
@@ -162,9 +164,8 @@ class JaxPlayers:
             action, greedy, hidden, env_keys = act_all(
                 agent, epsilon, step_keys, now.seen, now.last_action, now.hidden
             )
-            env_state, seen, outcome = self._episodes(self._environment.step)(
-                env_keys, now.env_state, action
-            )
+            step = partial(step_padded, self._environment)
+            env_state, seen, outcome = self._episodes(step)(env_keys, now.env_state, action)
             return _Playing(
                 step=now.step + 1,
                 env_state=env_state,
@@ -233,6 +234,7 @@ def _no_totals(lead: tuple[int, ...]) -> Totals:
         length=jnp.zeros(lead, jnp.int32),
         return_=jnp.zeros(lead),
         terminated=jnp.zeros(lead, bool),
+        truncated=jnp.zeros(lead, bool),
         won=jnp.zeros(lead, bool),
     )
 
@@ -244,12 +246,35 @@ def _add(totals: Totals, ended: Array, outcome: Outcome) -> Totals:
         length=totals.length + live,
         return_=totals.return_ + jnp.where(live, outcome.reward, 0.0),
         terminated=totals.terminated | (live & outcome.terminated),
+        truncated=totals.truncated | (live & outcome.truncated),
         won=totals.won | (live & outcome.won),
+    )
+
+
+def blank_on_host(spec: EnvironmentSpec, count: int, dtype: Any) -> tuple[Totals, Recording]:
+    """Nothing yet of that many episodes, in NumPy's arrays.
+
+    Args:
+        spec: of the environment.
+        count: of episodes.
+        dtype: of recorded observations and states.
+    """
+    limit = spec.episode_limit
+    totals = jax.tree.map(lambda x: np.array(x), _no_totals((count,)))
+    return totals, Recording(
+        observation=np.zeros((limit + 1, count, spec.agents, spec.observation), dtype),
+        state=np.zeros((limit + 1, count, spec.state), dtype),
+        available=np.zeros((limit + 1, count, spec.agents, spec.actions), bool),
+        action=np.zeros((limit, count, spec.agents), np.int16),
+        greedy=np.zeros((limit, count, spec.agents), np.int16),
+        reward=np.zeros((limit, count), np.float32),
     )
 
 
 class HostPlayers:
     """Plays an environment that is plain Python, one episode after another; only acting is jitted.
+
+    Each step is held to the contract (`mast.envs.contract`).
 
     Args:
         environment: an environment whose spec says `is_jax=False`.
@@ -272,18 +297,8 @@ class HostPlayers:
         self, agent: Actor, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
     ) -> tuple[Totals, Recording]:
         """Play one episode per key, each agent ε-greedily."""
-        spec = self._environment.spec
-        count, limit = len(keys), spec.episode_limit
-        totals = jax.tree.map(lambda x: np.array(x), _no_totals((count,)))
-        recording = Recording(
-            observation=np.zeros((limit + 1, count, spec.agents, spec.observation), self._dtype),
-            state=np.zeros((limit + 1, count, spec.state), self._dtype),
-            available=np.zeros((limit + 1, count, spec.agents, spec.actions), bool),
-            action=np.zeros((limit, count, spec.agents), np.int16),
-            greedy=np.zeros((limit, count, spec.agents), np.int16),
-            reward=np.zeros((limit, count), np.float32),
-        )
-        for episode in range(count):
+        totals, recording = blank_on_host(self._environment.spec, len(keys), self._dtype)
+        for episode in range(len(keys)):
             self._one(agent, keys[episode], epsilon, totals, recording, episode)
         return totals, recording
 
@@ -297,11 +312,11 @@ class HostPlayers:
         episode: int,
     ) -> None:
         spec = self._environment.spec
+        world, combine = unwrapped(self._environment)
         seeds = np.random.Generator(np.random.Philox(key=np.asarray(jax.random.key_data(key))))
-        try:
-            env_state, seen = self._environment.reset(int(seeds.integers(2**31)))
-        except Exception as error:
-            raise user_error(spec.id, "reset", error) from error
+        seed = int(seeds.integers(2**31))
+        result: Any = call(spec.id, "reset", partial(world.reset, seed))
+        env_state, seen = reset_parts(result, world.spec, spec.id)
         hidden = agent.initial_hidden(spec.agents)
         last = np.full(spec.agents, NO_ACTION)
         _see(recording, 0, episode, seen)
@@ -310,23 +325,22 @@ class HostPlayers:
                 agent, jax.random.fold_in(key, step), seen, last, hidden, epsilon
             )
             last = np.asarray(action)
-            try:
-                env_state, seen, outcome = self._environment.step(
-                    int(seeds.integers(2**31)), env_state, cast(Array, last)
-                )
-            except (Exception, SystemExit) as error:
-                doing = f"step {step + 1} of an episode"
-                raise user_error(spec.id, doing, error) from error
+            doing, seed = step_of(step + 1), int(seeds.integers(2**31))
+            result = call(spec.id, doing, partial(world.step, seed, env_state, cast(Array, last)))
+            env_state, seen, outcome = step_parts(result, world.spec, f"{spec.id}: {doing}")
+            reward = combine(outcome.reward)
             recording.action[step, episode] = last
             recording.greedy[step, episode] = greedy
-            recording.reward[step, episode] = outcome.reward
+            recording.reward[step, episode] = reward
             _see(recording, step + 1, episode, seen)
             totals.length[episode] += 1
-            totals.return_[episode] += outcome.reward
+            totals.return_[episode] += reward
             totals.terminated[episode] = outcome.terminated
+            totals.truncated[episode] = outcome.truncated
             totals.won[episode] = outcome.won
             if outcome.terminated or outcome.truncated:
                 return
+        refuse_endless(spec, spec.id)
 
 
 def _see(recording: Recording, step: int, episode: int, seen: TimeStep) -> None:
@@ -389,6 +403,7 @@ def episodes(totals: Totals, recording: Recording) -> list[Episode]:
                 greedy=host.greedy[:length, place],
                 reward=host.reward[:length, place],
                 terminated=bool(totals.terminated[place]),
+                truncated=bool(totals.truncated[place]),
                 won=bool(totals.won[place]),
             )
         )

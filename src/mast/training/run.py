@@ -14,8 +14,9 @@ from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.diagnosis.log import forget_diagnostics_after
 from mast.diagnosis.snapshots import forget_snapshots_after
+from mast.envs.contract import check_episode
 from mast.envs.protocol import EnvironmentSpec
-from mast.errors import SelfCheckError, StorageError, UserError
+from mast.errors import EnvironmentFailure, SelfCheckError, StorageError, UserError
 from mast.files import set_aside
 from mast.learning.replay import Batch, Episode, Ring
 from mast.policy import save_policy
@@ -87,15 +88,26 @@ class Run:
         """Store finished episodes and count their steps.
 
         Raises:
+            EnvironmentFailure: an agent without an action, or no proper end; no episode is stored.
             SelfCheckError: a number is NaN.
             UserError: a number is infinite as it is stored.
         """
         for episode in episodes:
+            self._check(episode)
+        for episode in episodes:
             try:
                 self.ring.add(episode)
             except (SelfCheckError, UserError) as error:
-                raise type(error)(f"{error} ({self.standing}); {self.kept}") from None
+                where = f"{self.spec.id}: {error} ({self.standing})"
+                raise type(error)(f"{where}; {self.kept}") from None
             self.counters.env_steps += len(episode.reward)
+
+    def _check(self, episode: Episode) -> None:
+        truncated = not episode.terminated if episode.truncated is None else episode.truncated
+        try:
+            check_episode(episode.available, episode.terminated, truncated, episode.won)
+        except EnvironmentFailure as error:
+            raise EnvironmentFailure(f"{self.spec.id}: {error} ({self.standing})") from None
 
     @property
     def standing(self) -> str:

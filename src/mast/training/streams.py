@@ -1,12 +1,14 @@
 """Environments that go on: each begins its next episode when one has ended, as on-policy learning plays."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from mast.envs.padding import reset_padded, step_padded
 from mast.envs.protocol import Environment, Outcome, TimeStep
 from mast.learning.trajectory import Trajectory
 
@@ -42,7 +44,7 @@ def begin_streams(environment: Environment, key: PRNGKeyArray, count: int) -> St
         key: random key.
         count: how many environments.
     """
-    env_state, seen = jax.vmap(environment.reset)(jax.random.split(key, count))
+    env_state, seen = jax.vmap(partial(reset_padded, environment))(jax.random.split(key, count))
     return Streams(env_state, seen, jnp.zeros(count, jnp.int32), jnp.zeros(count))
 
 
@@ -66,7 +68,7 @@ def roll(
         act_key, env_key, reset_key = jax.random.split(key, 3)
         action, behaviour = act(act_key, now.seen)
         count = now.length.shape[0]
-        env_state, seen, outcome = jax.vmap(environment.step)(
+        env_state, seen, outcome = jax.vmap(partial(step_padded, environment))(
             jax.random.split(env_key, count), now.env_state, action
         )
         ended = outcome.terminated | outcome.truncated

@@ -23,7 +23,7 @@ from mast.config import (
 )
 from mast.envs.protocol import Environment
 from mast.envs.registry import environment_of, with_rewards
-from mast.errors import StorageError, UserError
+from mast.errors import EnvironmentFailure, EnvironmentNaN, StorageError, UserError
 from mast.extras import events_notice
 from mast.folders import begun, check_new, held
 from mast.learning.learner import UpdateMetrics
@@ -38,6 +38,7 @@ from mast.training.meter import Meter
 from mast.training.metrics import Metrics
 from mast.training.persistence import extend, restore, save, take_up
 from mast.training.report import evaluation_row, round_metrics, summary
+from mast.training.rounds import Round
 from mast.training.run import Run
 from mast.training.source import load_source, save_initial_weights, with_source
 from mast.training.watch import Watch
@@ -186,6 +187,13 @@ class Trainer:
         )
         spec = self.environment.spec
         several = config.seeds > 1
+        if config.env_workers and (spec.is_jax or environment is not None):
+            why = "an object of this process" if environment is not None else "a JAX environment"
+            raise UserError(f"env_workers = {config.env_workers}: {spec.id} is {why}; must be 0")
+        if not spec.is_jax and algorithm_entry(config.algorithm).loop == "on_policy":
+            raise UserError(
+                f"algorithm = {config.algorithm}: {spec.id} is no JAX environment, which it needs"
+            )
         if several and config.placement == "process":
             raise UserError("placement = process: only the command line starts processes; use vmap")
         if several and not spec.is_jax:
@@ -248,6 +256,7 @@ class Trainer:
         """Close the files and let go of the folder; a finished training has done it."""
         for run in self.runs:
             run.close()
+        self.engine.close()
         self._lock.close()
 
     def summary(self) -> dict[str, Any]:
@@ -258,7 +267,8 @@ class Trainer:
         """Collect, learn, and evaluate and save where it is time."""
         compiled = self.engine.compile_seconds
         with self._naming_what_is_kept(), self.meter.measured():
-            self.state, done = self.loop.round(self.state, self.counters, self.meter)
+            self.state, done = self._loop_round()
+            self.notices += self.engine.said()
             self._check_finite(done.updates)
             if self.config.pruning != "none":
                 self.densities = self.engine.densities(self.state)
@@ -271,6 +281,19 @@ class Trainer:
                 self._save()
         compiling = self.engine.compile_seconds > compiled
         return round_metrics(self, row, evaluation, compiling)
+
+    def _loop_round(self) -> tuple[State, Round]:
+        """One round of the loop; where the environment fails, what was learnt before is saved."""
+        try:
+            return self.loop.round(self.state, self.counters, self.meter)
+        except (EnvironmentFailure, EnvironmentNaN) as error:
+            if self.out is None:
+                raise
+            # Of several runs, some may hold this round's episodes already.
+            if len(self.runs) == 1:
+                self._save()
+            self.close()
+            raise type(error)(f"{error}; {self.runs[0].kept}") from error
 
     def _check_finite(self, updates: Sequence[UpdateMetrics]) -> None:
         """Stop at numbers that cannot be right, before they reach a checkpoint."""

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mast.envs.contract import user_error
 from mast.envs.protocol import Environment
 from mast.envs.scene import ALLY, Scene, check_scene, is_staged
 from mast.errors import UserError
 from mast.learning.returns import discounted_returns
 from mast.networks.agent import Agent, last_actions
 from mast.networks.mixers import Mixer, joint_value
+from mast.own_code import user_error
 from mast.runtime import prepare
 from mast.training.random_keys import PLAY, run_key
 from mast.training.rollout import Recording, Totals, episodes, play, players_for

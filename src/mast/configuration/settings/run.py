@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from mast.algorithms.registry import NAMES
+from mast.configuration.env_args import Argument, read_env_args
 from mast.configuration.settings.declaration import named, setting
 
 RUN = "run"
@@ -101,6 +102,13 @@ class RunSettings(BaseModel):
 class EnvironmentSettings(BaseModel):
     """The game as the team meets it."""
 
+    env_args: dict[str, Argument] | None = setting(
+        None,
+        ENVIRONMENT,
+        "arguments for the environment: size=10,players=3",
+        "docs/environments.md",
+    )
+
     parallel_envs: int = setting(
         8,
         ENVIRONMENT,
@@ -108,6 +116,14 @@ class EnvironmentSettings(BaseModel):
         "PyMARL's parallel runner",
         ge=1,
         le=65_536,
+    )
+    env_workers: int = setting(
+        0,
+        ENVIRONMENT,
+        "processes that play a Python environment side by side; 0: one episode after another in this one",
+        "docs/environments.md",
+        ge=0,
+        le=1024,
     )
     reward_scale: float | None = setting(
         None,
@@ -138,3 +154,8 @@ class EnvironmentSettings(BaseModel):
         "steps per episode; smac = SMAC's own on the map of that name; none = the environment's own",
         "ours",
     )
+
+    @field_validator("env_args", mode="before")
+    @classmethod
+    def _read_env_args(cls, given: object) -> object:
+        return read_env_args(given)
