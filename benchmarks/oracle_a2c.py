@@ -1,6 +1,6 @@
 """Our A2C beside the code of SePS on one random batch: equal, but where its returns are wrong.
 
-Runs SePS's own `_compute_loss` with our weights; a checkout of uoe-agents/seps is given, nothing of it is copied.
+Runs SePS's own `_compute_loss` with our weights, from a checkout of uoe-agents/seps; nothing of it is copied.
 Needs torch: PYTHONPATH=.peers python benchmarks/oracle_a2c.py SEPS (`make bench-peers` fills .peers).
 """
 
