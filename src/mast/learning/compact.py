@@ -28,12 +28,13 @@ from mast.kernels import (
     team_gradient,
     to_dense,
 )
-from mast.learning.compact_loss import as_losses_take_it
+from mast.learning.compact_loss import StoredObservations, as_losses_take_it
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
 from mast.learning.method import Method, method_from_config
 from mast.learning.operators import positive_omega
 from mast.learning.replay import Batch
 from mast.learning.returns import hybrid_lambda
+from mast.learning.stored import StoredBatch, gathered
 from mast.learning.topology import final_counts
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
@@ -109,12 +110,20 @@ class CompactLearner:
     masked: Learner
     threads: int
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether the algorithm's loss is one native call, which needs no copy of a stored batch."""
+        return type(self.masked.entry.algorithm) is ValueDecomposition
+
     def update(
-        self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+        self,
+        state: CompactState,
+        batch: Batch | StoredBatch,
+        method: Method,
+        env_steps: Float[Array, ""],
     ) -> tuple[CompactState, UpdateMetrics]:
-        """One gradient step; arguments as in `Learner.update`."""
-        fused = type(self.masked.entry.algorithm) is ValueDecomposition
-        gradient_of = self._fused_gradient if fused else self._gradient
+        """One gradient step; arguments as in `Learner.update`, the batch gathered or in the ring."""
+        gradient_of = self._fused_gradient if self.is_fused else self._gradient
         loss, metrics, gradient = gradient_of(state, batch, method, env_steps)
         config = self.masked.config
         # One vector of numbers for each network that has any.
@@ -180,14 +189,23 @@ class CompactLearner:
         return team_optimizer(config, method_from_config(config))
 
     def _gradient(
-        self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+        self,
+        state: CompactState,
+        batch: Batch | StoredBatch,
+        method: Method,
+        env_steps: Float[Array, ""],
     ) -> tuple[Float[Array, ""], LossMetrics, Any]:
         """Loss, metrics and gradient of the active values: the algorithm's loss over compact networks."""
+        ring = None
+        if isinstance(batch, StoredBatch):
+            # The loss is XLA's, which takes copies; observations, the most of it, are read by kernels only.
+            ring = StoredObservations(batch.episodes.observation, batch.episodes.slots)
+            batch = gathered(batch)
         numbers, structure = eqx.partition(state.params, eqx.is_inexact_array)
 
         def loss(numbers: Any) -> tuple[Float[Array, ""], LossMetrics]:
             online, target = (
-                as_losses_take_it(team, batch, self.threads)
+                as_losses_take_it(team, batch, self.threads, ring)
                 for team in (eqx.combine(numbers, structure), state.target)
             )
             return self.masked.entry.algorithm.loss(online, target, batch, method, env_steps)
@@ -196,7 +214,11 @@ class CompactLearner:
         return value, metrics, gradient
 
     def _fused_gradient(
-        self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+        self,
+        state: CompactState,
+        batch: Batch | StoredBatch,
+        method: Method,
+        env_steps: Float[Array, ""],
     ) -> tuple[Float[Array, ""], LossMetrics, Any]:
         """The same of a value decomposition's loss, in one native call."""
         online, target = state.params, state.target
@@ -206,15 +228,7 @@ class CompactLearner:
             target.agent,
             online.mixer if has_mixer else None,
             target.mixer if has_mixer else None,
-            TeamBatch(
-                observation=batch.observation,
-                action=batch.action,
-                steps=batch.mask.sum(0, dtype=jnp.int32),
-                available=batch.available,
-                reward=batch.reward,
-                terminated=batch.terminated,
-                state=batch.state,
-            ),
+            batch.episodes if isinstance(batch, StoredBatch) else _team_batch(batch),
             targets_of(method, env_steps),
             mixing=MIXING[type(online.mixer)],
             threads=self.threads,
@@ -255,6 +269,19 @@ def targets_of(method: Method, env_steps: Float[Array, ""]) -> Targets:
         td_lambda=hybrid_lambda(env_steps, method.burn_in_env_steps, method.td_lambda),
         n_step=jnp.where(begun, method.n_step, 0),
         cuts_are_terminal=method.cuts_are_terminal,
+    )
+
+
+def _team_batch(batch: Batch) -> TeamBatch:
+    """A batch as the native call reads it."""
+    return TeamBatch(
+        observation=batch.observation,
+        action=batch.action,
+        steps=batch.mask.sum(0, dtype=jnp.int32),
+        available=batch.available,
+        reward=batch.reward,
+        terminated=batch.terminated,
+        state=batch.state,
     )
 
 

@@ -6,7 +6,7 @@ of episodes, so it is no second copy but the newest `online_window` episodes of 
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
@@ -46,6 +46,20 @@ class Batch(NamedTuple):
     reward: Float[Any, "length batch"]
     terminated: Bool[Any, "length batch"]
     mask: Bool[Any, "length batch"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Steps and episodes, behind an axis of runs where there is one."""
+        return tuple(self.reward.shape)
+
+
+@runtime_checkable
+class Pending(Protocol):
+    """A result that may not be there yet: an array of JAX's."""
+
+    def block_until_ready(self) -> Any:
+        """Wait for it."""
+        ...
 
 
 def length_buckets(episode_limit: int, count: int = 4) -> tuple[int, ...]:
@@ -149,6 +163,7 @@ class Ring:
         self._length = np.zeros(capacity, np.int32)
         self._terminated = np.zeros(capacity, np.bool_)
         self._won = np.zeros(capacity, np.bool_)
+        self._reader: Pending | None = None
         self.clear()
 
     def __len__(self) -> int:
@@ -213,10 +228,32 @@ class Ring:
         if not 1 <= steps <= self.sizes.episode_limit:
             limit = self.sizes.episode_limit
             raise ValueError(f"an episode of {steps} steps, allowed are 1 to {limit}")
+        if self._reader is not None:
+            self._reader.block_until_ready()
+            self._reader = None
         slot = self._total % self.capacity
         self._length[slot], self._terminated[slot], self._won[slot] = steps, terminated, won
         self._total += 1
         return self.stored(self._total - 1)
+
+    @property
+    def memory(self) -> dict[str, np.ndarray]:
+        """All slots of each field [capacity, rows, width]: the same memory as long as there is the ring."""
+        return self._data
+
+    def read_by(self, result: Pending) -> None:
+        """Notes what a program makes of `memory`: no slot is written to before that is there.
+
+        Args:
+          result: of the last program that was started; the earlier ones must end before it.
+        """
+        self._reader = result
+
+    def endings(
+        self, indices: Int[np.ndarray, " batch"]
+    ) -> tuple[Int[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
+        """Of the episodes in these slots the steps, and whether they terminated."""
+        return self._length[indices], self._terminated[indices]
 
     def stored(self, number: int) -> dict[str, np.ndarray]:
         """Views of the rows of episode `number` as stored, each [rows, width] and contiguous.

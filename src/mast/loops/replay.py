@@ -96,6 +96,10 @@ class ReplayLoop:
                     evolves and counters.updates % config.evolve_interval == 0,
                 )
                 done.append(metrics)
+                if self._engine.reads_ring:
+                    # The last that an update makes: it is there once nothing more is read.
+                    for run in self._runs:
+                        run.ring.read_by(metrics.gradient_norm)
                 self._watch.evolved(evolution)
                 episode = counters.episodes - collected + round((index + 1) / due * collected)
                 if episode - self._target_copied_at >= config.target_interval:
@@ -117,8 +121,9 @@ class ReplayLoop:
         self._target_copied_at = record["target_copied_at"]
 
     def _batches(self, update: int) -> list[Any]:
-        """A batch of every run, all padded to one length."""
+        """A batch of every run, all padded to one length, copied only where that is needed."""
         slots = [run.draw(update) for run in self._runs]
         longest = max(run.ring.longest(s) for run, s in zip(self._runs, slots, strict=True))
         length = bucket(longest, self._buckets)
-        return [run.gather(s, length) for run, s in zip(self._runs, slots, strict=True)]
+        take = Run.stored if self._engine.reads_ring else Run.gather
+        return [take(run, s, length) for run, s in zip(self._runs, slots, strict=True)]

@@ -8,6 +8,8 @@ from jaxtyping import Array, Bool
 
 from mast.learning.compact import CompactLearner, CompactState, copy_compact_target
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
+from mast.learning.replay import Batch
+from mast.learning.stored import StoredBatch, gathered
 from mast.sparsity.topology import Evolution
 
 
@@ -17,6 +19,8 @@ class Programs(Protocol):
 
     update_gives_gradient: bool
     """Whether `update` tells the dense gradient, or None instead."""
+    reads_ring: bool
+    """Whether a batch may be a `StoredBatch`."""
 
     def begin(self, state: LearnerState) -> Any:
         """The state as these programs keep it."""
@@ -52,7 +56,7 @@ class MaskedPrograms:
     """
 
     def __init__(self, learner: Learner, vmapped: bool) -> None:
-        self.update_gives_gradient = True
+        self.update_gives_gradient, self.reads_ring = True, False
         over_runs = jax.vmap if vmapped else (lambda function: function)
         self.update = jax.jit(over_runs(learner.update), donate_argnums=0)
         self.gradient = jax.jit(over_runs(learner.gradient))
@@ -86,7 +90,7 @@ class CompactPrograms:
     """
 
     def __init__(self, learner: Learner, threads: int) -> None:
-        self.update_gives_gradient = False
+        self.update_gives_gradient, self.reads_ring = False, True
         compact = CompactLearner(learner, threads)
         self.begin = jax.jit(compact.compact)
         self.team = jax.jit(compact.dense)
@@ -94,6 +98,9 @@ class CompactPrograms:
         self.copy_target = jax.jit(copy_compact_target)
         self._update = jax.jit(compact.update, donate_argnums=0)
         self._finite = jax.jit(_all_finite)
+        self._is_fused = compact.is_fused
+        # A program of its own, so that the gradient's is the same whatever the batch is.
+        self._gathered = jax.jit(gathered)
 
         def gradient(state: CompactState, *operands: Any) -> tuple[UpdateMetrics, Any]:
             return learner.gradient(compact.dense(state), *operands)
@@ -103,12 +110,24 @@ class CompactPrograms:
             # Between two copies the targets keep their older structure.
             return compact.compact(evolved)._replace(target=state.target), evolution
 
-        self.gradient = jax.jit(gradient)
+        self._gradient = jax.jit(gradient)
         self.evolve = jax.jit(evolve, donate_argnums=0)
 
-    def update(self, *operands: Any) -> tuple[CompactState, UpdateMetrics, None]:
+    def update(
+        self, state: CompactState, batch: Batch | StoredBatch, *operands: Any
+    ) -> tuple[CompactState, UpdateMetrics, None]:
         """`CompactLearner.update`: the gradient of inactive weights is never computed."""
-        return (*self._update(*operands), None)
+        if self._is_fused and isinstance(batch, StoredBatch):
+            batch = batch.unpadded
+        return (*self._update(state, batch, *operands), None)
+
+    def gradient(
+        self, state: CompactState, batch: Batch | StoredBatch, *operands: Any
+    ) -> tuple[UpdateMetrics, Any]:
+        """`Learner.gradient`, of a copy where the batch is in the ring."""
+        if isinstance(batch, StoredBatch):
+            batch = self._gathered(batch)
+        return self._gradient(state, batch, *operands)
 
     def finite(self, state: CompactState) -> Bool[Array, "..."]:
         """Whether every parameter is finite."""
