@@ -16,7 +16,8 @@ from mast.kernels.operands import refuse_empty, whole_numbers
 
 def episode_utilities(
     agent: SparseAgent,
-    observation: Float[Array, "observations batch agents features"],
+    observation: Float[Array, "observations batch agents features"]
+    | Float[Array, "slots rows width"],
     action: Int[Array, "steps batch agents"],
     steps: Int[Array, " batch"],
     *,
@@ -39,8 +40,8 @@ def episode_utilities(
       steps: how many steps each episode really has.
       others: networks of the same width over the same episodes (targets): one pass over the observations
         serves all.
-      slots: where given, observations are those of a whole replay ring [slots, rows, agents · features], read in
-        place; it must not change while a call is under way.
+      slots: where given, the observations are a whole replay ring's, each agent's in turn in a row; they are
+        read in place, and must not change while a call is under way.
       threads: at most as many of XLA's threads take part; no result depends on it.
 
     Returns:

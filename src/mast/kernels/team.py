@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
 from mast.kernels import library
 from mast.kernels.library import attributes
@@ -33,15 +33,15 @@ class TeamBatch(NamedTuple):
 class RingBatch(NamedTuple):
     """Whole episodes that lie in slots of the replay ring, as the native call reads them: in place.
 
-    A slot is `limit` steps long, and one observation more. The ring must not change while a call is under way.
+    A slot is `limit` steps long, and one observation more. The ring must not change during a call.
     """
 
     observation: Float[Any, "capacity limit_and_one agents_times_features"]
     """float16 or float32, and the state alike."""
-    action: Int[Any, "capacity limit agents"]
+    action: Integer[Any, "capacity limit agents"]
     """uint8 or int16."""
-    available: Int[Any, "capacity limit_and_one bytes"]
-    """uint8: agents times actions bits, the first in the highest bit of the first byte."""
+    available: UInt8[Any, "capacity limit_and_one bytes"]
+    """Agents times actions bits, the first in the highest bit of the first byte."""
     reward: Float[Any, "capacity limit one"]
     slots: Int[Any, " batch"]
     steps: Int[Any, " batch"]

@@ -1,8 +1,7 @@
 """Batches that stay in the replay ring: what compact execution learns from, without a copy.
 
-JAX reads the ring's own memory. That is no use of JAX that it knows of: to it arrays never change. It goes well
-because nothing is written while a program may read (`Ring.read_by`), and because an array that a program is
-given is not copied for it.
+JAX is given the ring's own memory, though to JAX an array never changes. What makes that safe: nothing is
+written while a program may read (`Ring.read_by`), and every update is given the arrays anew.
 """
 
 import dataclasses
