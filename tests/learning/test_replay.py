@@ -138,6 +138,25 @@ def test_batches_are_new_memory() -> None:
     assert_same(second, naive_batch([random_episode(sizes, 0, steps=7)], sizes, 7))
 
 
+def test_nothing_is_written_before_what_reads_the_ring_is_there() -> None:
+    sizes = Sizes()
+    ring = Ring(sizes, 1)
+    ring.add(random_episode(sizes, 0, steps=7))
+    seen = []
+
+    class Reader:
+        def block_until_ready(self) -> None:
+            seen.append(ring.memory["reward"].copy())
+
+    before = ring.memory["reward"].copy()
+    ring.read_by(Reader())
+    for seed in (1, 2):
+        ring.add(random_episode(sizes, seed, steps=7))
+    (found,) = seen  # waited for once
+    np.testing.assert_array_equal(found, before)
+    assert not np.array_equal(ring.memory["reward"], before)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     stored=st.integers(1, 300),

@@ -129,10 +129,7 @@ class CompactLearner:
         # One vector of numbers for each network that has any.
         params, structure = eqx.partition(state.params, eqx.is_inexact_array)
         numbers, networks = jax.tree.flatten(params)
-        networks_now = jax.tree.leaves(state.params, is_leaf=_is_network)
-        counts = [shape for each in networks_now if _is_network(each) for shape in each.shapes]
-        density = sum(active for *_, active in counts) / sum(r * c for r, c, _ in counts)
-        factor = density_factor(density, method.step_exponent, method.step_cap)
+        factor = density_factor(compact_density(state), method.step_exponent, method.step_cap)
         changed, norm = rmsprop_step(
             list(
                 zip(
@@ -160,17 +157,21 @@ class CompactLearner:
 
     def compact(self, state: LearnerState) -> CompactState:
         """The active entries of a masked state."""
-        masks = state.optimizer.masks
-        params = self._compact_team(state.params, masks)
         # The target's mask is an older one and nowhere kept, but what it lacks is zero.
         counts = final_counts(state.params, self.masked.config)
         older = {
             name: largest_mask(weight, counts[name]) for name, weight in _weights(state.target)
         }
+        return self.compact_beside(self._compact_team(state.target, older), state)
+
+    def compact_beside(self, target: Any, state: LearnerState) -> CompactState:
+        """The active entries of a masked state's online networks, beside a compact target."""
+        masks = state.optimizer.masks
+        params = self._compact_team(state.params, masks)
         second_moment = self._compact_team(optax.tree.get(state.optimizer.inner, "nu"), masks)
         fresh = self._optimizer.init(_floats(params))
         optimizer = optax.tree.set(fresh, nu=_floats(second_moment))
-        return CompactState(params, self._compact_team(state.target, older), optimizer)
+        return CompactState(params, target, optimizer)
 
     def dense(self, state: CompactState) -> LearnerState:
         """The inverse of `compact`."""
@@ -283,6 +284,13 @@ def _team_batch(batch: Batch) -> TeamBatch:
         terminated=batch.terminated,
         state=batch.state,
     )
+
+
+def compact_density(state: CompactState) -> float:
+    """Share of active weights of the online networks: that of their shapes."""
+    networks = jax.tree.leaves(state.params, is_leaf=_is_network)
+    counts = [shape for each in networks if _is_network(each) for shape in each.shapes]
+    return sum(active for *_, active in counts) / sum(r * c for r, c, _ in counts)
 
 
 def copy_compact_target(state: CompactState) -> CompactState:

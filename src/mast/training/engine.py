@@ -216,11 +216,7 @@ class Engine:
 
     def densities(self, state: State) -> list[float]:
         """Share of active weights of each run's online networks; it never changes."""
-        shares = []
-        for run in range(len(self._configs)):
-            masks = self.team(state, run).optimizer.masks.values()
-            shares.append(sum(int(m.sum()) for m in masks) / sum(m.size for m in masks))
-        return shares
+        return self._programs.densities(state)
 
     def _stacked(self, parts: Sequence[Any]) -> Any:
         if not self._vmapped:

@@ -4,9 +4,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
-from mast.learning.compact import CompactLearner, CompactState, copy_compact_target
+from mast.learning.compact import (
+    CompactLearner,
+    CompactState,
+    compact_density,
+    copy_compact_target,
+)
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
 from mast.learning.replay import Batch
 from mast.learning.stored import StoredBatch, gathered
@@ -30,6 +36,9 @@ class Programs(Protocol):
 
     def agent(self, state: Any) -> Any:
         """The online agent as rollouts take it."""
+
+    def densities(self, state: Any) -> list[float]:
+        """Share of active weights of each run's online networks."""
 
     def update(self, *operands: Any) -> tuple[Any, UpdateMetrics, Any]:
         """`Learner.update`."""
@@ -57,6 +66,7 @@ class MaskedPrograms:
 
     def __init__(self, learner: Learner, vmapped: bool) -> None:
         self.update_gives_gradient, self.reads_ring = True, False
+        self._vmapped = vmapped
         over_runs = jax.vmap if vmapped else (lambda function: function)
         self.update = jax.jit(over_runs(learner.update), donate_argnums=0)
         self.gradient = jax.jit(over_runs(learner.gradient))
@@ -75,6 +85,13 @@ class MaskedPrograms:
     def agent(self, state: LearnerState) -> Any:
         """The online agent."""
         return state.params.agent
+
+    def densities(self, state: LearnerState) -> list[float]:
+        """Share of active weights of each run's masks."""
+        masks = state.optimizer.masks.values()
+        runs = jax.tree.leaves(state.params)[0].shape[0] if self._vmapped else 1
+        active = sum(np.asarray(mask).reshape(runs, -1).sum(1) for mask in masks)
+        return (active / (sum(mask.size for mask in masks) // runs)).tolist()
 
     def finite(self, state: LearnerState) -> Bool[Array, "..."]:
         """Whether every parameter of each run is finite."""
@@ -108,7 +125,7 @@ class CompactPrograms:
         def evolve(state: CompactState, *operands: Any) -> tuple[CompactState, Evolution]:
             evolved, evolution = learner.evolve(compact.dense(state), *operands)
             # Between two copies the targets keep their older structure.
-            return compact.compact(evolved)._replace(target=state.target), evolution
+            return compact.compact_beside(state.target, evolved), evolution
 
         self._gradient = jax.jit(gradient)
         self.evolve = jax.jit(evolve, donate_argnums=0)
@@ -128,6 +145,10 @@ class CompactPrograms:
         if isinstance(batch, StoredBatch):
             batch = self._gathered(batch)
         return self._gradient(state, batch, *operands)
+
+    def densities(self, state: CompactState) -> list[float]:
+        """Share of active weights, known without looking at one."""
+        return [compact_density(state)]
 
     def finite(self, state: CompactState) -> Bool[Array, "..."]:
         """Whether every parameter is finite."""
