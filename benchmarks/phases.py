@@ -43,8 +43,8 @@ def train(environment: str, algorithm: str, warm_up: int, updates: int) -> None:
     }
     trainer = Trainer(resolve(settings))
     spent = dict.fromkeys(PHASES, 0.0)
-    # Learning runs on beside the host, so its share is what is left; of the other phases only collecting waits
-    # for work of other threads.
+    # Learning runs on beside the host, so its share is what is left; of the other phases only collecting
+    # waits for work of other threads.
     clocks = {"collect": time.process_time}
 
     @contextmanager

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from mast.algorithms.value.decomposition import LossMetrics, ValueDecomposition
 from mast.kernels import (
+    RingBatch,
     SparseAgent,
     SparseNetwork,
     SparseQMixer,
@@ -28,13 +29,13 @@ from mast.kernels import (
     team_gradient,
     to_dense,
 )
-from mast.learning.compact_loss import StoredObservations, as_losses_take_it
+from mast.learning.compact_loss import as_losses_take_it
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
 from mast.learning.method import Method, method_from_config
 from mast.learning.operators import positive_omega
 from mast.learning.replay import Batch
 from mast.learning.returns import hybrid_lambda
-from mast.learning.stored import StoredBatch, gathered
+from mast.learning.stored import StoredObservations
 from mast.learning.topology import final_counts
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
@@ -118,11 +119,14 @@ class CompactLearner:
     def update(
         self,
         state: CompactState,
-        batch: Batch | StoredBatch,
+        batch: Batch | RingBatch,
         method: Method,
         env_steps: Float[Array, ""],
     ) -> tuple[CompactState, UpdateMetrics]:
-        """One gradient step; arguments as in `Learner.update`, the batch gathered or in the ring."""
+        """One gradient step; arguments as in `Learner.update`.
+
+        The batch may be in the ring: all of it where `is_fused`, else its observations (`half_gathered`).
+        """
         gradient_of = self._fused_gradient if self.is_fused else self._gradient
         loss, metrics, gradient = gradient_of(state, batch, method, env_steps)
         config = self.masked.config
@@ -190,18 +194,15 @@ class CompactLearner:
         return team_optimizer(config, method_from_config(config))
 
     def _gradient(
-        self,
-        state: CompactState,
-        batch: Batch | StoredBatch,
-        method: Method,
-        env_steps: Float[Array, ""],
+        self, state: CompactState, batch: Any, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[Float[Array, ""], LossMetrics, Any]:
         """Loss, metrics and gradient of the active values: the algorithm's loss over compact networks."""
-        ring = None
-        if isinstance(batch, StoredBatch):
-            # The loss is XLA's, which takes copies; observations, the most of it, are read by kernels only.
-            ring = StoredObservations(batch.episodes.observation, batch.episodes.slots)
-            batch = gathered(batch)
+        ring = batch.observation
+        if isinstance(ring, StoredObservations):  # the loss itself reads none, only kernels do
+            nothing = jnp.zeros((len(batch.mask) + 1, *batch.action.shape[1:], 0), jnp.float32)
+            batch = batch._replace(observation=nothing)
+        else:
+            ring = None
         numbers, structure = eqx.partition(state.params, eqx.is_inexact_array)
 
         def loss(numbers: Any) -> tuple[Float[Array, ""], LossMetrics]:
@@ -215,11 +216,7 @@ class CompactLearner:
         return value, metrics, gradient
 
     def _fused_gradient(
-        self,
-        state: CompactState,
-        batch: Batch | StoredBatch,
-        method: Method,
-        env_steps: Float[Array, ""],
+        self, state: CompactState, batch: Any, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[Float[Array, ""], LossMetrics, Any]:
         """The same of a value decomposition's loss, in one native call."""
         online, target = state.params, state.target
@@ -229,7 +226,7 @@ class CompactLearner:
             target.agent,
             online.mixer if has_mixer else None,
             target.mixer if has_mixer else None,
-            batch.episodes if isinstance(batch, StoredBatch) else _team_batch(batch),
+            batch if isinstance(batch, RingBatch) else _team_batch(batch),
             targets_of(method, env_steps),
             mixing=MIXING[type(online.mixer)],
             threads=self.threads,

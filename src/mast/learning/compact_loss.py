@@ -1,6 +1,6 @@
 """Compact networks as losses take them, so that each algorithm's own loss runs over active values only."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -21,13 +21,7 @@ from mast.kernels import (
     mixed_values,
 )
 from mast.learning.replay import Batch
-
-
-class StoredObservations(NamedTuple):
-    """The observations of a batch where they lie in the replay ring."""
-
-    observation: Float[Array, "capacity rows agents_times_features"]
-    slots: Int[Array, " batch"]
+from mast.learning.stored import StoredObservations
 
 
 class LossAgent(eqx.Module):

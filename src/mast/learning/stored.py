@@ -4,36 +4,42 @@ JAX is given the ring's own memory, though to JAX an array never changes. What m
 written while a program may read (`Ring.read_by`), and every update is given the arrays anew.
 """
 
-import dataclasses
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mast.kernels import RingBatch
 from mast.learning.replay import Batch, Ring
 
 
-class StoredBatch(eqx.Module):
-    """Episodes of a batch where they lie in the ring; `gathered` makes the `Batch` of it."""
+class StoredObservations(NamedTuple):
+    """In the place of a batch's observations: where they lie in the ring. Kernels read them there."""
+
+    observation: Float[Any, "capacity rows agents_times_features"]
+    slots: Int[Any, " batch"]
+
+
+@dataclass(frozen=True)
+class StoredBatch:
+    """Episodes of a batch where they lie in the ring; `gathered` and `half_gathered` make a `Batch` of it."""
 
     episodes: RingBatch
-    agents: int = eqx.field(static=True)
-    actions: int = eqx.field(static=True)
-    length: int | None = eqx.field(static=True)
-    """To how many steps what must be copied is padded; None where nothing is."""
+    agents: int
+    actions: int
+    length: int
+    """To how many steps what must be copied is padded."""
 
     @property
-    def shape(self) -> tuple[int | None, int]:
+    def shape(self) -> tuple[int, int]:
         """Steps and episodes."""
         return self.length, len(self.episodes.slots)
 
-    @property
-    def unpadded(self) -> "StoredBatch":
-        """The same for a program that copies nothing: one for all lengths."""
-        return dataclasses.replace(self, length=None)
+
+jax.tree_util.register_dataclass(StoredBatch, ["episodes"], ["agents", "actions", "length"])
 
 
 class RingReader:
@@ -72,11 +78,15 @@ class RingReader:
         return StoredBatch(episodes, ring.sizes.agents, ring.sizes.actions, length)
 
 
+def half_gathered(stored: StoredBatch) -> Batch:
+    """`gathered` but for the observations, the most of it, which stay in the ring."""
+    where = StoredObservations(stored.episodes.observation, stored.episodes.slots)
+    return gathered(stored)._replace(observation=where)
+
+
 def gathered(stored: StoredBatch) -> Batch:
-    """`Ring.gather` of a stored batch, as part of a program; what is not read costs nothing."""
+    """`Ring.gather` of a stored batch. To be a program of its own, as parts of another round differently."""
     episodes, length, agents = stored.episodes, stored.length, stored.agents
-    if length is None:
-        raise ValueError("a batch that is to be gathered needs a length")
     slots, time = episodes.slots[None], jnp.arange(length + 1)[:, None]
     seen, mask = time <= episodes.steps, time[:-1] < episodes.steps
 

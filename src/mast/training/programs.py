@@ -15,7 +15,7 @@ from mast.learning.compact import (
 )
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
 from mast.learning.replay import Batch
-from mast.learning.stored import StoredBatch, gathered
+from mast.learning.stored import StoredBatch, gathered, half_gathered
 from mast.sparsity.topology import Evolution
 
 
@@ -116,8 +116,7 @@ class CompactPrograms:
         self._update = jax.jit(compact.update, donate_argnums=0)
         self._finite = jax.jit(_all_finite)
         self._is_fused = compact.is_fused
-        # A program of its own, so that the gradient's is the same whatever the batch is.
-        self._gathered = jax.jit(gathered)
+        self._gathered, self._half_gathered = jax.jit(gathered), jax.jit(half_gathered)
 
         def gradient(state: CompactState, *operands: Any) -> tuple[UpdateMetrics, Any]:
             return learner.gradient(compact.dense(state), *operands)
@@ -134,9 +133,11 @@ class CompactPrograms:
         self, state: CompactState, batch: Batch | StoredBatch, *operands: Any
     ) -> tuple[CompactState, UpdateMetrics, None]:
         """`CompactLearner.update`: the gradient of inactive weights is never computed."""
-        if self._is_fused and isinstance(batch, StoredBatch):
-            batch = batch.unpadded
-        return (*self._update(state, batch, *operands), None)
+        if not isinstance(batch, StoredBatch):
+            return (*self._update(state, batch, *operands), None)
+        # Where nothing is padded one program serves all lengths.
+        read = batch.episodes if self._is_fused else self._half_gathered(batch)
+        return (*self._update(state, read, *operands), None)
 
     def gradient(
         self, state: CompactState, batch: Batch | StoredBatch, *operands: Any
