@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mast.errors import UserError
+from mast.errors import SelfCheckError, UserError
 from mast.learning.replay import Batch, Episode, Ring, bucket, length_buckets, sample_ages
 from mast.learning.ring_memory import expected_bytes, machine_memory
 
@@ -247,6 +247,23 @@ def test_half_precision_overflow_is_refused_and_nothing_is_stored() -> None:
         ring.add(episode)
     assert len(ring) == 0
     Ring(sizes, 4, "float32").add(episode)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_every_number_that_is_not_finite_is_found(dtype: str) -> None:
+    largest = float(np.finfo(dtype).max)
+    odd = {"NaN": [np.nan, -np.nan], "holds inf": [np.inf, -np.inf]}
+    ring, sizes = Ring(Sizes(), 1, dtype), Sizes()
+    for field in ("observation", "state"):
+        episode = random_episode(sizes, 0, steps=3)
+        for finite in (largest, -largest, float(np.finfo(dtype).smallest_subnormal), 0.0):
+            getattr(episode, field)[-1, ..., -1] = finite
+            ring.add(episode)
+        for said, values in odd.items():
+            for value in values:
+                getattr(episode, field)[-1, ..., -1] = value
+                with pytest.raises((SelfCheckError, UserError), match=said):
+                    ring.add(episode)
 
 
 def test_many_actions_take_two_bytes() -> None:
