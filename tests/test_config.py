@@ -250,7 +250,7 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         ({"double_q": "maybe"}, "double_q = maybe: must be true or false"),
         (
             {"algorithm": "qmx"},
-            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, or "
+            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, maa2c, or "
             "package.module:ENTRY (did you mean qmix?)",
         ),
         ({"sparisty": 0.5}, "unknown setting 'sparisty' (did you mean sparsity?)"),
@@ -472,6 +472,7 @@ def test_settings_are_listed_group_by_group() -> None:
         "algorithms owqmix and cwqmix",
         "algorithm res",
         "replay",
+        "on-policy learning",
         "optimizer",
         "exploration",
         "evaluation",

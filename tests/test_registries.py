@@ -39,7 +39,7 @@ def test_the_parameters_are_the_declared_networks(name: str, independent: bool) 
     for network, layers in made.items():
         spec = declared[network]
         shapes = {(x.name, x.inputs, x.outputs, spec.copies) for x in spec.layers}
-        found = {(x.name.split(".")[1], x.inputs, x.outputs, x.copies) for x in layers}
+        found = {(_layer(x.name), x.inputs, x.outputs, x.copies) for x in layers}
         assert found == shapes
         for layer in spec.layers:  # what it reads is as wide as its inputs, where that is declared
             width = sum(spec.makers(neurons)[0].units for neurons in layer.reads)
@@ -48,3 +48,8 @@ def test_the_parameters_are_the_declared_networks(name: str, independent: bool) 
     assert uses.keys() == declared.keys()
     parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
     assert account(declared, uses, 0.0).parameters == parameters
+
+
+def _layer(path: str) -> str:
+    """agent.layers.0.weight → layers.0"""
+    return path.split(".", 1)[1].removesuffix(".weight")

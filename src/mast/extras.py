@@ -4,6 +4,7 @@ import importlib.util
 
 from mast.errors import UserError
 
+SHARING = "pip install 'mast-marl[sharing]'"
 REPORT = "pip install 'mast-marl[report]'"
 
 
@@ -26,6 +27,19 @@ def check_matplotlib(what: str) -> None:
     """
     if not is_installed("matplotlib"):
         raise UserError(f"{what} draws with matplotlib, which is not installed: {REPORT}")
+
+
+def check_scikit_learn(what: str) -> None:
+    """Makes sure that there is something to find clusters with.
+
+    Args:
+        what: that wants it, for the message.
+
+    Raises:
+        UserError: scikit-learn is not installed.
+    """
+    if not is_installed("sklearn"):
+        raise UserError(f"{what} needs scikit-learn, which is not installed: {SHARING}")
 
 
 def events_notice() -> list[str]:

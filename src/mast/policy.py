@@ -12,19 +12,26 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
-from mast.networks.agent import NO_ACTION, Agent, RecurrentAgent
-from mast.networks.independent import IndependentAgents
+from mast.networks.agent import NO_ACTION, RecurrentAgent
+from mast.networks.feed_forward import FeedForward
+from mast.networks.independent import IndependentAgents, PrunedWeights
 from mast.networks.linear import Linear
+from mast.networks.sharing import Parts
 from mast.policy_file import (
     COMPACT_FORMAT,
     FORMAT,
     LAYERS,
     input_width,
+    is_feed_forward,
     is_independent,
+    layer_names,
     read_policy_file,
     write_policy_file,
 )
 from mast.sparsity.masks import Masks
+
+Agent = RecurrentAgent | IndependentAgents | FeedForward
+"""The acting networks that a policy file can hold."""
 
 __all__ = [
     "COMPACT_FORMAT",
@@ -74,15 +81,8 @@ class Policy:
         if description["format"] == COMPACT_FORMAT:
             for part in ("weight", "mask"):
                 tensors[f"fc1.{part}"] = _all_inputs(tensors[f"fc1.{part}"], description)
-        layers = {
-            name: Linear(
-                jnp.asarray(tensors[f"{name}.weight"]), jnp.asarray(tensors[f"{name}.bias"])
-            )
-            for name in LAYERS
-        }
-        kind = IndependentAgents if is_independent(description) else RecurrentAgent
-        agent = kind(**layers, features=description["features"], actions=description["actions"])
-        masks = {name: tensors[f"{name}.mask"].astype(bool) for name in LAYERS}
+        agent = _agent_of(description, tensors)
+        masks = {name: tensors[f"{name}.mask"].astype(bool) for name in layer_names(description)}
         return cls(agent, masks, description)
 
     @property
@@ -198,28 +198,97 @@ def save_policy(
         spec: of the environment.
         about: more facts for the description (algorithm, method, sparsity, seed, env_steps).
     """
+    agent, of_layer = _as_saved(agent, masks)
     tensors: dict[str, np.ndarray] = {}
-    for name in LAYERS:
-        layer: Linear = getattr(agent, name)
-        mask = masks.get(f"agent.{name}.weight", np.ones(layer.weight.shape, bool))
+    for name, layer in layers_of(agent).items():
         tensors[f"{name}.weight"] = np.asarray(layer.weight)
         tensors[f"{name}.bias"] = np.asarray(layer.bias)
-        tensors[f"{name}.mask"] = np.asarray(mask).astype(np.uint8)
-    independent = isinstance(agent, IndependentAgents)
-    code = "" if independent else ", one-hot agent id"
+        tensors[f"{name}.mask"] = of_layer[name].astype(np.uint8)
+    neurons = {} if agent.parts is None else agent.parts.neurons or {}
+    for name, kept in neurons.items():
+        tensors[f"neurons.{name}"] = np.asarray(kept).astype(np.uint8)
     description = about | {
         "format": FORMAT,
-        "sharing": "independent" if independent else "shared",
         "environment": spec.id,
         "identity": spec.identity,
         "agents": spec.agents,
         "agent_names": list(spec.agent_names),
         "features": spec.observation,
         "actions": spec.actions,
-        "hidden_size": agent.hidden_size,
-        "input": f"observation, one-hot last action (zeros at the start){code}",
+        **_description_of(agent, spec.agents, bool(neurons)),
     }
     write_policy_file(path, tensors, description)
+
+
+def layers_of(agent: Agent) -> dict[str, Linear]:
+    """The layers of an acting network, by the names that they have in its file."""
+    if isinstance(agent, FeedForward):
+        return {f"layers.{index}": layer for index, layer in enumerate(agent.layers)}
+    return {name: getattr(agent, name) for name in LAYERS}
+
+
+def _description_of(agent: Agent, agents: int, neurons: bool) -> dict[str, Any]:
+    """What the network is."""
+    first = next(iter(layers_of(agent).values())).weight
+    stacked = first.ndim == 3
+    read, text = agent.features, "observation"
+    kind: dict[str, Any] = {"neurons": True} if neurons else {}
+    if isinstance(agent, FeedForward):
+        kind |= {"network": "feed_forward", "layers": len(agent.layers)}
+    else:
+        read += agent.actions
+        text += ", one-hot last action (zeros at the start)"
+    has_id = not stacked and first.shape[-1] == read + agents
+    return kind | {
+        "sharing": "independent" if stacked else "shared" if has_id else "fups",
+        "hidden_size": first.shape[-2],
+        "input": f"{text}, one-hot agent id" if has_id else text,
+    }
+
+
+def _as_saved(agent: Agent, masks: Masks) -> tuple[Agent, dict[str, np.ndarray]]:
+    """The agent as a file holds it, and the mask of each of its layers.
+
+    Where agents share out several networks, or lack single weights of one, each gets a network of its own.
+    """
+    layers = layers_of(agent)
+    of_layer = {
+        name: np.asarray(masks.get(f"agent.{name}.weight", np.ones(layer.weight.shape, bool)))
+        for name, layer in layers.items()
+    }
+    parts = agent.parts
+    if parts is None or (parts.network_of is None and parts.weights is None):
+        return agent, of_layer
+    assert isinstance(agent, IndependentAgents | PrunedWeights | FeedForward)
+    expanded = agent.of_each()
+    for name, layer in layers_of(expanded).items():
+        mask = of_layer[name]
+        if parts.network_of is not None:
+            mask = mask[np.asarray(parts.network_of)]
+        if parts.weights is not None and name in parts.weights:
+            mask = mask & np.asarray(parts.weights[name])
+        of_layer[name] = np.broadcast_to(mask, layer.weight.shape)
+    return expanded, of_layer
+
+
+def _agent_of(description: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> Agent:
+    """The acting network that a file holds."""
+    layers = [
+        Linear(jnp.asarray(tensors[f"{name}.weight"]), jnp.asarray(tensors[f"{name}.bias"]))
+        for name in layer_names(description)
+    ]
+    neurons = {
+        name.removeprefix("neurons."): jnp.asarray(kept, bool)
+        for name, kept in tensors.items()
+        if name.startswith("neurons.")
+    }
+    parts = Parts(neurons=neurons) if neurons else None
+    if is_feed_forward(description):
+        return FeedForward(tuple(layers), parts, description["features"])
+    fc1, gru_input, gru_hidden, fc2 = layers
+    kind = IndependentAgents if is_independent(description) else RecurrentAgent
+    sizes = description["features"], description["actions"]
+    return kind(fc1, gru_input, gru_hidden, fc2, *sizes, parts)
 
 
 def _all_inputs(columns: np.ndarray, description: dict[str, Any]) -> np.ndarray:

@@ -23,6 +23,8 @@ CHECKSUM = "sha256"
 """The description's entry: of all tensors and of the description without it; files before 0.2 have none."""
 LARGEST_SIZE = 2**20
 """Features, agents, units; a description that says more is no policy's."""
+LARGEST_DEPTH = 65
+"""Layers of a feed-forward network."""
 LARGEST_WEIGHTS = 2**28
 """Weights of one layer, 1 GiB: what a compact file's first layer may become."""
 
@@ -72,9 +74,29 @@ def read_policy_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         raise UserError(
             f"{path} is damaged: its content does not have the checksum that was written"
         )
-    for layer in LAYERS:
+    for layer in layer_names(description):
         _check_layer(path, layer, tensors)
+    for name, mask in tensors.items():
+        if name.startswith("neurons.") and mask.size and mask.max() > 1:
+            raise UserError(f"{path}: tensor {name} holds {mask.max()}, must hold 0 and 1")
     return description, tensors
+
+
+def is_feed_forward(description: Mapping[str, Any]) -> bool:
+    """Whether the network is feed-forward, with ReLU layers and a linear head; else it is PyMARL's agent."""
+    return description.get("network", "recurrent") == "feed_forward"
+
+
+def layer_names(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the network's layers, in order."""
+    if is_feed_forward(description):
+        return tuple(f"layers.{index}" for index in range(description["layers"]))
+    return LAYERS
+
+
+def has_neurons(description: Mapping[str, Any]) -> bool:
+    """Whether agents lack some neurons of the network that they share."""
+    return bool(description.get("neurons", False))
 
 
 def is_independent(description: Mapping[str, Any]) -> bool:
@@ -89,7 +111,13 @@ def is_independent(description: Mapping[str, Any]) -> bool:
 def input_width(description: Mapping[str, Any]) -> int:
     """How many numbers the encoder is given: observation, last action and, where it is shared, agent id."""
     features, actions, agents, _ = (description[size] for size in SIZES)
-    return features + actions + (0 if is_independent(description) else agents)
+    last_action = 0 if is_feed_forward(description) else actions
+    return features + last_action + (agents if has_id(description) else 0)
+
+
+def has_id(description: Mapping[str, Any]) -> bool:
+    """Whether the encoder reads the agent's one-hot id."""
+    return description.get("sharing", "shared") == "shared"
 
 
 def expected_tensors(description: Mapping[str, Any]) -> dict[str, str]:
@@ -105,6 +133,12 @@ def expected_tensors(description: Mapping[str, Any]) -> dict[str, str]:
         "gru_hidden": (3 * h, h),
         "fc2": (actions, h),
     }
+    hidden: tuple[str, ...] = ("fc1", "gru")
+    if is_feed_forward(description):
+        names = layer_names(description)
+        widths = [inputs, *[h] * (len(names) - 1), actions]
+        sizes = {name: (widths[place + 1], widths[place]) for place, name in enumerate(names)}
+        hidden = names[:-1]
     expected: dict[str, str] = {}
     for name, (outputs, inputs) in sizes.items():
         expected |= {
@@ -112,6 +146,8 @@ def expected_tensors(description: Mapping[str, Any]) -> dict[str, str]:
             f"{name}.mask": f"uint8 {(*lead, outputs, inputs)}",
             f"{name}.bias": f"float32 {(*lead, outputs)}",
         }
+    if has_neurons(description):
+        expected |= {f"neurons.{name}": f"uint8 {(agents, h)}" for name in hidden}
     return expected
 
 
@@ -138,8 +174,16 @@ def _check_description(path: Path, description: Any) -> None:
             raise ValueError("a size is missing")
         if not 1 <= size <= LARGEST_SIZE:
             raise UserError(f"{path}: {name} is {size}, must be from 1 to {LARGEST_SIZE}")
-    if description.get("sharing", "shared") not in ("shared", "independent"):
-        raise UserError(f"{path}: sharing is neither shared nor independent")
+    if description.get("sharing", "shared") not in ("shared", "fups", "independent"):
+        raise UserError(f"{path}: sharing is none of shared, fups, independent")
+    if description.get("network", "recurrent") not in ("recurrent", "feed_forward"):
+        raise UserError(f"{path}: network is neither recurrent nor feed_forward")
+    if is_feed_forward(description):
+        layers = description.get("layers")
+        if type(layers) is not int or not 2 <= layers <= LARGEST_DEPTH:
+            raise UserError(f"{path}: layers is {layers}, must be from 2 to {LARGEST_DEPTH}")
+    if compact and (is_feed_forward(description) or has_neurons(description)):
+        raise ValueError("only recurrent agents that use all their neurons are compacted")
     if compact:
         inputs, width = description["inputs"], input_width(description)
         if not isinstance(inputs, list) or not all(type(place) is int for place in inputs):

@@ -167,6 +167,8 @@ def test_training_flops_are_those_of_table_6() -> None:
             expected = 3 * (agent + forward(report, "mixer"))
             expected += 4 * forward(report, "unrestricted_agent")
             expected += (4 + (algorithm == "cwqmix")) * forward(report, "unrestricted_mixer")
+        elif algorithm == "maa2c":  # no target copies; the critic values what follows once more
+            expected = 3 * agent + 4 * forward(report, "critic")
         assert report.costs.flops_train.sparse == pytest.approx(expected), algorithm
         assert report.costs.flops_inference.sparse == pytest.approx(agent), algorithm
 
@@ -185,6 +187,7 @@ def test_size_counts_target_networks() -> None:
         "cwqmix": weighted,
         "qplex": {"agent": 2, "mixer": 2},
         "res": {"agent": 2, "mixer": 2},
+        "maa2c": {"agent": 1, "critic": 1},
     }
     report = account(THREE_MARINES, "owqmix", 0.9)
     assert report.costs.size.sparse == sum(

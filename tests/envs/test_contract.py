@@ -26,6 +26,8 @@ PLAYED: dict[str, dict[str, Any]] = {
     "smax/5m_vs_6m": {},
     "smax/smacv2_5_units": {},
     "mpe/simple_spread": {},
+    "lbf/lbf1": {},
+    "lbf/5x7-8p-2f-coop-sight2": {"reward_scale": 3.0},
     "examples.pursuit:Pursuit": {},
 }
 GAMES = 8
@@ -79,7 +81,7 @@ def random_games(id: str) -> Games:
     return Games(seen, outcome, np.where(over.any(0), over.argmax(0) + 1, 0))
 
 
-@pytest.mark.parametrize("id", ["mpe/simple_spread", "examples.pursuit:Pursuit"])
+@pytest.mark.parametrize("id", [id for id in PLAYED if not id.startswith("smax")])
 def test_keeps_the_contract(id: str) -> None:
     check_contract(environment(id), id)
 
@@ -120,7 +122,8 @@ def test_ends_are_told_apart_and_within_the_limit(id: str) -> None:
 def test_returns_stay_below_the_largest(id: str) -> None:
     spec, games = environment(id).spec, random_games(id)
     within = np.arange(spec.episode_limit)[:, None] < games.ends
-    returns = np.where(within, games.outcome.reward, 0).sum(0)
+    reward = games.outcome.reward.reshape(*within.shape, -1).sum(-1)
+    returns = np.where(within, reward, 0).sum(0)
     assert spec.max_return is not None
     assert (returns <= spec.max_return + 1e-4).all()
 
@@ -132,7 +135,8 @@ def test_what_networks_see_is_about_unit_sized(id: str) -> None:
     # smacv2 draws places up to two units, 1/16 of the map, beyond the edge.
     assert state.min() >= -0.1
     assert state.max() <= 1.1
-    assert np.abs(games.until_end(games.seen.observation)).max() <= 1.1
+    if not id.startswith("lbf"):  # which has its observations from lbforaging
+        assert np.abs(games.until_end(games.seen.observation)).max() <= 1.1
 
 
 def test_the_episode_limit_is_the_true_number_of_steps() -> None:

@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO
-from mast.envs.names import IDS, check_id
+from mast.envs.lbf_names import FORM
+from mast.envs.names import IDS, check_id, entry_of
+from mast.envs.registry import make
 from mast.errors import UserError
 
 
@@ -16,7 +18,17 @@ def test_the_table_has_every_scenario_of_jaxmarl() -> None:
     assert len(IDS) == len(set(IDS))
 
 
-@pytest.mark.parametrize("id", [*IDS, "module:Class", "package.module:Class", "a_1.b2:C_3"])
+FORAGING = (
+    "lbf/8x8-3p-2f",
+    "lbf/10x10-6p-6f-levels1,1,1,2,2,2-food3-sight3",
+    "lbf/5x100-2p-1f-coop",
+    "lbf/6x6-1p-1f-sight6",
+)
+
+
+@pytest.mark.parametrize(
+    "id", [*IDS, *FORAGING, "module:Class", "package.module:Class", "a_1.b2:C_3"]
+)
 def test_good_names_pass(id: str) -> None:
     check_id(id)
 
@@ -33,6 +45,21 @@ def test_good_names_pass(id: str) -> None:
         (":Class", "must look like package.module:Class"),
         ("some-module:Class", "must look like package.module:Class"),
         ("1.b:C", "must look like package.module:Class"),
+        ("lbf/lbf3", "did you mean lbf/lbf2 or lbf/lbf1? see: mast envs"),
+        ("lbf/8x8", f'environment "lbf/8x8" must look like {FORM}; see: mast envs'),
+        ("lbf/8x8-3p-2f-food3-levels1,1,1", "must look like lbf/ROWSxCOLUMNS-Np-Mf[-levels"),
+        ("lbf/8x8-3p-2f-food3-coop", "must look like"),
+        ("lbf/8x8-03p-2f", "must look like"),
+        ("lbf/8x8-3p-2f-levels1,1,0", "must look like"),
+        ("lbf/4x8-3p-2f", 'environment "lbf/4x8-3p-2f": 4 rows, must be 5 to 100'),
+        ("lbf/8x101-3p-2f", "101 columns, must be 5 to 100"),
+        ("lbf/8x8-17p-2f", "17p, must be at most 16 on 8 x 8"),
+        ("lbf/8x8-3p-7f", "7f, must be at most 6 on 8 x 8"),
+        ("lbf/8x8-3p-2f-levels1,2", "2 levels for 3 agents, must be one each"),
+        ("lbf/8x8-3p-2f-levels1,2,21", "level 21, must be at most 20"),
+        ("lbf/8x8-3p-2f-food4", "food4, must be at most 3: all that fit beside one"),
+        ("lbf/8x8-5p-2f-levels1,2,2,2,2-food9", "food9, must be at most 8: all that fit"),
+        ("lbf/8x9-3p-2f-sight10", "sight10, must be at most 9"),
     ],
 )
 def test_bad_names_are_refused_in_one_line(id: str, told: str) -> None:
@@ -40,6 +67,19 @@ def test_bad_names_are_refused_in_one_line(id: str, told: str) -> None:
         check_id(id)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("id", FORAGING)
+def test_sizes_are_known_by_the_name(id: str) -> None:
+    entry, spec = entry_of(id), make(id).spec
+    assert entry is not None
+    fields = ("id", "agents", "actions", "observation", "state", "episode_limit")
+    assert [getattr(spec, f) for f in fields] == [getattr(entry, f) for f in fields]
+
+
+def test_nothing_is_known_of_other_names() -> None:
+    for id in ("lbf/lbf3", "lbf/8x8", "smax/8x8-3p-2f", "module:Class", "chess"):
+        assert entry_of(id) is None
 
 
 def _run(code: str) -> subprocess.CompletedProcess[str]:

@@ -27,7 +27,7 @@ from episode_batches import (
 
 from golden import value_decomposition_by_definition as golden
 from golden.value_decomposition_by_definition import Rules
-from mast.algorithms.registry import NAMES
+from mast.algorithms.registry import VALUE_BASED
 from mast.learning.replay import Batch, Episode, Ring
 
 RULES = Rules(golden.double_q_max, discount=0.5)
@@ -123,7 +123,7 @@ def known(params: Any) -> Any:
     return params
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=VALUE_BASED)
 def algorithm(request: pytest.FixtureRequest) -> Compiled:
     return compiled(request.param)
 

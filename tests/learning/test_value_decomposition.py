@@ -25,7 +25,7 @@ from episode_batches import (
 from golden import operators_by_definition as operators
 from golden import value_decomposition_by_definition as golden
 from golden.value_decomposition_by_definition import Rules
-from mast.algorithms.registry import NAMES, algorithm_entry
+from mast.algorithms.registry import VALUE_BASED, algorithm_entry
 from mast.learning.method import Method
 from mast.learning.replay import Batch, Episode
 
@@ -107,7 +107,7 @@ def cases_of(algorithm: str) -> dict[str, Case]:
 
 EVERY_CASE = [
     pytest.param(name, case, id=f"{name}-{label}")
-    for name in NAMES
+    for name in VALUE_BASED
     for label, case in (cases_of(name) | SAME).items()
 ]
 
@@ -122,7 +122,7 @@ def batch(episodes: list[Episode]) -> Batch:
     return side_by_side(episodes, LENGTH)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=VALUE_BASED)
 def algorithm(request: pytest.FixtureRequest) -> Compiled:
     return compiled(request.param)
 

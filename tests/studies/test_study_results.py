@@ -12,6 +12,7 @@ from study_cells import files, small_study
 
 from mast.config import resolve, write_run_record
 from mast.configuration.record import without_folders
+from mast.envs.registry import environment_of
 from mast.errors import UserError
 from mast.studies.results import CellFiles, ResultFolder, curve_text
 from mast.studies.run_result import check_is_cell, environment_identity, files_of_run, is_finished
@@ -152,6 +153,12 @@ def test_the_environment_says_what_it_is() -> None:
     config = resolve({"environment": "smax/3m", "reward_scale": 1, "state_last_action": True})
     text = "SMAX (jaxmarl 0.2.0), limit 101, reward x1, last actions in the state"
     assert environment_identity(config, versions) == text
+    foraging = resolve({"environment": "lbf/8x8-3p-2f", "team_reward": "mean"})
+    text = "Level-based foraging (Mast's own, after lbforaging 2.0), limit 50, reward x1"
+    mean = f"{text}, mean of the agents' rewards"
+    assert (
+        environment_identity(foraging, versions) == environment_of(foraging).spec.identity == mean
+    )
     own = resolve({"environment": "my.module:Own"})
     assert environment_identity(own, versions) == "my.module:Own"
 

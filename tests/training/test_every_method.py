@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mast.accounting.run import sizes_of
-from mast.algorithms.registry import NAMES
+from mast.algorithms.registry import VALUE_BASED
 from mast.config import METHODS, Config, resolve
 from mast.envs.registry import environment_of
 from mast.learning.learner import Learner, LearnerState, copy_target
@@ -95,7 +95,7 @@ def arrays(tree: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize("algorithm", VALUE_BASED)
 def test_real_updates_keep_what_must_hold(algorithm: str, method: str) -> None:
     state, losses = trained(algorithm, method)
     assert np.isfinite(losses).all()
@@ -115,7 +115,7 @@ def test_real_updates_keep_what_must_hold(algorithm: str, method: str) -> None:
     assert dense == all(mask.all() for mask in masks.values())
 
 
-@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize("algorithm", VALUE_BASED)
 def test_the_masks_move_or_stay_as_the_method_says(algorithm: str) -> None:
     first = arrays(learner_of(algorithm, "ss").init(jax.random.key(0)).optimizer.masks)
 
@@ -130,7 +130,7 @@ def test_the_masks_move_or_stay_as_the_method_says(algorithm: str) -> None:
     assert not moved("winning-ticket", arrays(trained(algorithm, "mast")[0].optimizer.masks))
 
 
-@pytest.mark.parametrize("algorithm", NAMES)
+@pytest.mark.parametrize("algorithm", VALUE_BASED)
 def test_methods_are_one_program(algorithm: str) -> None:
     """Nothing that a method changes compiles anew; the narrow networks have their own shapes."""
     for method in METHODS:

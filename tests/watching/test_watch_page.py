@@ -1,8 +1,10 @@
 """The page of `mast watch` in a real browser."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mast.watching.page import write_page
@@ -136,3 +138,36 @@ def test_the_data_cannot_end_the_script(tmp_path: Path) -> None:
     assert "http://www.w3.org/2000/svg" in text  # a name, the only address
     assert text.count("://") == 1
     assert [each.name for each in tmp_path.iterdir()] == ["team.html"]
+
+
+@needs_browser
+def test_units_have_their_labels_and_those_that_are_gone_are_not_drawn(tmp_path: Path) -> None:
+    shown = battle(4)
+    assert shown.scene is not None
+    present = np.ones((5, 3), bool)
+    present[2:, 2] = False
+    scene = replace(
+        shown.scene,
+        names=("ally_0", "ally_1", "food_0"),
+        side=(0, 0, 2),
+        health=None,
+        labels=("7", "8", "9"),
+        present=present,
+        cells=(5, 4),
+    )
+    path = tmp_path / "team.html"
+    write_page(path, ABOUT, [replace(shown, scene=scene)])
+    page = Chromium(path)
+    try:
+        labels = "[...document.querySelectorAll('#map [data-unit] text')].map(t => t.textContent)"
+        assert page.run(labels) == ["7", "8", "9"]
+        assert page.run("document.querySelectorAll('#map > g > path').length") == 4 + 3
+        assert page.run("$('key').textContent") == "teamfoodgoes in this stepaims at"
+        slide(page, 1)
+        ring = "document.querySelectorAll('[data-unit=food_0] circle').length"
+        assert page.run(ring) == 2
+        slide(page, 2)
+        assert page.run(labels) == ["7", "8"]
+        assert page.complaints == []
+    finally:
+        page.close()

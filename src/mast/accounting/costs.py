@@ -5,10 +5,10 @@ columns "Total Size", "FLOPs (Train)" and "FLOPs (Test)" of its Table 1. FLOPs a
 measured: what they mean in seconds depends on how the sparse matrices are executed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mast.networks.spec import NetworkSpec
+from mast.networks.spec import LayerSpec, NetworkSpec
 from mast.sparsity.allocation import active_counts, allocate
 
 
@@ -225,14 +225,15 @@ def _network_account(
     dense = {shape.name: shape.weights for shape in network.shapes}
 
     def costs(parts: NetworkSpec) -> Costs:
-        def forward(counts: Mapping[str, int]) -> float:
+        def forward(counts: Mapping[str, int], used: Callable[[LayerSpec], float]) -> float:
             each = (
-                matrix_flops(network.summands(layer), counts[layer.name]) for layer in parts.layers
+                matrix_flops(network.summands(layer), counts[layer.name]) * used(layer)
+                for layer in parts.layers
             )
             return network.passes * sum(each, start=0.0) + parts.generated_flops
 
         held = Cost(parameters(parts, active), parameters(parts, dense))
-        once = Cost(forward(active), forward(dense))
+        once = Cost(forward(active, network.used), forward(dense, lambda layer: 1.0))
         return Costs(
             parameters=held,
             size=held.times(use.copies),

@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 from mast.accounting.costs import Account, Costs, Use, account, account_active
 from mast.accounting.tiny import Tiny, tiny_account, tiny_sizes
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
+from mast.configuration.checks import PRUNING
 from mast.errors import UserError
-from mast.networks.spec import NetworkSpec, Sizes, TeamSizes
+from mast.networks.spec import Lacks, NetworkSpec, Sizes, TeamSizes
 from mast.sparsity.allocation import active_counts_per_copy
+
+MOST_NETWORKS = 10
+"""Of SePS where K is not given: as many as its authors' code makes."""
 
 
 def full_sizes(config: Config, team: TeamSizes) -> Sizes:
@@ -23,8 +28,23 @@ def full_sizes(config: Config, team: TeamSizes) -> Sizes:
         mixer_embed=config.mixer_embed,
         hypernet_hidden=config.hypernet_hidden,
         unrestricted_hidden=config.unrestricted_hidden,
+        hidden_layers=config.hidden_layers,
         independent=config.sharing == "independent",
+        agent_id=config.sharing in ("shared", "snp+id"),
+        clusters=min(config.seps_clusters or MOST_NETWORKS, team.agents)
+        if config.sharing == "seps"
+        else None,
+        lacks=_lacks(config, config.prune_ratio),
+        critic_lacks=_lacks(config, config.critic_prune_ratio),
     )
+
+
+def _lacks(config: Config, ratio: tuple[float, ...] | None) -> Lacks | None:
+    """What an agent lacks of a network; the ratio is left empty where the network's own default holds."""
+    if config.sharing not in PRUNING:
+        return None
+    of: Literal["neurons", "weights"] = "weights" if config.sharing == "usnp" else "neurons"
+    return Lacks(ratio, of, alike=config.sharing == "snp-nps")
 
 
 def sizes_of(config: Config, team: TeamSizes) -> Sizes:

@@ -13,7 +13,11 @@ from mast.networks.spec import NetworkSpec, Sizes
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
 
-    from mast.algorithms.value.decomposition import Algorithm
+    from mast.algorithms.protocol import Algorithm
+
+
+SAMPLED = ("sampled_win_rate", "sampled_return")
+"""Columns of evaluations in which the agents draw their actions as in training, beside the greedy ones."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class AlgorithmEntry:
         metrics: what the loss tells beside its value, in the order of the columns of metrics.csv.
         rewards: "agent" where each agent can learn from its own reward; else the environment's are added up
             or averaged (`team_reward`).
+        has_target: whether it learns from a target copy of its networks.
+        stochastic: whether agents draw their actions from a policy; evaluations then also play so.
         compact_speedup: how much compact execution gains, as a share of what it gains with QMIX; None
             where there are no kernels, so that it is masked only.
         defaults: settings that it wants with every method; of ours only.
@@ -46,9 +52,16 @@ class AlgorithmEntry:
     loop: str = "replay"
     metrics: tuple[str, ...] = ("q_tot", "target", "td_error")
     rewards: Literal["team", "agent"] = "team"
+    has_target: bool = True
+    stochastic: bool = False
     compact_speedup: float | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     mast_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its own columns of metrics.csv."""
+        return (*self.metrics, *(SAMPLED if self.stochastic else ()))
 
     @property
     def algorithm(self) -> Algorithm:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from functools import cache
 
+from mast.algorithms.actor_critic import entries as actor_critic
 from mast.algorithms.entry import AlgorithmEntry
-from mast.algorithms.value.entries import ENTRIES
+from mast.algorithms.value import entries as value
 from mast.errors import UserError
 from mast.networks.spec import Sizes
 from mast.own_code import import_own, is_own
 
-BUILT_IN: dict[str, AlgorithmEntry] = {entry.name: entry for entry in ENTRIES}
+BUILT_IN: dict[str, AlgorithmEntry] = {
+    entry.name: entry for entry in (*value.ENTRIES, *actor_critic.ENTRIES)
+}
 NAMES = tuple(BUILT_IN)
+VALUE_BASED = tuple(entry.name for entry in value.ENTRIES)
+"""Those that learn action values, from replayed episodes."""
 
 
 @cache
@@ -46,8 +51,8 @@ def check_entry(entry: AlgorithmEntry, name: str) -> None:
     from mast.training.logging import AFTER, BEFORE
 
     taken = {*BEFORE, *AFTER}
-    for metric in entry.metrics:
-        if not metric.isidentifier() or metric in taken or entry.metrics.count(metric) > 1:
+    for metric in entry.columns:
+        if not metric.isidentifier() or metric in taken or entry.columns.count(metric) > 1:
             raise UserError(
                 f"{name}: metrics: {metric!r} must be an identifier, once, and no common column of "
                 "metrics.csv"

@@ -10,7 +10,7 @@ from mast.config import Config, load_run_config, recorded_team
 from mast.configuration.suggestions import did_you_mean
 from mast.diagnosis.index_page import FILE_NAME as INDEX
 from mast.diagnosis.index_page import inputs_of, write_contents, write_index
-from mast.envs.names import ENTRIES
+from mast.envs.names import entry_of
 from mast.errors import UserError
 from mast.extras import check_matplotlib
 from mast.folders import seed_folders
@@ -107,7 +107,7 @@ def _title(run: Path, config: Config) -> str:
 
 def _input_names(config: Config) -> list[str] | None:
     """What enters the agents' networks; None for an environment of one's own, whose code is not run here."""
-    if all(entry.id != config.environment for entry in ENTRIES):
+    if entry_of(config.environment) is None:
         return None
     from mast.envs.registry import environment_of
     from mast.export.contract import input_names

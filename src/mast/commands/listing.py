@@ -6,7 +6,7 @@ from rich.text import Text
 from mast.commands.options import JSON, QUIET, Command, Values
 from mast.commands.output import Output, plain_table
 from mast.config import METHODS
-from mast.envs.names import ENTRIES
+from mast.envs.names import ENTRIES, FAMILIES
 
 
 def _table(*headings: str) -> Table:
@@ -26,8 +26,12 @@ def run_envs(values: Values) -> int:
         sizes = (entry.agents, entry.actions, entry.observation, entry.state, entry.episode_limit)
         table.add_row(Text(entry.id, style="cyan"), *map(str, sizes), entry.about)
     output.show(table)
-    output.say("\nyour own: package.module:Class")
-    output.result({"environments": [vars(entry) for entry in ENTRIES]})
+    forms = [family.form for family in FAMILIES.values() if family.form]
+    output.say("")
+    for form in forms:
+        output.say(f"of any size: {form}")
+    output.say("your own: package.module:Class")
+    output.result({"environments": [vars(entry) for entry in ENTRIES], "forms": forms})
     return 0
 
 

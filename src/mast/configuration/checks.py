@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mast.algorithms.registry import BUILT_IN
+
 if TYPE_CHECKING:
     from mast.configuration.settings import Config
+
+
+PRUNING = ("snp", "snp+id", "usnp", "snp-nps")
+"""The ways of sharing in which each agent lacks a part of one network."""
 
 
 def check_together(config: Config) -> None:
@@ -39,6 +45,9 @@ def check_together(config: Config) -> None:
         )
     if config.operator == "res_softmax":
         only_with("operator", "algorithm", "res")
+    known = BUILT_IN.get(config.algorithm)
+    if config.diagnostics and known is not None and known.loop == "on_policy":
+        raise ValueError("diagnostics = true: needs an algorithm that learns action values")
     if config.density_per_agent is not None:
         only_with("density_per_agent", "sharing", "independent")
         if config.initial_mask in ("ones", "run"):
@@ -48,6 +57,15 @@ def check_together(config: Config) -> None:
         if not all(0 < density <= 1 for density in config.density_per_agent):
             shown = ",".join(str(density) for density in config.density_per_agent)
             raise ValueError(f"density_per_agent = {shown}: each must be above 0 and at most 1")
+    for name in ("prune_ratio", "critic_prune_ratio"):
+        ratios = getattr(config, name)
+        if ratios is None:
+            continue
+        shown = "-".join(f"{ratio:g}" for ratio in ratios)
+        if config.sharing not in PRUNING:
+            raise ValueError(f"{name} = {shown}: needs sharing = {', '.join(PRUNING)}")
+        if not all(0 <= ratio < 1 for ratio in ratios):
+            raise ValueError(f"{name} = {shown}: each must be at least 0 and below 1")
     if not all(0 <= share <= 1 for share in config.snapshots or ()):
         shown = ",".join(f"{share:g}" for share in config.snapshots or ())
         raise ValueError(f"snapshots = {shown}: each must be at least 0 and at most 1")
@@ -71,6 +89,9 @@ def check_together(config: Config) -> None:
     if config.warmup_env_steps >= config.steps:
         bound = f"steps = {config.steps}"
         raise ValueError(f"warmup_env_steps = {config.warmup_env_steps}: must be below {bound}")
+    if config.sharing == "seps" and config.seps_steps >= config.steps:
+        bound = f"steps = {config.steps}"
+        raise ValueError(f"seps_steps = {config.seps_steps}: must be below {bound}")
     if config.seed + config.seeds > 2**31:
         raise ValueError(f"seeds = {config.seeds}: the last seed would pass {2**31 - 1}")
     if config.initial_mask == "ones" and config.growth != "none":

@@ -34,6 +34,8 @@ def allowed(name: str) -> str:
         return "numbers such as 0.14,0.06,0.06, or none"
     if name == "snapshots":
         return "shares of training such as 0,0.25,0.5,1, or none"
+    if name in ("prune_ratio", "critic_prune_ratio"):
+        return "shares such as 0-0.1-0.9, one per hidden layer, or none"
     noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     text = noun[alternatives[0]] + _range_text(info)
     return f"{text}, or none" if types.NoneType in alternatives else text

@@ -110,6 +110,14 @@ def exploration_steps(longest: int, steps: Any) -> int:
         return longest
 
 
+def default_method(algorithm: Any, given: Mapping[str, Any]) -> str:
+    """The method of a run that names none: MAST; of an actor–critic dense, or RigL at a given sparsity."""
+    usual = ALGORITHM_DEFAULTS.get(algorithm, {}) if isinstance(algorithm, str) else {}
+    if usual.get("method") == "dense" and "sparsity" in given:
+        return "rigl"
+    return str(usual.get("method", "mast"))
+
+
 def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any) -> dict[str, Any]:
     """What these set on top of the fields' defaults, the later one over the earlier; nothing if unknown."""
     layered: dict[str, Any] = {}

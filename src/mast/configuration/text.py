@@ -34,6 +34,10 @@ def read_text(info: FieldInfo | None, name: str, value: Any) -> Any:
         return None
     if name in ("density_per_agent", "snapshots"):
         return value.split(",")
+    if name in ("prune_ratio", "critic_prune_ratio"):
+        return value.split("-")  # as the paper writes them
+    if name == "sharing" and value == "fups+id":
+        return "shared"
     if int in alternatives:
         try:
             number = float(value)

@@ -5,10 +5,11 @@ what jaxmarl really has.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from mast.envs.lbf_names import FORM, NAMED, board_of
 from mast.errors import UserError
 from mast.own_code import is_own
 
@@ -40,6 +41,20 @@ def _smax(scenario: str, allies: int, enemies: int, about: str) -> EnvironmentEn
     )
 
 
+def _lbf(name: str) -> EnvironmentEntry:
+    """A board of level-based foraging, whose sizes follow from its name."""
+    board = board_of(name)
+    return EnvironmentEntry(
+        id=f"lbf/{name}",
+        agents=board.agents,
+        actions=6,
+        observation=3 * (board.foods + board.agents),
+        state=3 * (board.foods + board.agents),
+        episode_limit=50,
+        about=board.about,
+    )
+
+
 @dataclass(frozen=True)
 class EnvironmentFamily:
     """Environments that one adapter makes: all there is to say of them before JAX is imported.
@@ -51,6 +66,10 @@ class EnvironmentFamily:
         factory: "module:name" of what makes one from the part of its id behind the slash and the options.
         reward_scale: by default.
         defaults: settings that they want for all methods alike.
+        rules: whose rules they have, where those are not jaxmarl's.
+        rewards: of an outcome: the team's, or one for each agent.
+        entry_of: makes the entry of a name that is not in the table; raises UserError where there is none.
+        form: how such names look.
     """
 
     prefix: str
@@ -59,12 +78,24 @@ class EnvironmentFamily:
     factory: str
     reward_scale: float = 1.0
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    rules: str | None = None
+    rewards: Literal["team", "agent"] = "team"
+    entry_of: Callable[[str], EnvironmentEntry] | None = None
+    form: str | None = None
 
     def identity(
         self, version: str, limit: int, reward_scale: float, state_last_action: bool = False
     ) -> str:
-        """What stands beside every number: which version of what, and what we set in it."""
-        text = f"{self.title} (jaxmarl {version}), limit {limit}, reward x{reward_scale:g}"
+        """What stands beside every number: which version of what, and what we set in it.
+
+        Args:
+            version: jaxmarl's; of no consequence where the rules are not jaxmarl's.
+            limit: the largest number of steps of an episode.
+            reward_scale: the factor on the reward.
+            state_last_action: whether the state has the last joint action.
+        """
+        rules = self.rules or f"jaxmarl {version}"
+        text = f"{self.title} ({rules}), limit {limit}, reward x{reward_scale:g}"
         return text + (", last actions in the state" if state_last_action else "")
 
 
@@ -108,7 +139,17 @@ MPE = EnvironmentFamily(
     ),
     factory="mast.envs.mpe:SimpleSpread",
 )
-FAMILIES: dict[str, EnvironmentFamily] = {family.prefix: family for family in (SMAX, MPE)}
+LBF = EnvironmentFamily(
+    prefix="lbf",
+    title="Level-based foraging",
+    entries=tuple(_lbf(name) for name in NAMED),
+    factory="mast.envs.lbf:LevelBasedForaging",
+    rules="Mast's own, after lbforaging 2.0",
+    rewards="agent",
+    entry_of=_lbf,
+    form=f"{FORM}, such as lbf/8x8-3p-2f",
+)
+FAMILIES: dict[str, EnvironmentFamily] = {family.prefix: family for family in (SMAX, MPE, LBF)}
 
 ENTRIES: tuple[EnvironmentEntry, ...] = tuple(
     entry for family in FAMILIES.values() for entry in family.entries
@@ -117,16 +158,44 @@ ENTRIES: tuple[EnvironmentEntry, ...] = tuple(
 IDS: tuple[str, ...] = tuple(entry.id for entry in ENTRIES)
 
 
+def family_of(id: str) -> EnvironmentFamily | None:
+    """The family that a name belongs to, by its prefix; None of one's own."""
+    prefix, slash, _ = id.partition("/")
+    return FAMILIES.get(prefix) if slash and not is_own(id) else None
+
+
+def entry_of(id: str) -> EnvironmentEntry | None:
+    """What is known of an environment that comes with Mast, in the table or of a form; None of any other."""
+    known = next((entry for entry in ENTRIES if entry.id == id), None)
+    family = family_of(id)
+    if known or family is None or family.entry_of is None:
+        return known
+    try:
+        return family.entry_of(id.partition("/")[2])
+    except UserError:
+        return None
+
+
+def with_team_reward(identity: str, how: str) -> str:
+    """An environment's identity where one reward is made of its agents' ("sum" or "mean")."""
+    return f"{identity}, {how} of the agents' rewards"
+
+
 def check_id(id: str) -> None:
     """Refuse a name that no environment can have; whether an own one exists shows when it is made.
 
     Args:
-        id: "smax/3m", "mpe/simple_spread" or "package.module:Class".
+        id: "smax/3m", "mpe/simple_spread", "lbf/8x8-3p-2f" or "package.module:Class".
 
     Raises:
-        UserError: The name is neither in the table nor of the form of an own environment.
+        UserError: The name is not in the table, nor of a family's form, nor of that of an own environment.
     """
     if id in IDS or is_own(id):
+        return
+    family = family_of(id)
+    # Who writes a number means a size; anything else is more like a slip in one of the table's names.
+    if family is not None and family.entry_of is not None and id.partition("/")[2][:1].isdigit():
+        family.entry_of(id.partition("/")[2])
         return
     if id.startswith("smac/"):
         raise UserError(

@@ -35,7 +35,7 @@ def make(
     options that are set, and checked by one reset and one step.
 
     Args:
-        id: "smax/3m", "mpe/simple_spread" or "package.module:Class".
+        id: "smax/3m", "mpe/simple_spread", "lbf/8x8-3p-2f" or "package.module:Class".
         reward_scale: Factor on the reward; None leaves the environment's default (SMAX: 10).
         state_last_action: Append the one-hot last joint action to the state, where offered.
         episode_limit: The largest number of steps of an episode; None leaves the default.

@@ -1,10 +1,10 @@
 """Where the units of a game are, for those who watch it: an environment may say, none has to."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
@@ -33,9 +33,14 @@ class Scene:
     """Shares of the full health, 0 for a unit that is gone; None where nobody has a health."""
     target: Int[np.ndarray, "steps agents"] | None
     """Which unit each agent's action is aimed at, -1 for none; None where nobody aims."""
+    labels: tuple[str, ...] | None = None
+    """What stands in the circle of each unit; None: the numbers of their names."""
+    present: Bool[np.ndarray, "moments units"] | None = None
+    """Who is there at all: others are not drawn. None: all units, always."""
+    cells: tuple[int, int] = (8, 8)
+    """Columns and rows of the lines that help the eye."""
 
 
-@runtime_checkable
 class Staged(Protocol):
     """An environment that can be watched on a plane."""
 
@@ -47,6 +52,11 @@ class Staged(Protocol):
             action: of every step.
         """
         ...
+
+
+def is_staged(environment: object) -> TypeGuard[Staged]:
+    """Whether an environment, or the one that it wraps (which isinstance would not see), can be watched."""
+    return callable(getattr(environment, "scene", None))
 
 
 def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
@@ -62,6 +72,8 @@ def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
     """
     units = len(scene.names)
     lengths = {name: len(getattr(scene, name)) for name in ("kinds", "side", "radius")}
+    if scene.labels is not None:
+        lengths["labels"] = len(scene.labels)
     wrong = [
         f"{name} has {length} entries, names {units}"
         for name, length in lengths.items()
@@ -73,6 +85,7 @@ def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
         ("position", (steps + 1, units, 2)),
         ("health", (steps + 1, units)),
         ("target", (steps, spec.agents)),
+        ("present", (steps + 1, units)),
     ):
         array: Any = getattr(scene, name)
         found = None if array is None else np.shape(array)

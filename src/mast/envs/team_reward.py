@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from mast.envs.names import with_team_reward
 from mast.envs.protocol import Environment, EnvironmentSpec, EnvState, Outcome, TimeStep
 
 HOW: dict[str, Callable[[Any], Any]] = {"sum": jnp.sum, "mean": jnp.mean}
@@ -31,7 +32,7 @@ class TeamReward:
             spec,
             rewards="team",
             max_return=most / spec.agents if how == "mean" and most is not None else most,
-            identity=f"{spec.identity}, {how} of the agents' rewards",
+            identity=with_team_reward(spec.identity, how),
         )
 
     @property

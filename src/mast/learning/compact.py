@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from mast.algorithms.value.decomposition import LossMetrics, ValueDecomposition
+from mast.algorithms.protocol import LossMetrics
+from mast.algorithms.value.decomposition import ValueDecomposition
 from mast.kernels import (
     RingBatch,
     SparseAgent,

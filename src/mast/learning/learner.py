@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.algorithms.entry import AlgorithmEntry
+from mast.algorithms.protocol import LossMetrics
 from mast.algorithms.registry import algorithm_entry
-from mast.algorithms.value.decomposition import LossMetrics
 from mast.config import Config
 from mast.errors import UserError
 from mast.learning.method import Method, method_from_config
-from mast.learning.replay import Batch
 from mast.learning.rules import Rules, rules_of
 from mast.learning.topology import agent_leaves, final_counts, initial_masks
 from mast.networks.spec import Sizes
@@ -30,7 +30,9 @@ class LearnerState(NamedTuple):
     """Everything that learning changes."""
 
     params: Any
+    """The networks. Their arrays of whole numbers and of booleans are fixed: they have no gradient."""
     target: Any
+    """Their target copy; None of an algorithm without one."""
     optimizer: SparseState
 
 
@@ -83,16 +85,21 @@ class Learner:
         if self.config.init_scale == "sparse" and self.config.initial_weights != "final":
             params = rescale_to_sparse_fan_in(params, masks)
         params = apply_masks(params, masks)
-        target = jax.tree.map(jnp.copy, params)
+        target = jax.tree.map(jnp.copy, params) if self.entry.has_target else None
         method = method_from_config(self.config)
-        return LearnerState(params, target, self.optimizer(masks, method).init(params))
+        trainable, _ = split_fixed(params)
+        return LearnerState(params, target, self.optimizer(masks, method).init(trainable))
+
+    def trainable(self, state: LearnerState) -> Any:
+        """The networks without their fixed arrays: what a gradient is of."""
+        return split_fixed(state.params)[0]
 
     def optimizer(self, masks: Masks, method: Method) -> optax.GradientTransformationExtraArgs:
         """The team's optimizer, blind to inactive weights."""
         return sparse(team_optimizer(self.config, method), masks)
 
     def gradient(
-        self, state: LearnerState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+        self, state: LearnerState, batch: Any, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[UpdateMetrics, Any]:
         """What a batch asks for, without a step.
 
@@ -105,9 +112,13 @@ class Learner:
         Returns:
             What to report, and the *dense* gradient: unmasked and unclipped, as growth needs it.
         """
-        (loss, loss_metrics), gradient = jax.value_and_grad(
-            self.entry.algorithm.loss, has_aux=True
-        )(state.params, state.target, batch, method, env_steps)
+        trainable, fixed = split_fixed(state.params)
+
+        def loss_of(trainable: Any) -> tuple[Float[Array, ""], LossMetrics]:
+            params = eqx.combine(trainable, fixed)
+            return self.entry.algorithm.loss(params, state.target, batch, method, env_steps)
+
+        (loss, loss_metrics), gradient = jax.value_and_grad(loss_of, has_aux=True)(trainable)
         self._check_metrics(loss_metrics)
         norm = optax.tree.norm(apply_masks(gradient, state.optimizer.masks))
         return UpdateMetrics(loss, loss_metrics, norm), gradient
@@ -122,13 +133,14 @@ class Learner:
             )
 
     def update(
-        self, state: LearnerState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+        self, state: LearnerState, batch: Any, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[LearnerState, UpdateMetrics, Any]:
         """One gradient step; arguments as in `gradient`, whose results it gives after the new state."""
         metrics, gradient = self.gradient(state, batch, method, env_steps)
         optimizer = self.optimizer(state.optimizer.masks, method)
-        updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        trainable, fixed = split_fixed(state.params)
+        updates, opt_state = optimizer.update(gradient, state.optimizer, trainable)
+        params = eqx.combine(optax.apply_updates(trainable, updates), fixed)
         return LearnerState(params, state.target, opt_state), metrics, gradient
 
     def budget(self, params: Any) -> dict[str, Int[Array, "..."]]:
@@ -158,8 +170,9 @@ class Learner:
             key: for random scores.
         """
         rules = self.rules or rules_of([self.config])
-        params, opt_state, evolution = evolve(
-            state.params,
+        trainable, fixed = split_fixed(state.params)
+        evolved, opt_state, evolution = evolve(
+            trainable,
             state.optimizer,
             self.optimizer(state.optimizer.masks, method),
             gradient,
@@ -173,6 +186,7 @@ class Learner:
             active=self._active_at(env_steps, state.optimizer.masks, method, budget),
             per_unit=agent_leaves(state.params) if self.config.density_per_agent else False,
         )
+        params = eqx.combine(evolved, fixed)
         return LearnerState(params, state.target, opt_state), evolution
 
     def _active_at(
@@ -194,9 +208,18 @@ class Learner:
         return allowed
 
 
+def split_fixed(params: Any) -> tuple[Any, Any]:
+    """The networks' trainable arrays, and those without gradient: whole numbers and booleans."""
+    return eqx.partition(params, eqx.is_inexact_array)
+
+
 def team_optimizer(config: Config, method: Method) -> optax.GradientTransformation:
-    """Clipped RMSProp as in Torch (eps outside the root), with steps that fit the density."""
-    rms = optax.scale_by_rms(decay=config.rms_decay, eps=config.rms_epsilon, eps_in_sqrt=False)
+    """Clipped RMSProp or Adam as in Torch (eps outside the root), with steps that fit the density."""
+    rms = (
+        optax.scale_by_adam(eps=config.rms_epsilon)
+        if config.optimizer == "adam"
+        else optax.scale_by_rms(decay=config.rms_decay, eps=config.rms_epsilon, eps_in_sqrt=False)
+    )
     return optax.chain(
         optax.clip_by_global_norm(config.gradient_clip),
         optax.chain(

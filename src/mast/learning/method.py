@@ -47,6 +47,9 @@ class Method(NamedTuple):
     """RES: λ of the pull towards the episode's discounted return."""
     res_unavailable: Bool[Array, ""]
     """RES: whether joint actions with an unavailable action count."""
+    value_coefficient: Float[Array, ""]
+    """Of the critic's squared error in an actor–critic loss."""
+    entropy_coefficient: Float[Array, ""]
     drop_fraction: Float[Array, ""]
     """ζ_0; zero where the topology does not evolve."""
     drop_schedule: Int[Array, ""]
@@ -96,6 +99,8 @@ def method_from_config(config: Config, rules: Rules | None = None) -> Method:
         weights_from_online=jnp.asarray(config.weights_from == "online_restricted"),
         res_regulariser=jnp.float32(config.res_regulariser),
         res_unavailable=jnp.asarray(config.res_unavailable == "include"),
+        value_coefficient=jnp.float32(config.value_coefficient),
+        entropy_coefficient=jnp.float32(config.entropy_coefficient),
         drop_fraction=jnp.float32(config.drop_fraction if grows else 0.0),
         drop_schedule=_place(config.drop_schedule, rules.schedule),
         drop=_place(config.drop, rules.drop),

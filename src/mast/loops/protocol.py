@@ -3,25 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from mast.learning.learner import UpdateMetrics
 from mast.training.counters import Counters
 from mast.training.engine import State
 from mast.training.meter import Meter
-from mast.training.rollout import Totals
+from mast.training.rounds import Round
 
 
 @runtime_checkable
 class Loop(Protocol):
-    """One round at a time: collect, then learn. A loop's own counters are kept by each checkpoint."""
+    """One round at a time: play and learn. What a loop must remember is kept by each checkpoint."""
 
-    def collect(self, state: State, counters: Counters, meter: Meter) -> Totals:
-        """Plays one round in every run and keeps what learning needs of it; what it came to."""
+    @property
+    def can_save(self) -> bool:
+        """Whether a checkpoint made now would hold all that the loop needs to go on."""
         ...
 
-    def learn(
-        self, state: State, counters: Counters, meter: Meter
-    ) -> tuple[State, list[UpdateMetrics]]:
-        """Makes the updates that are due, and what follows each; `state` is given away."""
+    def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
+        """Plays and makes the updates that are due; `state` is given away."""
         ...
 
     def record(self) -> dict[str, Any]:
@@ -30,4 +28,12 @@ class Loop(Protocol):
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Takes up the counters of a checkpoint."""
+        ...
+
+    def arrays(self, place: int) -> Any:
+        """The loop's own arrays of the run at that place, a pytree; empty where it has none."""
+        ...
+
+    def take_up(self, arrays: list[Any]) -> None:
+        """Takes up the arrays of a checkpoint, of every run."""
         ...

@@ -13,10 +13,13 @@ import numpy as np
 from mast.config import Config
 from mast.learning.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
+from mast.learning.seps import Transitions, transitions_of_ring
+from mast.loops.clustering import Clustering
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.meter import Meter
 from mast.training.rollout import Totals, episodes
+from mast.training.rounds import Round, means_of_episodes
 from mast.training.run import Run
 from mast.training.watch import Watch
 from mast.training.window import DynamicWindow
@@ -47,10 +50,19 @@ class ReplayLoop:
         self._watch = watch
         self._buckets = length_buckets(episode_limit)
         self._window = DynamicWindow(config, self._buckets)
+        self._clustering = Clustering(config, engine, runs)
         self._update_credit = 0.0
         self._target_copied_at = 0
 
-    def collect(self, state: State, counters: Counters, meter: Meter) -> Totals:
+    def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
+        """One round of episodes in every run, then the updates that they pay for."""
+        totals = self._collect(state, counters, meter)
+        if self._clustering.is_due:
+            state = self._clustering.assign(state, self._transitions)
+        state, updates = self._learn(state, counters, meter)
+        return state, Round(means_of_episodes(totals, len(self._runs)), updates)
+
+    def _collect(self, state: State, counters: Counters, meter: Meter) -> Totals:
         """One round of episodes in every run, into the rings; what they came to."""
         engine, count = self._engine, self._config.parallel_envs
         with meter.phase("collect"):
@@ -68,7 +80,7 @@ class ReplayLoop:
             counters.episodes += count
             return jax.tree.map(np.asarray, totals)
 
-    def learn(
+    def _learn(
         self, state: State, counters: Counters, meter: Meter
     ) -> tuple[State, list[UpdateMetrics]]:
         """The updates that are due for the episodes just collected, and the target copies among them."""
@@ -113,12 +125,29 @@ class ReplayLoop:
         return {
             "update_credit": self._update_credit,
             "target_copied_at": self._target_copied_at,
-        }
+        } | self._clustering.record()
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Takes up the counters of a checkpoint."""
         self._update_credit = record["update_credit"]
         self._target_copied_at = record["target_copied_at"]
+        self._clustering.restore(record)
+
+    @property
+    def can_save(self) -> bool:
+        """Always: whatever is learned from is in the ring."""
+        return True
+
+    def _transitions(self, place: int) -> Transitions:
+        """What the agents of one run saw, did and got, as far as its ring holds it."""
+        return transitions_of_ring(self._runs[place].ring)
+
+    def arrays(self, place: int) -> Any:
+        """None: episodes are the ring's."""
+        return ()
+
+    def take_up(self, arrays: list[Any]) -> None:
+        """Nothing to take up."""
 
     def _batches(self, update: int) -> list[Any]:
         """A batch of every run, all padded to one length, copied only where that is needed."""

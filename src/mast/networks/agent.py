@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.networks.gru import gru_sequence, gru_step, split_gates
 from mast.networks.linear import Linear, torch_layers
-from mast.networks.spec import NetworkSpec
+from mast.networks.sharing import Parts, keep_neurons
+from mast.networks.spec import GRU, NetworkSpec
 
 NO_ACTION = -1
 """The last action at the first step of an episode: its one-hot code is all zeros."""
@@ -79,6 +80,8 @@ class RecurrentAgent(eqx.Module):
     fc2: Linear
     features: int = eqx.field(static=True)
     actions: int = eqx.field(static=True)
+    parts: Parts | None = None
+    """Which neurons each agent has (SNP-PS); all where None."""
 
     @property
     def hidden_size(self) -> int:
@@ -106,7 +109,7 @@ class RecurrentAgent(eqx.Module):
         code = jax.nn.one_hot(last_action, self.actions)
         shift = by_id.T + self.fc1.bias if by_id.size else self.fc1.bias
         x = observation @ by_observation.T + code @ by_action.T + shift
-        return jax.nn.relu(x)
+        return keep_neurons(self.parts, "fc1", jax.nn.relu(x))
 
     def step(
         self,
@@ -118,6 +121,7 @@ class RecurrentAgent(eqx.Module):
         x = self.encode(observation, last_action)
         reset, update, new = (gate(x) for gate in split_gates(self.gru_input))
         hidden = gru_step(self.gru_hidden, (reset, update, new), hidden)
+        hidden = keep_neurons(self.parts, GRU, hidden)
         return self.fc2(hidden), hidden
 
     def sequence(
@@ -130,12 +134,17 @@ class RecurrentAgent(eqx.Module):
         x = self.encode(observation, last_action).reshape(time, batch * agents, -1)
         reset, update, new = (gate(x) for gate in split_gates(self.gru_input))
         initial = self.initial_hidden(batch * agents)
-        hidden = gru_sequence(self.gru_hidden, (reset, update, new), initial)
+        keep = None
+        if self.parts is not None and self.parts.neurons is not None:
+            keep = jnp.tile(self.parts.neurons[GRU].astype(initial.dtype), (batch, 1))
+        hidden = gru_sequence(self.gru_hidden, (reset, update, new), initial, keep)
         return self.fc2(hidden).reshape(time, batch, agents, self.actions)
 
 
 def recurrent_agent(
     key: PRNGKeyArray, network: NetworkSpec, features: int, actions: int
 ) -> RecurrentAgent:
-    """A fresh dense agent of these layers, initialised as Torch does."""
-    return RecurrentAgent(**torch_layers(key, network), features=features, actions=actions)
+    """A fresh dense agent of these layers, initialised as Torch does, with no parts drawn."""
+    layers = torch_layers(key, network)
+    fc1, gru_input, gru_hidden, fc2 = (layers[layer.name] for layer in network.layers)
+    return RecurrentAgent(fc1, gru_input, gru_hidden, fc2, features, actions)

@@ -42,7 +42,10 @@ def gru_step(
 
 @jax.custom_vjp
 def gru_sequence(
-    hidden_layer: Linear, gates: Gates, initial: Float[Array, "rows hidden"]
+    hidden_layer: Linear,
+    gates: Gates,
+    initial: Float[Array, "rows hidden"],
+    keep: Float[Array, "rows hidden"] | None = None,
 ) -> Float[Array, "time rows hidden"]:
     """The hidden states after each step of a sequence.
 
@@ -50,14 +53,19 @@ def gru_sequence(
         hidden_layer: the recurrent matrix, [3h, h], and its bias.
         gates: the input's share of the three gates, each [time, rows, h].
         initial: the state before the first step; no gradient flows to it.
+        keep: 1 where a row has the unit, 0 where it lacks it and its state stays 0; None keeps all.
     """
     layers = split_gates(hidden_layer)
 
     def step(hidden: Array, gate: Gates) -> tuple[Array, Array]:
-        hidden = _step(layers, gate, hidden)[0]
+        hidden = _kept(_step(layers, gate, hidden)[0], keep)
         return hidden, hidden
 
     return jax.lax.scan(step, initial, gates)[1]
+
+
+def _kept(hidden: Array, keep: Array | None) -> Array:
+    return hidden if keep is None else hidden * keep
 
 
 def _step(layers: tuple[Linear, Linear, Linear], gate: Gates, hidden: Array) -> tuple[Array, ...]:
@@ -69,25 +77,28 @@ def _step(layers: tuple[Linear, Linear, Linear], gate: Gates, hidden: Array) -> 
     return (1 - update) * new + update * hidden, reset, update, new, recurrent
 
 
-def _forward(hidden_layer: Linear, gates: Gates, initial: Array) -> tuple[Array, tuple]:
+def _forward(
+    hidden_layer: Linear, gates: Gates, initial: Array, keep: Array | None
+) -> tuple[Array, tuple]:
     layers = split_gates(hidden_layer)
 
     def step(hidden: Array, gate: Gates) -> tuple[Array, tuple[Array, ...]]:
-        saved = _step(layers, gate, hidden)
-        return saved[0], saved
+        after, *rest = _step(layers, gate, hidden)
+        after = _kept(after, keep)
+        return after, (after, *rest)
 
     _, saved = jax.lax.scan(step, initial, gates)
-    return saved[0], (hidden_layer, initial, saved)
+    return saved[0], (hidden_layer, initial, keep, saved)
 
 
-def _backward(residuals: tuple, cotangent: Array) -> tuple[Linear, Gates, Array]:
-    hidden_layer, initial, (hidden, reset, update, new, recurrent) = residuals
+def _backward(residuals: tuple, cotangent: Array) -> tuple[Linear, Gates, Array, Array | None]:
+    hidden_layer, initial, keep, (hidden, reset, update, new, recurrent) = residuals
     reset_layer, update_layer, new_layer = split_gates(hidden_layer)
     previous = jnp.concatenate([initial[None], hidden[:-1]])
 
     def step(carry: Array, saved: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         d_hidden, previous, reset, update, new, recurrent = saved
-        d_hidden = d_hidden + carry
+        d_hidden = _kept(d_hidden + carry, keep)
         d_new = d_hidden * (1 - update) * (1 - new * new)
         d_update = d_hidden * (previous - new) * update * (1 - update)
         d_reset = d_new * recurrent * reset * (1 - reset)
@@ -110,7 +121,8 @@ def _backward(residuals: tuple, cotangent: Array) -> tuple[Linear, Gates, Array]
         weight=jnp.concatenate([d.T @ rows for d in flat]),
         bias=jnp.concatenate([d.sum(0) for d in flat]),
     )
-    return d_layer, (d_reset, d_update, d_new), jnp.zeros_like(initial)
+    d_keep = None if keep is None else jnp.zeros_like(keep)
+    return d_layer, (d_reset, d_update, d_new), jnp.zeros_like(initial), d_keep
 
 
 gru_sequence.defvjp(_forward, _backward)

@@ -5,16 +5,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mast.networks.agent import RecurrentAgent, recurrent_agent
+from mast.networks.agent import Agent, RecurrentAgent, recurrent_agent
 from mast.networks.linear import Linear
-from mast.networks.spec import NetworkSpec
+from mast.networks.sharing import Parts, draw_parts, layer_of_agents
+from mast.networks.spec import NetworkSpec, Sizes
+
+LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")
 
 
 class IndependentAgents(eqx.Module):
     """`RecurrentAgent` without the id input, once for every agent (MAST, agent roles; spec §1).
 
     Weights are [agents, outputs, inputs] and biases [agents, outputs], so that drop and grow can rank
-    the weights of all agents together.
+    the weights of all agents together. With fewer networks than agents, `parts` says whose is whose.
     """
 
     fc1: Linear
@@ -23,6 +26,7 @@ class IndependentAgents(eqx.Module):
     fc2: Linear
     features: int = eqx.field(static=True)
     actions: int = eqx.field(static=True)
+    parts: Parts | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -44,7 +48,7 @@ class IndependentAgents(eqx.Module):
             return network._one_network().encode(*inputs)
 
         teams = (observation[..., None, :], last_action[..., None])
-        return jax.vmap(alone, in_axes=(0, -3, -2), out_axes=-3)(self, *teams)[..., 0, :]
+        return jax.vmap(alone, in_axes=(0, -3, -2), out_axes=-3)(self.of_each(), *teams)[..., 0, :]
 
     def step(
         self,
@@ -59,7 +63,7 @@ class IndependentAgents(eqx.Module):
 
         # Each network sees a team of one: its inputs keep an agent axis, of length 1.
         teams = (observation[..., None, :], last_action[..., None], hidden[..., None, :])
-        q, after = jax.vmap(alone, in_axes=(0, -3, -2, -3), out_axes=-3)(self, *teams)
+        q, after = jax.vmap(alone, in_axes=(0, -3, -2, -3), out_axes=-3)(self.of_each(), *teams)
         return q[..., 0, :], after[..., 0, :]
 
     def sequence(
@@ -73,7 +77,20 @@ class IndependentAgents(eqx.Module):
             return network._one_network().sequence(*inputs)
 
         teams = (observation[..., None, :], last_action[..., None])
-        return jax.vmap(alone, in_axes=(0, -3, -2), out_axes=-3)(self, *teams)[..., 0, :]
+        return jax.vmap(alone, in_axes=(0, -3, -2), out_axes=-3)(self.of_each(), *teams)[..., 0, :]
+
+    def of_each(self) -> "IndependentAgents":
+        """One network for each agent, whatever the agents share."""
+        if self.parts is None:
+            return self
+        fc1, gru_input, gru_hidden, fc2 = (
+            layer_of_agents(self.parts, name, getattr(self, name)) for name in LAYERS
+        )
+        return IndependentAgents(fc1, gru_input, gru_hidden, fc2, self.features, self.actions)
+
+    def network_of(self, agent: int) -> RecurrentAgent:
+        """The network of one agent by itself."""
+        return jax.tree.map(lambda leaf: leaf[agent], self.of_each())._one_network()
 
     def _one_network(self) -> RecurrentAgent:
         """Under a `vmap` over agents, where the layers are those of one: its network."""
@@ -91,6 +108,65 @@ def independent_agents(
         return recurrent_agent(key, network, features, actions)
 
     stacked = jax.vmap(one)(jax.random.split(key, network.copies))
+    parts = draw_parts(key, network)
     return IndependentAgents(
-        stacked.fc1, stacked.gru_input, stacked.gru_hidden, stacked.fc2, features, actions
+        stacked.fc1, stacked.gru_input, stacked.gru_hidden, stacked.fc2, features, actions, parts
+    )
+
+
+class PrunedWeights(RecurrentAgent):
+    """One network of which each agent lacks some weights by chance (USNP; SNP-PS §5.4)."""
+
+    def encode(
+        self,
+        observation: Float[Array, "*batch agents features"],
+        last_action: Int[Array, "*batch agents"],
+    ) -> Float[Array, "*batch agents hidden"]:
+        """The first layer's activation of each agent."""
+        return self.of_each().encode(observation, last_action)
+
+    def step(
+        self,
+        observation: Float[Array, "*batch agents features"],
+        last_action: Int[Array, "*batch agents"],
+        hidden: Float[Array, "*batch agents hidden"],
+    ) -> tuple[Float[Array, "*batch agents actions"], Float[Array, "*batch agents hidden"]]:
+        """One step of acting: each agent's action values and its next hidden state."""
+        return self.of_each().step(observation, last_action, hidden)
+
+    def sequence(
+        self,
+        observation: Float[Array, "time batch agents features"],
+        last_action: Int[Array, "time batch agents"],
+    ) -> Float[Array, "time batch agents actions"]:
+        """The action values along whole episodes, from h_0 = 0."""
+        return self.of_each().sequence(observation, last_action)
+
+    def of_each(self) -> IndependentAgents:
+        """Each agent's own network: the root's weights, and zeros where it lacks them."""
+        fc1, gru_input, gru_hidden = (
+            layer_of_agents(self.parts, name, getattr(self, name)) for name in LAYERS[:3]
+        )
+        agents = fc1.weight.shape[0]
+        fc2 = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (agents, *leaf.shape)), self.fc2)
+        return IndependentAgents(fc1, gru_input, gru_hidden, fc2, self.features, self.actions)
+
+
+def fresh_agent(key: PRNGKeyArray, network: NetworkSpec, sizes: Sizes) -> Agent:
+    """A dense recurrent agent, shared as its declaration says: one network, several, or parts of one."""
+    if network.per_agent:
+        return independent_agents(key, network, sizes.observation, sizes.actions)
+    agent = recurrent_agent(key, network, sizes.observation, sizes.actions)
+    if network.lacks is None:
+        return agent
+    parts = draw_parts(jax.random.fold_in(key, 1), network)
+    kind = PrunedWeights if network.lacks.of == "weights" else RecurrentAgent
+    return kind(
+        agent.fc1,
+        agent.gru_input,
+        agent.gru_hidden,
+        agent.fc2,
+        sizes.observation,
+        sizes.actions,
+        parts,
     )

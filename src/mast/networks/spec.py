@@ -7,8 +7,9 @@ tiny widths.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from mast.errors import UserError
 from mast.sparsity.allocation import LayerShape
 
 GATES = 3
@@ -32,6 +33,31 @@ class TeamSizes(Protocol):
     def agents(self) -> int: ...
 
 
+class Lacks(NamedTuple):
+    """What each agent lacks of a network that several agents use (SNP-PS §4)."""
+
+    ratio: tuple[float, ...] | None
+    """The share of each hidden layer's neurons, or of its incoming weights; None = what the network defaults
+    to."""
+    of: Literal["neurons", "weights"] = "neurons"
+    alike: bool = False
+    """Whether all agents lack the same."""
+
+    def by_default(self, ratio: tuple[float, ...]) -> Lacks:
+        """With a network's own ratio where none is given, and one for each of its hidden layers.
+
+        Raises:
+            UserError: another number of ratios than hidden layers.
+        """
+        given = ratio if self.ratio is None else self.ratio
+        if len(given) != len(ratio):
+            shown = "-".join(f"{each:g}" for each in given)
+            raise UserError(
+                f"prune_ratio = {shown}: must be {len(ratio)} numbers, one per hidden layer"
+            )
+        return self._replace(ratio=given)
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What fixes the shapes of a team's networks: sizes of the environment, widths of the settings.
@@ -48,13 +74,38 @@ class Sizes:
     mixer_embed: int = 32
     hypernet_hidden: int = 64
     unrestricted_hidden: int = 256
+    hidden_layers: int = 3
+    """Of feed-forward actors and critics."""
     independent: bool = False
     """Whether each agent has a network of its own, without an id among its inputs."""
+    agent_id: bool = True
+    """Whether a network that several agents use reads a one-hot id."""
+    clusters: int | None = None
+    """How many networks the agents share out among them (SePS); None where that is 1, or one each."""
+    lacks: Lacks | None = None
+    """What each agent lacks of the acting network."""
+    critic_lacks: Lacks | None = None
+    """What each agent lacks of its critic."""
+
+    @property
+    def copies(self) -> int:
+        """How many networks the agents have."""
+        return self.agents if self.independent else self.clusters or 1
+
+    @property
+    def stacked(self) -> bool:
+        """Whether networks are stacked in their tensors."""
+        return self.independent or self.clusters is not None
+
+    @property
+    def id_input(self) -> int:
+        """The width of the one-hot agent id."""
+        return self.agents if self.agent_id and not self.stacked else 0
 
     @property
     def agent_input(self) -> int:
         """Observation ⊕ one-hot last action ⊕ one-hot agent id."""
-        return self.observation + self.actions + (0 if self.independent else self.agents)
+        return self.observation + self.actions + self.id_input
 
 
 class LayerSpec(NamedTuple):
@@ -87,14 +138,20 @@ class NetworkSpec(NamedTuple):
     """How many networks are stacked in its tensors."""
     per_agent: bool = False
     """Whether they are stacked, one per agent (of which there may be only one)."""
-    passes: int = 1
-    """How often a team runs all copies in one step."""
+    passes: float = 1
+    """How often a team runs all copies in one step, on the average where agents share out some."""
     generated_flops: int = 0
     """Of a pass whose weights are outputs of the layers: dense, without parameters."""
     widths: tuple[str, ...] = ()
     """The fields of `Sizes` that make it wider."""
     kernel: str | None = None
     """Which native kernels compute it; None where none do."""
+    users: int = 1
+    """How many agents use it; those of `copies` where that is more than one."""
+    clustered: bool = False
+    """Whether agents are shared out among the copies (SePS)."""
+    lacks: Lacks | None = None
+    """What each of them lacks of it."""
 
     @property
     def shapes(self) -> tuple[LayerShape, ...]:
@@ -108,6 +165,36 @@ class NetworkSpec(NamedTuple):
         """How many products one of a layer's outputs adds up, with those of its group."""
         together = [each for each in self.layers if each.makes == layer.makes]
         return sum(each.inputs for each in together)
+
+    @property
+    def hidden(self) -> dict[str, int]:
+        """The hidden layers: what their neurons are called, and how many there are, from first to last."""
+        read = {name for layer in self.layers for name in layer.reads}
+        return {layer.makes: layer.units for layer in self.layers if layer.makes in read}
+
+    @property
+    def pruned(self) -> dict[str, int]:
+        """How many neurons of each hidden layer an agent lacks: round(ratio · width); of weights none."""
+        if self.lacks is None or self.lacks.of == "weights":
+            return {}
+        ratios = self.ratios
+        return {name: round(ratios[name] * units) for name, units in self.hidden.items()}
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """What share an agent lacks, by hidden layer."""
+        given = () if self.lacks is None or self.lacks.ratio is None else self.lacks.ratio
+        return dict(zip(self.hidden, given, strict=True))
+
+    def used(self, layer: LayerSpec) -> float:
+        """The share of a layer's weights that an agent uses."""
+        if self.lacks is not None and self.lacks.of == "weights":
+            return 1 - self.ratios.get(layer.makes, 0.0)
+        share, hidden = 1.0, self.hidden
+        for name in (layer.makes, *layer.reads):
+            if name in self.pruned:
+                share *= 1 - self.pruned[name] / hidden[name]
+        return share
 
     def makers(self, neurons: str) -> tuple[LayerSpec, ...]:
         """The layers that make these neurons."""
@@ -124,11 +211,58 @@ def recurrent_agent_spec(sizes: Sizes) -> NetworkSpec:
             LayerSpec("gru_hidden", h, GATES * h, (GRU,), GRU),
             LayerSpec("fc2", h, sizes.actions, (GRU,)),
         ),
-        copies=sizes.agents if sizes.independent else 1,
-        per_agent=sizes.independent,
-        passes=1 if sizes.independent else sizes.agents,
+        copies=sizes.copies,
+        per_agent=sizes.stacked,
+        passes=sizes.agents / sizes.copies,
         widths=("hidden_size",),
-        kernel=None if sizes.independent else "agent",
+        kernel=None if sizes.stacked or sizes.lacks or not sizes.agent_id else "agent",
+        users=sizes.agents,
+        clustered=sizes.clusters is not None,
+        lacks=sizes.lacks and sizes.lacks.by_default((0.0, 0.1)),
+    )
+
+
+def actor_spec(sizes: Sizes) -> NetworkSpec:
+    """An actor: an agent's own observation in, logits out; under SNP-PS 0-0.1-0.1 is missing (§5.1)."""
+    usual = (0.0, *(0.1,) * (sizes.hidden_layers - 1))
+    lacks = sizes.lacks and sizes.lacks.by_default(usual)
+    return feed_forward_spec(sizes, sizes.actions, lacks)
+
+
+def critic_spec(sizes: Sizes) -> NetworkSpec:
+    """A critic of an agent's own observation; under SNP-PS 0-0.1-0.9 is missing (§5.1)."""
+    usual = (0.0, *(0.1,) * (sizes.hidden_layers - 2), 0.9)[-sizes.hidden_layers :]
+    lacks = sizes.critic_lacks and sizes.critic_lacks.by_default(usual)
+    return feed_forward_spec(sizes, 1, lacks)
+
+
+def feed_forward_spec(sizes: Sizes, outputs: int, lacks: Lacks | None) -> NetworkSpec:
+    """An actor or a critic of an agent's own observation: hidden ReLU layers of one width, and a linear head.
+
+    Args:
+        sizes: of the environment, and width and number of the hidden layers.
+        outputs: of the head.
+        lacks: what each agent lacks of it.
+    """
+    h, inputs, layers = sizes.hidden_size, sizes.observation + sizes.id_input, []
+    for index in range(sizes.hidden_layers + 1):
+        layers.append(
+            LayerSpec(
+                f"layers.{index}",
+                inputs if index == 0 else h,
+                outputs if index == sizes.hidden_layers else h,
+                (f"layers.{index - 1}",) if index else (),
+            )
+        )
+    return NetworkSpec(
+        tuple(layers),
+        copies=sizes.copies,
+        per_agent=sizes.stacked,
+        passes=sizes.agents / sizes.copies,
+        widths=("hidden_size",),
+        users=sizes.agents,
+        clustered=sizes.clusters is not None,
+        lacks=lacks,
     )
 
 

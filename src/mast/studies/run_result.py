@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mast.accounting.run import account_of
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, load_run_config, load_run_record
 from mast.configuration.record import without_folders
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
-from mast.envs.names import ENTRIES, FAMILIES
+from mast.envs.names import entry_of, family_of, with_team_reward
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
@@ -157,12 +158,12 @@ def _attachments(run: Path, cell: Cell) -> dict[str, bytes]:
 
 def team_sizes(config: Config) -> TeamSizes | None:
     """The sizes of an environment that comes with Mast, without making it; None for one's own."""
-    for entry in ENTRIES:
-        if entry.id == config.environment:
-            last_actions = entry.agents * entry.actions if config.state_last_action else 0
-            state = entry.state + last_actions
-            return TeamSizes(entry.observation, state, entry.actions, entry.agents)
-    return None
+    entry = entry_of(config.environment)
+    if entry is None:
+        return None
+    last_actions = entry.agents * entry.actions if config.state_last_action else 0
+    state = entry.state + last_actions
+    return TeamSizes(entry.observation, state, entry.actions, entry.agents)
 
 
 def _costs(config: Config) -> dict[str, int | float | None]:
@@ -176,10 +177,12 @@ def _costs(config: Config) -> dict[str, int | float | None]:
 
 def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
     """What stands beside every number: which environment, in which version, with which settings."""
-    family = FAMILIES.get(config.environment.partition("/")[0])
+    family, entry = family_of(config.environment), entry_of(config.environment)
     if family is None:
         return config.environment
-    limits = {entry.id: entry.episode_limit for entry in family.entries}
-    limit = config.episode_limit or limits.get(config.environment, 0)
+    limit = config.episode_limit or (entry.episode_limit if entry else 0)
     scale = family.reward_scale if config.reward_scale is None else config.reward_scale
-    return family.identity(versions.get("jaxmarl", "?"), limit, scale, config.state_last_action)
+    text = family.identity(versions.get("jaxmarl", "?"), limit, scale, config.state_last_action)
+    if family.rewards == "agent" and algorithm_entry(config.algorithm).rewards == "team":
+        return with_team_reward(text, config.team_reward)
+    return text

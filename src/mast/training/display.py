@@ -234,8 +234,8 @@ def _numbers(metrics: Metrics) -> Table:
         ("updates", whole(metrics.updates)),
         ("return, training", real(metrics.train_return, ".2f")),
         ("gradient", real(metrics.gradient_norm, ".3g")),
-        ("ε", f"{metrics.epsilon:.3f}"),
-        ("length, training", f"{metrics.train_length:.1f}"),
+        ("ε", real(metrics.epsilon, ".3f")),
+        ("length, training", real(metrics.train_length, ".1f")),
         ("density", f"{metrics.density:.3f}"),
     ]
     for start in range(0, len(cells), 3):
@@ -251,12 +251,13 @@ def plain_line(metrics: Metrics) -> str:
     parts = [
         f"{whole(metrics.env_steps):>9} steps {min(1.0, share):4.0%}",
         f"episodes {whole(metrics.episodes)}",
-        f"ε {metrics.epsilon:.2f}",
+        *([] if metrics.epsilon is None else [f"ε {metrics.epsilon:.2f}"]),
     ]
     if evaluation is not None and evaluation.win_rate is not None:
         parts.append(f"win {evaluation.win_rate:.2f}")
     # Until the first evaluation the only return there is comes from exploring.
-    parts.append(f"return {evaluation.return_ if evaluation else metrics.train_return:.2f}")
+    return_ = evaluation.return_ if evaluation else metrics.train_return
+    parts.append(f"return {real(return_, '.2f')}")
     parts += [
         f"loss {real(metrics.loss, '.3g')}",
         *([" ".join(_first_metric(metrics))] if metrics.loss_metrics else []),

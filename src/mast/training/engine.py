@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,12 +21,16 @@ from mast.learning.rules import rules_of
 from mast.learning.stored import StoredBatch
 from mast.learning.topology import final_counts
 from mast.networks.agent import RecurrentAgent
+from mast.networks.feed_forward import FeedForward
 from mast.networks.independent import IndependentAgents
+from mast.networks.sharing import assigned
 from mast.sparsity.topology import Evolution
+from mast.training.on_policy import Advanced, advance
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
 from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
 from mast.training.rollout import JaxPlayers, Recording, Totals, Watcher, play, players_for
 from mast.training.source import Source, Weights, by_path, take_over
+from mast.training.streams import Streams, begin_streams
 
 State = Any
 """What the programs of an execution keep of all runs; `Engine.team` shows it as a `LearnerState`."""
@@ -56,6 +61,7 @@ class Engine:
         sizes = sizes_of(config, environment.spec)
         self.compile_seconds = 0.0
         self._seen: set[Any] = set()
+        self._advance: dict[tuple[Any, ...], Callable[..., Any]] = {}
         rules = rules_of(configs)
         self._learners = [Learner(each, sizes, rules) for each in configs]
         learner = self._learners[0]
@@ -64,12 +70,13 @@ class Engine:
             if config.execution == "compact"
             else MaskedPrograms(learner, vmapped)
         )
+        self._environment = environment
         self._players = (
             JaxPlayers(environment, config.replay_dtype, over_runs=True)
             if vmapped
             else players_for(environment, config.replay_dtype)
         )
-        self._method = self._stacked([method_from_config(each, rules) for each in configs])
+        self._method = self.stacked([method_from_config(each, rules) for each in configs])
 
     @property
     def reads_ring(self) -> bool:
@@ -98,12 +105,13 @@ class Engine:
                 params, masks = take_over(params, source, counts, str(learner.config.from_run))
             first_weights.append(by_path(params))
             states.append(jax.jit(learner.begin)(key, params, masks))
-            if not isinstance(params.agent, RecurrentAgent | IndependentAgents):
+            if not isinstance(params.agent, RecurrentAgent | IndependentAgents | FeedForward):
                 raise UserError(
                     f"{learner.config.algorithm}: the agent is a {type(params.agent).__name__}; it must be a "
-                    "RecurrentAgent or IndependentAgents (mast.networks), which a policy file can hold"
+                    "RecurrentAgent, IndependentAgents or FeedForward (mast.networks), which a policy file "
+                    "can hold"
                 )
-        self._budget = self._stacked(
+        self._budget = self.stacked(
             [
                 learner.budget(state.params)
                 for learner, state in zip(self._learners, states, strict=True)
@@ -113,7 +121,7 @@ class Engine:
 
     def begin(self, teams: Sequence[LearnerState]) -> State:
         """The state of all runs from that of each."""
-        return self._programs.begin(self._stacked(teams))
+        return self._programs.begin(self.stacked(teams))
 
     def team(self, state: State, run: int) -> LearnerState:
         """One run's networks, masks and optimizer as dense arrays; the inverse of `begin`."""
@@ -136,14 +144,24 @@ class Engine:
         episodes: int,
         at_once: int,
         watch: Watcher | None = None,
+        sampled: bool = False,
     ) -> Totals:
-        """Play `episodes` greedy episodes in every run (evaluation `number`), `at_once` at a time."""
-        zeros = [0.0] * len(self._configs)
+        """Play episodes in every run for evaluation `number`: greedy ones, or with actions that are drawn.
+
+        Args:
+            state: of all runs.
+            number: of the evaluation; the same episodes begin alike, greedy and sampled.
+            episodes: how many in each run.
+            at_once: how many at a time.
+            watch: looks on.
+            sampled: whether actions are drawn from the policy.
+        """
+        chance = [float(sampled)] * len(self._configs)
         return play(
             self._players,
             self._programs.agent(state),
             self._keys(EVALUATE, number, episodes),
-            self._column(zeros),
+            self._column(chance),
             at_once,
             watch,
         )
@@ -189,11 +207,80 @@ class Engine:
             state, metrics, given = update(state, *operands)
             gradient = given if gradient is None else gradient
         if evolve_now:
-            keys = self._stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
-            state, evolution = self._timed("evolve", self._programs.evolve)(
-                state, gradient, self._method, self._budget, steps, keys
-            )
+            state, evolution = self._evolve(state, gradient, steps, number)
         return state, metrics, evolution
+
+    def evolve(
+        self, state: State, gradient: Any, env_steps: Sequence[int], number: int
+    ) -> tuple[State, Evolution]:
+        """A topology evolution of every run; `state` is given away.
+
+        Args:
+            state: of all runs.
+            gradient: the dense gradient of each run's last update.
+            env_steps: one per run.
+            number: of that update, for the random keys.
+        """
+        return self._evolve(state, gradient, self._column(env_steps), number)
+
+    def _evolve(
+        self, state: State, gradient: Any, steps: Array, number: int
+    ) -> tuple[State, Evolution]:
+        keys = self.stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
+        return self._timed("evolve", self._programs.evolve)(
+            state, gradient, self._method, self._budget, steps, keys
+        )
+
+    def assign(self, state: State, network_of: Sequence[Sequence[int]]) -> State:
+        """The state with the agents of every run shared out among its networks anew (SePS)."""
+        anew = self.stacked([jnp.asarray(each, jnp.int32) for each in network_of])
+        return state._replace(
+            params=assigned(state.params, anew), target=assigned(state.target, anew)
+        )
+
+    def begin_streams(self) -> Streams:
+        """Every environment of every run at the start of an episode."""
+        begin = partial(begin_streams, self._environment, count=self._configs[0].parallel_envs)
+        over_runs = jax.vmap(begin) if self._vmapped else begin
+        keys = self.stacked([run_key(each.seed, COLLECT) for each in self._configs])
+        return self._timed("begin_streams", jax.jit(over_runs))(keys)
+
+    def advance(
+        self,
+        state: State,
+        streams: Streams,
+        number: int,
+        env_steps: Sequence[int],
+        count: int,
+        keep: bool = False,
+    ) -> tuple[State, Streams, Any, Advanced]:
+        """So many on-policy updates of every run, one after the other; state and streams are given away.
+
+        Args:
+            state: of all runs.
+            streams: where their environments are.
+            number: updates made so far, for the random keys.
+            env_steps: one per run.
+            count: how many updates.
+            keep: whether to give the trajectories back.
+
+        Returns:
+            State and streams then, the last update's dense gradient, and what happened, whose metrics lead
+            with [updates, *runs] and whose other arrays with [*runs].
+        """
+        what = ("advance", count, keep)
+        if what not in self._advance:
+            step = partial(advance, self._learners[0], self._environment, updates=count, keep=keep)
+            over_runs = jax.vmap(step, in_axes=(0, 0, 0, 0, 0, None)) if self._vmapped else step
+            self._advance[what] = jax.jit(over_runs, donate_argnums=(0, 1))
+        keys = self.stacked([run_key(each.seed, COLLECT) for each in self._configs])
+        state, streams, gradient, done = self._timed(what, self._advance[what])(
+            state, streams, self._method, keys, self._column(env_steps), jnp.int32(number)
+        )
+        if self._vmapped:  # updates lead
+            metrics = jax.tree.map(lambda each: jnp.swapaxes(each, 0, 1), done.metrics)
+            done = done._replace(metrics=metrics)
+        return state, streams, gradient, done
 
     def copy_target(self, state: State) -> State:
         """The state with the target networks set to the online ones."""
@@ -218,7 +305,8 @@ class Engine:
         """Share of active weights of each run's online networks; it never changes."""
         return self._programs.densities(state)
 
-    def _stacked(self, parts: Sequence[Any]) -> Any:
+    def stacked(self, parts: Sequence[Any]) -> Any:
+        """One tree for all runs out of one for each; the inverse of `of_run`."""
         if not self._vmapped:
             return parts[0]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
@@ -227,7 +315,7 @@ class Engine:
         return jnp.asarray(numbers if self._vmapped else numbers[0], jnp.float32)
 
     def _keys(self, purpose: int, number: int, episodes: int) -> Key[Array, "*runs episodes"]:
-        return self._stacked(
+        return self.stacked(
             [
                 jax.random.split(run_key(each.seed, purpose, number), episodes)
                 for each in self._configs

@@ -27,20 +27,26 @@ class Evaluation:
     length: float
     """Steps."""
     episodes: int
+    sampled_win_rate: float | None = None
+    """As `win_rate`, with actions drawn from the policy; None where there is none to draw from."""
+    sampled_return: float | None = None
 
 
-def summarise(totals: Totals, has_win: bool) -> Evaluation:
+def summarise(totals: Totals, has_win: bool, sampled: Totals | None = None) -> Evaluation:
     """The means of finished episodes.
 
     Args:
-        totals: of one run's episodes, [episodes].
+        totals: of one run's greedy episodes, [episodes].
         has_win: whether the environment can be won.
+        sampled: of episodes with actions that are drawn from the policy.
     """
     return Evaluation(
         win_rate=float(np.mean(totals.won)) if has_win else None,
         return_=float(np.mean(totals.return_)),
         length=float(np.mean(totals.length)),
         episodes=len(totals.length),
+        sampled_win_rate=float(np.mean(sampled.won)) if sampled is not None and has_win else None,
+        sampled_return=None if sampled is None else float(np.mean(sampled.return_)),
     )
 
 
@@ -86,9 +92,15 @@ def mean_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     """The mean over runs; an only one as it is."""
     if len(evaluations) < 2:
         return evaluations[0] if evaluations else None
-    wins = [each.win_rate for each in evaluations if each.win_rate is not None]
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
     return Evaluation(
-        win_rate=float(np.mean(wins)) if wins else None,
+        win_rate=mean([each.win_rate for each in evaluations]),
+        sampled_win_rate=mean([each.sampled_win_rate for each in evaluations]),
+        sampled_return=mean([each.sampled_return for each in evaluations]),
         return_=float(np.mean([each.return_ for each in evaluations])),
         length=float(np.mean([each.length for each in evaluations])),
         episodes=sum(each.episodes for each in evaluations),

@@ -36,6 +36,8 @@ def settings_obstacle(config: Config) -> str | None:
     """What among the settings keeps a run from being compact on any machine; None where nothing does."""
     if algorithm_entry(config.algorithm).compact_speedup is None:
         return f"algorithm {config.algorithm} has none"
+    if config.optimizer != "rmsprop":
+        return f"optimizer = {config.optimizer} has none"
     if config.sharing != "shared":
         return f"sharing = {config.sharing} has none yet"
     if config.initial_weights == "final":

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 from mast.accounting.run import account_of, full_sizes
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
-from mast.envs.names import ENTRIES
+from mast.envs.names import EnvironmentEntry, entry_of
 from mast.errors import UserError
 from mast.learning.ring_memory import EpisodeSizes, expected_bytes, machine_memory
 
@@ -22,10 +22,9 @@ class Sizes(EpisodeSizes, Protocol):
 
 
 class KnownSizes:
-    """The sizes of an environment that comes with Mast, from the table, under a run's settings."""
+    """The sizes of an environment that comes with Mast, by its name, under a run's settings."""
 
-    def __init__(self, config: Config) -> None:
-        entry = next(each for each in ENTRIES if each.id == config.environment)
+    def __init__(self, config: Config, entry: EnvironmentEntry) -> None:
         self.agents, self.actions, self.observation = entry.agents, entry.actions, entry.observation
         self.state = entry.state
         if config.state_last_action:
@@ -35,8 +34,8 @@ class KnownSizes:
 
 def known_sizes(config: Config) -> KnownSizes | None:
     """The sizes of a run's environment without making it; None where it is a user's own."""
-    known = any(each.id == config.environment for each in ENTRIES)
-    return KnownSizes(config) if known else None
+    entry = entry_of(config.environment)
+    return None if entry is None else KnownSizes(config, entry)
 
 
 def needed_bytes(config: Config, sizes: Sizes, runs: int) -> dict[str, float]:
@@ -54,6 +53,13 @@ def needed_bytes(config: Config, sizes: Sizes, runs: int) -> dict[str, float]:
     )  # does not change the dense size
     parameters = account_of(counted, sizes).costs.parameters
     count = parameters.sparse if config.widths == "tiny" else parameters.dense
+    if algorithm_entry(config.algorithm).loop != "replay":
+        rows = config.rollout_steps * config.parallel_envs
+        rollout = rows * (2 * _step_bytes(config, sizes) + _activation_bytes(config, sizes))
+        return {
+            "networks and optimizer": float(runs * count * BYTES_PER_PARAMETER),
+            "rollout": float(runs * rollout),
+        }
     ring = expected_bytes(
         sizes,
         config.buffer_episodes,
@@ -73,8 +79,8 @@ def needed_bytes(config: Config, sizes: Sizes, runs: int) -> dict[str, float]:
     return {name: float(runs * size) for name, size in of_one.items()}
 
 
-def check_needed_memory(config: Config, sizes: Sizes, runs: int) -> str:
-    """What the replay ring will take, in a line to be said before training.
+def check_needed_memory(config: Config, sizes: Sizes, runs: int) -> str | None:
+    """What the replay ring will take, in a line to be said before training; None where there is none.
 
     Args:
         config, sizes, runs: as for `needed_bytes`.
@@ -91,6 +97,8 @@ def check_needed_memory(config: Config, sizes: Sizes, runs: int) -> str:
             f"this run is expected to need {whole / 1e9:,.1f} GB of memory, this machine has "
             f"{available / 1e9:,.1f} GB: {shown}"
         )
+    if "replay ring" not in needed:
+        return None
     dynamic = config.replay_window == "dynamic"
     bound = runs * expected_bytes(sizes, config.buffer_episodes, config.replay_dtype, None, dynamic)
     return (

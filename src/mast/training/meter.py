@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mast.learning.learner import UpdateMetrics
 from mast.training.engine import Engine
-from mast.training.rollout import Totals
+from mast.training.rounds import Round
 
 PHASES = ("collect", "sample", "learn", "evaluate", "checkpoint")
 
@@ -105,18 +104,14 @@ class Meter:
             before.seconds + time.perf_counter() - start - evaluating,
         )
 
-    def round(self, totals: Totals, updates: Sequence[UpdateMetrics]) -> Mapping[str, np.ndarray]:
+    def round(self, done: Round) -> Mapping[str, np.ndarray]:
         """The means of one round, one number per run; kept until the next evaluation."""
-        runs = self._runs
+        runs, updates = self._runs, done.updates
 
         def per_run(values: Any) -> np.ndarray:
             return np.asarray(values, np.float64).reshape(-1, runs).mean(0)
 
-        means = {
-            "train_return": np.asarray(totals.return_, np.float64).reshape(runs, -1).mean(1),
-            "train_win_rate": np.asarray(totals.won, np.float64).reshape(runs, -1).mean(1),
-            "train_length": np.asarray(totals.length, np.float64).reshape(runs, -1).mean(1),
-        }
+        means = dict(done.played)
         if updates:
             means |= {
                 "loss": per_run([each.loss for each in updates]),
@@ -133,10 +128,12 @@ class Meter:
     def since_last_evaluation(self, run: int) -> dict[str, float]:
         """The means over the rounds since `forget_rounds`, of one run."""
         names = dict.fromkeys(name for means in self._window for name in means)
-        return {
-            name: float(np.mean([means[name][run] for means in self._window if name in means]))
-            for name in names
+        known = {
+            name: [means[name][run] for means in self._window if name in means] for name in names
         }
+        # A round in which no episode ended has no mean of the episodes.
+        known = {name: [v for v in values if not np.isnan(v)] for name, values in known.items()}
+        return {name: float(np.mean(values)) for name, values in known.items() if values}
 
     def forget_rounds(self) -> None:
         """Begin the next means."""

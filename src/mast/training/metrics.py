@@ -14,14 +14,16 @@ class Metrics:
     total_env_steps: int
     episodes: int
     updates: int
-    epsilon: float
+    epsilon: float | None
+    """Share of random actions; None where actions are drawn from a policy."""
     loss: float | None
     loss_metrics: Mapping[str, float]
     """What the algorithm tells of its loss, by the names of its entry; empty before the first update."""
     gradient_norm: float | None
-    train_return: float
+    train_return: float | None
+    """Of the episodes that ended in this round; None, as the length, where none did."""
     train_win_rate: float | None
-    train_length: float
+    train_length: float | None
     density: float
     env_steps_per_second: float | None
     updates_per_second: float | None

@@ -1,10 +1,12 @@
 """A trainer's way to disk and back: checkpoints of all its runs, and what resuming does to it."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mast.config import extend_run_record
 from mast.errors import UserError
+from mast.learning.learner import LearnerState
+from mast.sparsity.optimizer import SparseState
 from mast.training.beside import (
     POLICY,
     check_policies,
@@ -19,6 +21,15 @@ from mast.training.run import restore_together
 
 if TYPE_CHECKING:
     from mast.training.trainer import Trainer
+
+
+class SavedRun(NamedTuple):
+    """The arrays of a checkpoint: a `LearnerState`'s, and the loop's own."""
+
+    params: Any
+    target: Any
+    optimizer: SparseState
+    loop: Any
 
 
 def save(trainer: "Trainer") -> None:
@@ -43,7 +54,8 @@ def save(trainer: "Trainer") -> None:
             "run": asdict(run.counters),
             "beside": known_files(run),
         }
-        run.store.save(trainer.counters.rounds, state, counters, run.ring)
+        saved = SavedRun(*state, trainer.loop.arrays(place))
+        run.store.save(trainer.counters.rounds, saved, counters, run.ring)
 
 
 def restore(trainer: "Trainer") -> list[Restored] | None:
@@ -53,7 +65,10 @@ def restore(trainer: "Trainer") -> list[Restored] | None:
         UserError: every checkpoint is damaged, or the run was trained elsewhere.
     """
     engine = trainer.engine
-    templates = [engine.team(trainer.state, place) for place in range(len(trainer.runs))]
+    templates = [
+        SavedRun(*engine.team(trainer.state, place), trainer.loop.arrays(place))
+        for place in range(len(trainer.runs))
+    ]
     restored = restore_together(trainer.runs, templates)
     for run, found in zip(trainer.runs, restored or [], strict=False):
         identity = trainer.environment.spec.identity
@@ -105,7 +120,8 @@ def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
             trainer.notices += run.start_again()
         trainer.begin_files()
         return
-    trainer.state = trainer.engine.begin([found.state for found in restored])
+    trainer.state = trainer.engine.begin([LearnerState(*found.state[:-1]) for found in restored])
+    trainer.loop.take_up([found.state.loop for found in restored])
     trainer.densities = trainer.engine.densities(trainer.state)
     shared = trainer.counters
     trainer.meter = Meter(

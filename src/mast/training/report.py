@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mast.accounting.run import account_of
+from mast.algorithms.entry import SAMPLED
 from mast.algorithms.registry import algorithm_entry
 from mast.training.evaluation import Evaluation, mean_evaluation
 from mast.training.metrics import Metrics
@@ -54,13 +55,18 @@ def evaluation_row(trainer: "Trainer", place: int, evaluation: Evaluation) -> di
     run, meter = trainer.runs[place], trainer.meter
     means = meter.since_last_evaluation(place)
     if not trainer.environment.spec.has_win:
-        del means["train_win_rate"]
+        means.pop("train_win_rate", None)
+    if algorithm_entry(trainer.config.algorithm).stochastic:
+        for name in SAMPLED:
+            drawn = getattr(evaluation, name)
+            if drawn is not None:
+                means[name] = drawn
     return means | {
         "env_steps": run.counters.env_steps,
         "episodes": trainer.counters.episodes,
         "updates": trainer.counters.updates,
         "seconds": meter.seconds,
-        "epsilon": run.epsilon,
+        "epsilon": run.epsilon if trainer.explores else None,
         "win_rate": evaluation.win_rate,
         "return": evaluation.return_,
         "episode_length": evaluation.length,
@@ -80,19 +86,19 @@ def round_metrics(
     steps = int(np.mean([run.counters.env_steps for run in trainer.runs]))
     total = trainer.config.steps
     rate = trainer.meter.env_steps_per_second
-    means = {name: float(values.mean()) for name, values in row.items()}
+    means = {name: _known_mean(values) for name, values in row.items()}
     last = [run.last_evaluation for run in trainer.runs]
     return Metrics(
         env_steps=steps,
         total_env_steps=total,
         episodes=trainer.counters.episodes,
         updates=trainer.counters.updates,
-        epsilon=float(np.mean([run.epsilon for run in trainer.runs])),
+        epsilon=float(np.mean([run.epsilon for run in trainer.runs])) if trainer.explores else None,
         loss=means.get("loss"),
         loss_metrics={
-            name: means[name]
+            name: value
             for name in algorithm_entry(trainer.config.algorithm).metrics
-            if name in means
+            if (value := means.get(name)) is not None
         },
         gradient_norm=means.get("gradient_norm"),
         train_return=means["train_return"],
@@ -107,6 +113,11 @@ def round_metrics(
         last_evaluation=mean_evaluation([each for each in last if each is not None]),
         compiling=compiling,
     )
+
+
+def _known_mean(values: np.ndarray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else None
 
 
 def _of_run(run: Run) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Playing whole episodes: the team acts ε-greedily in several environments until all have ended."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
@@ -74,13 +75,31 @@ def epsilon_greedy_action(
     q: Float[Array, "agents actions"],
     available: Bool[Array, "agents actions"],
     epsilon: Float[Array, ""],
+    stochastic: bool = False,
 ) -> tuple[Int[Array, " agents"], Int[Array, " agents"]]:
-    """Each agent by itself: with probability ε any available action, else the greedy one; and the latter."""
+    """Each agent by itself: with probability ε an action by chance, else the greedy one; and the latter.
+
+    Args:
+        key: random key.
+        q: action values, or logits of a policy.
+        available: which actions may be taken.
+        epsilon: ε.
+        stochastic: whether chance follows the policy, not all available actions alike.
+    """
     explore_key, choice_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon
-    chance = jax.random.uniform(choice_key, q.shape)
+    chance = (
+        q + jax.random.gumbel(choice_key, q.shape)
+        if stochastic
+        else jax.random.uniform(choice_key, q.shape)
+    )
     greedy = greedy_action(q, available)
     return jnp.where(explore, greedy_action(chance, available), greedy), greedy
+
+
+def is_stochastic(agent: Actor) -> bool:
+    """Whether an agent draws its actions from a policy."""
+    return bool(getattr(agent, "stochastic", False))
 
 
 class JaxPlayers:
@@ -130,7 +149,8 @@ class JaxPlayers:
         ) -> Any:
             q, h = agent.step(seen.observation, last, h)
             action_keys = jax.vmap(jax.random.split)(key)
-            action, greedy = jax.vmap(epsilon_greedy_action, in_axes=(0, 0, 0, None))(
+            choose = partial(epsilon_greedy_action, stochastic=is_stochastic(agent))
+            action, greedy = jax.vmap(choose, in_axes=(0, 0, 0, None))(
                 action_keys[:, 0], q, seen.available, epsilon
             )
             return action, greedy, h, action_keys[:, 1]
@@ -243,7 +263,8 @@ class HostPlayers:
         @jax.jit
         def act(agent: Any, key: Array, seen: Any, last: Array, hidden: Array, eps: Array) -> Any:
             q, hidden = agent.step(seen.observation, last, hidden)
-            return epsilon_greedy_action(key, q, seen.available, eps), hidden
+            stochastic = is_stochastic(agent)
+            return epsilon_greedy_action(key, q, seen.available, eps, stochastic), hidden
 
         self._act: Callable[..., Any] = act
 

@@ -47,7 +47,10 @@ class Run:
         self.counters = RunCounters()
         self._folder: os.stat_result | None = None
         keeps_greedy = config.replay_window == "dynamic"
-        self.ring = Ring(spec, config.buffer_episodes, config.replay_dtype, keeps_greedy)
+        # Without replay the ring is one slot that stays empty, and takes no memory.
+        replays = algorithm_entry(config.algorithm).loop == "replay"
+        capacity = config.buffer_episodes if replays else 1
+        self.ring = Ring(spec, capacity, config.replay_dtype, keeps_greedy)
         self._reader: RingReader | None = None
         self.writer: MetricsWriter | None = None
         self.store: CheckpointStore | None = None
@@ -174,13 +177,13 @@ class Run:
         if self.out is None:
             return
         if self.writer is None:
-            self.writer = MetricsWriter(self.out, algorithm_entry(self.config.algorithm).metrics)
+            self.writer = MetricsWriter(self.out, algorithm_entry(self.config.algorithm).columns)
         self.writer.write(row)
 
     def forget_metrics_after(self, env_steps: int) -> list[str]:
         """Cut metrics.csv, diagnostics.jsonl and the mask snapshots back to a checkpoint; what was odd."""
         assert self.out is not None
-        self.writer = MetricsWriter(self.out, algorithm_entry(self.config.algorithm).metrics)
+        self.writer = MetricsWriter(self.out, algorithm_entry(self.config.algorithm).columns)
         self.writer.truncate_to(env_steps)
         odd = forget_diagnostics_after(self.out, env_steps)
         forget_snapshots_after(self.out, env_steps)

@@ -192,7 +192,8 @@ class Trainer:
             raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
         configs = seed_configs(config) if several else [config]
         self.notices += size_notices(config, spec)
-        self.notices.append(check_needed_memory(config, spec, len(configs)))
+        needed = check_needed_memory(config, spec, len(configs))
+        self.notices += [] if needed is None else [needed]
         folders = [out / f"seed-{c.seed}" if out and several else out for c in configs]
         self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
         self.counters = Counters()
@@ -220,6 +221,11 @@ class Trainer:
     def finished(self) -> bool:
         """Whether every run has taken all its environment steps."""
         return all(run.finished for run in self.runs)
+
+    @property
+    def explores(self) -> bool:
+        """Whether some actions are random, by ε; a policy's are drawn from it."""
+        return not algorithm_entry(self.config.algorithm).stochastic
 
     def run(self) -> dict[str, Any]:
         """Train to the end and return the summary."""
@@ -252,12 +258,11 @@ class Trainer:
         """Collect, learn, and evaluate and save where it is time."""
         compiled = self.engine.compile_seconds
         with self._naming_what_is_kept(), self.meter.measured():
-            totals = self.loop.collect(self.state, self.counters, self.meter)
-            self.state, updates = self.loop.learn(self.state, self.counters, self.meter)
-            self._check_finite(updates)
+            self.state, done = self.loop.round(self.state, self.counters, self.meter)
+            self._check_finite(done.updates)
             if self.config.pruning != "none":
                 self.densities = self.engine.densities(self.state)
-            row = self.meter.round(totals, updates)
+            row = self.meter.round(done)
             evaluation = self._maybe_evaluate()
             elapsed = time.perf_counter() - self._saved_at
             interval = self.config.checkpoint_interval
@@ -299,13 +304,15 @@ class Trainer:
 
     def _evaluate(self, places: Sequence[int]) -> Evaluation | None:
         """Greedy episodes; rows and best policies of the runs at these places; their means."""
+        episodes, at_once = self.config.eval_episodes, self.config.parallel_envs
+        number = self.counters.evaluations
         with self.meter.phase("evaluate"):
-            totals = self.engine.evaluate(
-                self.state,
-                self.counters.evaluations,
-                self.config.eval_episodes,
-                self.config.parallel_envs,
-                self.watch.of_evaluation(self.state, places),
+            watch = self.watch.of_evaluation(self.state, places)
+            totals = self.engine.evaluate(self.state, number, episodes, at_once, watch)
+            drawn = (
+                self.engine.evaluate(self.state, number, episodes, at_once, sampled=True)
+                if algorithm_entry(self.config.algorithm).stochastic
+                else None
             )
             self.counters.evaluations += 1
             done = []
@@ -313,7 +320,9 @@ class Trainer:
                 run, state = self.runs[place], self.engine.team(self.state, place)
                 run.check_folder()
                 evaluation = summarise(
-                    self.engine.of_run(totals, place), self.environment.spec.has_win
+                    self.engine.of_run(totals, place),
+                    self.environment.spec.has_win,
+                    None if drawn is None else self.engine.of_run(drawn, place),
                 )
                 done.append(evaluation)
                 if run.note_evaluation(evaluation):
@@ -346,6 +355,8 @@ class Trainer:
             raise StorageError(f"{error}; {self.runs[0].kept}") from error
 
     def _save(self) -> None:
+        if not self.loop.can_save:
+            return
         start = time.perf_counter()
         with self.meter.phase("checkpoint"):
             save(self)

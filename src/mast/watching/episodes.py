@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from mast.envs.contract import user_error
 from mast.envs.protocol import Environment
-from mast.envs.scene import ALLY, Scene, Staged, check_scene
+from mast.envs.scene import ALLY, Scene, check_scene, is_staged
 from mast.errors import UserError
 from mast.learning.returns import discounted_returns
 from mast.networks.agent import Agent, last_actions
@@ -105,13 +105,14 @@ def _scene(environment: Environment, state: Any, action: Any) -> Scene | None:
     Raises:
         UserError: its `scene` fails, or gives something else.
     """
-    if not isinstance(environment, Staged):
+    spec = environment.spec
+    if not is_staged(environment):
         return None
     try:
         scene = environment.scene(state, action)
     except Exception as error:
-        raise user_error(environment.spec.id, "scene", error) from error
-    check_scene(scene, environment.spec, len(action))
+        raise user_error(spec.id, "scene", error) from error
+    check_scene(scene, spec, len(action))
     return scene
 
 

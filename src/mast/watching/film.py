@@ -128,22 +128,30 @@ def _stage(axes: Axes, episode: Shown, step: int) -> None:
         for agent, target in enumerate(scene.target[step]):
             if target >= 0:
                 axes.plot(*place[[agent, target]].T, color=COLOURS[0], ls="--", lw=1.2, alpha=0.8)
+    present = (
+        scene.present if scene.present is not None else np.ones(scene.position.shape[:2], bool)
+    )
     for unit, (x, y) in enumerate(place):
+        if not present[step, unit]:
+            continue
         colour, radius = COLOURS[scene.side[unit]], max(scene.radius[unit], size / 60)
         health = 1.0 if scene.health is None else float(scene.health[step, unit])
         if health <= 0:
             axes.plot(x, y, "x", color=colour, alpha=0.45)
             continue
-        hurt = scene.health is not None and not over and scene.health[step + 1, unit] < health
+        hurt = not over and (
+            not present[step + 1, unit]
+            or (scene.health is not None and scene.health[step + 1, unit] < health)
+        )
         edge = {"ec": HURT, "lw": 2.5} if hurt else {"ec": "none"}
         axes.add_patch(Circle((x, y), radius, fc=colour, zorder=3, **edge))
         if scene.health is not None:
             bar = np.array([x - size / 40, x - size / 40 + health * size / 20])
             axes.plot(bar, [y + radius + size / 60] * 2, color=colour, lw=2.5, zorder=4)
         if len(place) <= 24:
-            name = scene.names[unit].rpartition("_")[2]
+            label = scene.labels[unit] if scene.labels else scene.names[unit].rpartition("_")[2]
             axes.text(
-                x, y, name, size=6, color="white", ha="center", va="center", zorder=5, clip_on=True
+                x, y, label, size=6, color="white", ha="center", va="center", zorder=5, clip_on=True
             )
     if over:
         axes.text(

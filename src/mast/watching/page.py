@@ -64,6 +64,9 @@ def _scene(scene: Scene) -> dict[str, Any]:
         "position": _numbers(scene.position),
         "health": None if scene.health is None else _numbers(scene.health),
         "target": None if scene.target is None else scene.target.tolist(),
+        "labels": scene.labels,
+        "present": None if scene.present is None else scene.present.tolist(),
+        "cells": scene.cells,
     }
 
 

@@ -100,7 +100,7 @@ def watch(
     config = check_team(run, checkpoint)
     # What follows needs JAX, which the refusals above are not to wait for.
     from mast.envs.registry import environment_of
-    from mast.envs.scene import Staged
+    from mast.envs.scene import is_staged
     from mast.policy import check_fit
     from mast.watching.episodes import play_to_watch
     from mast.watching.mixer import mixer_of, mixer_without_weights
@@ -108,7 +108,7 @@ def watch(
     checkpoint = checkpoint or "last"
     team = _exported(run) if is_exported(run) else _trained(run, checkpoint)
     environment = environment or environment_of(config)
-    if out.suffix != ".html" and not isinstance(environment, Staged):
+    if out.suffix != ".html" and not is_staged(environment):
         raise UserError(
             f"out = {out}: {environment.spec.id} has no scene to draw (a method of its class); "
             "a .html shows actions and values without one"

@@ -1,15 +1,16 @@
 """Value decomposition: the loss of IQL, VDN and QMIX; and the steps of it that other algorithms share."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from mast.algorithms.protocol import LossMetrics, Networks
 from mast.learning.method import Method
 from mast.learning.operators import backup_value
 from mast.learning.replay import Batch
@@ -19,31 +20,11 @@ from mast.learning.returns import (
     td_lambda_returns,
     treat_cuts_as_terminal,
 )
-from mast.networks.agent import Agent, last_actions, recurrent_agent
-from mast.networks.independent import independent_agents
+from mast.networks.agent import Agent, last_actions
+from mast.networks.independent import fresh_agent
 from mast.networks.linear import torch_layers
 from mast.networks.mixers import IndependentMixer, Mixer, QMixer, SumMixer
-from mast.networks.spec import NetworkSpec, Sizes
-
-Networks = Mapping[str, NetworkSpec]
-
-LossMetrics = dict[str, Float[Array, ""]]
-"""What a loss tells about its batch, each a mean over the steps really taken, by the entry's names."""
-
-
-@runtime_checkable
-class Algorithm(Protocol):
-    """What the learner needs of an algorithm."""
-
-    def init(self, key: PRNGKeyArray, networks: Networks, sizes: Sizes) -> Any:
-        """Fresh dense parameters, with the networks of the entry; the acting one is their `agent`."""
-        ...
-
-    def loss(
-        self, params: Any, target: Any, batch: Batch, method: Method, env_steps: Float[Array, ""]
-    ) -> tuple[Float[Array, ""], LossMetrics]:
-        """The loss of a batch and its metrics."""
-        ...
+from mast.networks.spec import Sizes
 
 
 class Team(eqx.Module):
@@ -123,12 +104,6 @@ def episodes_of(batch: Batch) -> Episodes:
         action=action,
         steps=batch.mask.sum(0, dtype=jnp.int32),
     )
-
-
-def fresh_agent(key: PRNGKeyArray, network: NetworkSpec, sizes: Sizes) -> Agent:
-    """A dense agent: one network for the team, or one for each of its members."""
-    make = independent_agents if network.per_agent else recurrent_agent
-    return make(key, network, sizes.observation, sizes.actions)
 
 
 def monotonic_mixer(key: PRNGKeyArray, networks: Networks) -> QMixer:

@@ -7,12 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mast.algorithms.protocol import LossMetrics, Networks
 from mast.algorithms.value.decomposition import (
-    LossMetrics,
-    Networks,
     backup,
     episodes_of,
-    fresh_agent,
     loss_metrics,
     squared_error,
     team_targets,
@@ -23,6 +21,7 @@ from mast.learning.operators import greedy_action
 from mast.learning.replay import Batch
 from mast.networks.agent import Agent
 from mast.networks.duplex import DuplexMixer, largest
+from mast.networks.independent import fresh_agent
 from mast.networks.linear import torch_layers
 from mast.networks.spec import Sizes
 

@@ -10,12 +10,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from mast.algorithms.protocol import LossMetrics, Networks
 from mast.algorithms.value.decomposition import (
-    LossMetrics,
-    Networks,
     backup,
     episodes_of,
-    fresh_agent,
     loss_metrics,
     monotonic_mixer,
     squared_error,
@@ -31,6 +29,7 @@ from mast.learning.operators import (
 from mast.learning.replay import Batch
 from mast.learning.returns import discounted_returns
 from mast.networks.agent import Agent
+from mast.networks.independent import fresh_agent
 from mast.networks.mixers import MixingWeights, QMixer, mix, mix_deviations
 from mast.networks.spec import Sizes
 

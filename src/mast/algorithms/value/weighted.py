@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from mast.algorithms.protocol import LossMetrics, Networks
 from mast.algorithms.value.decomposition import (
-    LossMetrics,
-    Networks,
     episodes_of,
-    fresh_agent,
     loss_metrics,
     monotonic_mixer,
     squared_error,
@@ -24,6 +22,7 @@ from mast.learning.method import Method
 from mast.learning.operators import double_q_value, greedy_action, weighted_backup_value
 from mast.learning.replay import Batch
 from mast.networks.agent import Agent
+from mast.networks.independent import fresh_agent
 from mast.networks.linear import torch_layers
 from mast.networks.mixers import FeedForwardMixer, QMixer
 from mast.networks.spec import Sizes

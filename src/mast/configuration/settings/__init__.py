@@ -8,8 +8,12 @@ from typing import Any
 from pydantic import ConfigDict, model_validator
 
 from mast.configuration.checks import check_together
-from mast.configuration.presets import exploration_steps, layered_defaults
-from mast.configuration.settings.learning import OptimizerSettings, ReplaySettings
+from mast.configuration.presets import default_method, exploration_steps, layered_defaults
+from mast.configuration.settings.learning import (
+    OptimizerSettings,
+    ReplaySettings,
+    RolloutSettings,
+)
 from mast.configuration.settings.networks import NetworkSettings, TopologySettings
 from mast.configuration.settings.playing import EvaluationSettings, ExplorationSettings
 from mast.configuration.settings.run import EnvironmentSettings, RunSettings
@@ -21,6 +25,7 @@ class Config(
     EvaluationSettings,
     ExplorationSettings,
     OptimizerSettings,
+    RolloutSettings,
     ReplaySettings,
     ResSettings,
     WeightedSettings,
@@ -45,7 +50,8 @@ class Config(
         given = {
             name: read_text(cls.model_fields.get(name), name, value) for name, value in data.items()
         }
-        method = given.get("method", "mast")
+        method = given.get("method") or default_method(given.get("algorithm", "qmix"), given)
+        given["method"] = method
         layered = (
             layered_defaults(
                 given.get("environment"),

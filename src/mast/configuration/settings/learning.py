@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from mast.configuration.settings.declaration import setting
 
 REPLAY = "replay"
+ON_POLICY = "on-policy learning"
 OPTIMIZER = "optimizer"
 
 
@@ -72,11 +73,28 @@ class ReplaySettings(BaseModel):
     )
 
 
+class RolloutSettings(BaseModel):
+    """What actor–critic algorithms learn from, and what their loss is made of."""
+
+    rollout_steps: int = setting(
+        5, ON_POLICY, "steps of each environment per update", "SePS's A2C", ge=1, le=100_000
+    )
+    value_coefficient: float = setting(
+        0.5, ON_POLICY, "weight of the critic's squared error", "SePS's A2C", ge=0, le=10**6
+    )
+    entropy_coefficient: float = setting(
+        0.01, ON_POLICY, "weight of the policy's entropy", "SePS's A2C", ge=0, le=10**6
+    )
+
+
 class OptimizerSettings(BaseModel):
     """The steps of the weights."""
 
+    optimizer: Literal["rmsprop", "adam"] = setting(
+        "rmsprop", OPTIMIZER, "RMSProp, or Adam (β 0.9, 0.999)", "PyMARL"
+    )
     learning_rate: float = setting(
-        5e-4, OPTIMIZER, "learning rate of RMSProp", "MAST Table 5", gt=0, le=10
+        5e-4, OPTIMIZER, "learning rate of the optimizer", "MAST Table 5", gt=0, le=10
     )
     step_exponent: float = setting(
         0.77,
@@ -94,7 +112,7 @@ class OptimizerSettings(BaseModel):
         0.99, OPTIMIZER, "decay of RMSProp's second moment", "PyMARL", ge=0, lt=1
     )
     rms_epsilon: float = setting(
-        1e-5, OPTIMIZER, "ε of RMSProp, outside the root", "PyMARL", gt=0, le=1
+        1e-5, OPTIMIZER, "ε of RMSProp or Adam, outside the root", "PyMARL", gt=0, le=1
     )
     gradient_clip: float = setting(
         10.0, OPTIMIZER, "largest norm of the masked gradient", "PyMARL", gt=0, le=10**9

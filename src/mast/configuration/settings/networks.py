@@ -36,11 +36,45 @@ class NetworkSettings(BaseModel):
         "the widths above, or dense networks scaled down to the parameter count of sparse ones",
         "MAST §5",
     )
-    sharing: Literal["shared", "independent"] = setting(
+    hidden_layers: int = setting(
+        3, NETWORK, "hidden layers of feed-forward actors and critics", "SNP-PS §5.1", ge=1, le=64
+    )
+    sharing: Literal[
+        "shared", "fups", "seps", "snp", "snp+id", "usnp", "snp-nps", "independent"
+    ] = setting(
         "shared",
         NETWORK,
-        "one network for all agents, or one each in stacked tensors (without the agent's id)",
-        "MAST, agent roles",
+        "whose parameters an agent uses: shared (or fups+id) one network that reads the agent's id; fups "
+        "without id; seps one of seps_clusters networks; snp, snp+id one without the neurons that it lacks; "
+        "usnp without random weights; snp-nps without the same neurons for all; independent its own",
+        "MAST, agent roles; SNP-PS",
+    )
+    prune_ratio: tuple[float, ...] | None = setting(
+        None,
+        NETWORK,
+        "share of each hidden layer that an agent lacks under snp and usnp, such as 0-0.1-0.9; none = 0-0.1 "
+        "of a recurrent agent, 0-0.1-0.1 of an actor",
+        "SNP-PS §5.1",
+    )
+    critic_prune_ratio: tuple[float, ...] | None = setting(
+        None, NETWORK, "the same of the critic; none = 0-0.1-0.9", "SNP-PS §5.1"
+    )
+    seps_clusters: int | None = setting(
+        3,
+        NETWORK,
+        "networks that the agents share out under seps, K; none = as many as give the smallest "
+        "Davies–Bouldin index, at most 10",
+        "SNP-PS §5.1",
+        ge=1,
+        le=1000,
+    )
+    seps_steps: int = setting(
+        200_000,
+        NETWORK,
+        "seps: environment steps with one network for all, from which agents are told apart",
+        "SNP-PS §5.1",
+        ge=1,
+        le=10**12,
     )
     initial_weights: Literal["fresh", "initial", "final"] = setting(
         "fresh",

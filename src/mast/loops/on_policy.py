@@ -1,0 +1,152 @@
+"""On-policy learning: a few steps in every environment, one update from them, and they are forgotten.
+
+The environments go on from update to update. Several updates are one compiled call; a topology evolution
+follows the last of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mast.config import Config
+from mast.learning.seps import Transitions, transitions_of_trajectories
+from mast.learning.trajectory import Trajectory
+from mast.loops.clustering import Clustering
+from mast.training.counters import Counters
+from mast.training.engine import Engine, State
+from mast.training.meter import Meter
+from mast.training.rounds import Round
+from mast.training.run import Run
+from mast.training.streams import Finished
+from mast.training.watch import Watch
+
+UPDATES_PER_ROUND = 25
+"""At most: enough that a call's overhead does not count, few enough that progress is seen."""
+
+
+class OnPolicyLoop:
+    """The loop of actor–critic algorithms.
+
+    Args:
+        config: of the runs; of them, what all have in common.
+        engine: their programs.
+        runs: their counters.
+        watch: is told of each evolution.
+        episode_limit: of the environment; not read.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        runs: Sequence[Run],
+        watch: Watch,
+        episode_limit: int,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._runs = runs
+        self._watch = watch
+        self._streams = engine.begin_streams()
+        self._clustering = Clustering(config, engine, runs)
+        self._trajectories: list[Trajectory] = []
+        self._episodes = 0.0
+
+    @property
+    def can_save(self) -> bool:
+        """Not before the agents are shared out: what the encoder learns from is not part of a checkpoint."""
+        return not self._clustering.pending
+
+    def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
+        """Some updates, each from steps just taken; then the evolution, if it is due."""
+        config = self._config
+        per_update = config.rollout_steps * config.parallel_envs
+        count = self._updates_now(counters.updates, per_update)
+        with meter.phase("learn"):
+            state, self._streams, gradient, done = self._engine.advance(
+                state,
+                self._streams,
+                counters.updates,
+                [run.counters.env_steps for run in self._runs],
+                count,
+                keep=self._clustering.pending,
+            )
+            done = jax.device_get(done)
+            counters.updates += count
+            counters.rounds += 1
+            for run in self._runs:
+                run.counters.env_steps += count * per_update
+                meter.env_steps += count * per_update
+            if self._evolves and counters.updates % config.evolve_interval == 0:
+                state, evolution = self._engine.evolve(
+                    state,
+                    gradient,
+                    [run.counters.env_steps for run in self._runs],
+                    counters.updates,
+                )
+                self._watch.evolved(evolution)
+            if done.trajectory is not None:
+                self._trajectories.append(done.trajectory)
+            if self._clustering.is_due:
+                state = self._clustering.assign(state, self._transitions)
+                self._trajectories = []
+        self._episodes += float(np.mean(done.finished.episodes))
+        counters.episodes = int(self._episodes)
+        updates = [jax.tree.map(lambda each, i=i: each[i], done.metrics) for i in range(count)]
+        return state, Round(_means(done.finished), updates)
+
+    def _transitions(self, place: int) -> Transitions:
+        """What the agents of one run saw, did and got so far."""
+        kept = [self._engine.of_run(each, place) for each in self._trajectories]
+        flat = [
+            jax.tree.map(lambda each: each.reshape(-1, *each.shape[3:]), trajectory)
+            for trajectory in kept
+        ]
+        return transitions_of_trajectories(flat, self._runs[place].spec.actions)
+
+    def record(self) -> dict[str, Any]:
+        """Episodes that have ended, a mean over the runs."""
+        return {"episodes": self._episodes} | self._clustering.record()
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Takes up the counter of a checkpoint."""
+        self._episodes = record["episodes"]
+        self._clustering.restore(record)
+
+    def arrays(self, place: int) -> Any:
+        """Where a run's environments are."""
+        return self._engine.of_run(self._streams, place)
+
+    def take_up(self, arrays: list[Any]) -> None:
+        """The environments go on from a checkpoint."""
+        self._streams = self._engine.stacked(arrays)
+
+    @property
+    def _evolves(self) -> bool:
+        return any(run.config.evolves for run in self._runs)
+
+    def _updates_now(self, done: int, per_update: int) -> int:
+        """How many updates this round makes: until the next evolution or the end at most."""
+        config = self._config
+        left = config.steps - min(run.counters.env_steps for run in self._runs)
+        count = min(UPDATES_PER_ROUND, -(-left // per_update))
+        if self._evolves:
+            count = min(count, config.evolve_interval - done % config.evolve_interval)
+        if self._clustering.pending:
+            taken = config.steps - left
+            count = min(count, -(-(config.seps_steps - taken) // per_update))
+        return max(1, count)
+
+
+def _means(finished: Finished) -> dict[str, np.ndarray]:
+    """Means over the episodes that ended, one number per run; NaN where none did."""
+    episodes = np.asarray(finished.episodes, np.float64).reshape(-1)
+    of = {
+        "train_return": finished.return_,
+        "train_win_rate": finished.won,
+        "train_length": finished.length,
+    }
+    some = np.where(episodes > 0, episodes, np.nan)
+    return {name: np.asarray(sums, np.float64).reshape(-1) / some for name, sums in of.items()}

@@ -1,0 +1,222 @@
+"""MAA2C against plain float64 loops: returns, loss, gradient, five steps of Adam; and whose neurons learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from golden import a2c_by_definition as golden
+from mast.accounting.run import account_of, sizes_of
+from mast.algorithms.actor_critic.a2c import bootstrapped_returns
+from mast.config import Config
+from mast.learning.learner import Learner
+from mast.learning.method import method_from_config
+from mast.learning.trajectory import Trajectory
+from mast.networks.spec import Sizes
+
+TIME, ENVS, AGENTS, FEATURES, ACTIONS = 5, 3, 3, 4, 3
+SHARINGS = ("shared", "fups", "snp", "snp+id", "snp-nps", "usnp", "seps", "independent")
+
+
+def config_of(sharing: str, **settings) -> Config:
+    return Config(
+        environment="own:Game",
+        algorithm="maa2c",
+        sharing=sharing,
+        hidden_size=6,
+        seps_clusters=2,
+        discount=0.9,
+        **settings,
+    )
+
+
+def learner_of(config: Config) -> Learner:
+    team = Sizes(FEATURES, 2, ACTIONS, AGENTS)
+    return Learner(config, sizes_of(config, team))
+
+
+def trajectory_of(seed: int, rewards: int = AGENTS) -> Trajectory:
+    """Chance, with an end by the rules, a cut, and an environment in which neither happens."""
+    chance = np.random.default_rng(seed)
+    terminated, ended = np.zeros((2, TIME, ENVS), bool)
+    terminated[1, 0] = ended[1, 0] = ended[3, 1] = True
+    available = chance.random((TIME, ENVS, AGENTS, ACTIONS)) < 0.7
+    available[..., 0] = True
+    action = np.argmax(available * chance.random(available.shape), -1).astype(np.int32)
+    return Trajectory(
+        observation=chance.normal(size=(TIME, ENVS, AGENTS, FEATURES)).astype(np.float32),
+        available=available,
+        state=np.zeros((TIME, ENVS, 2), np.float32),
+        action=action,
+        reward=chance.normal(size=(TIME, ENVS, rewards)).astype(np.float32),
+        next_observation=chance.normal(size=(TIME, ENVS, AGENTS, FEATURES)).astype(np.float32),
+        next_state=np.zeros((TIME, ENVS, 2), np.float32),
+        terminated=terminated,
+        ended=ended,
+        behaviour={},
+    )
+
+
+@pytest.mark.parametrize("rewards", [1, AGENTS])
+def test_returns_end_at_a_terminal_step_and_bootstrap_at_a_cut_and_at_the_last(rewards):
+    trajectory = trajectory_of(0, rewards)
+    next_value = np.random.default_rng(1).normal(size=(TIME, ENVS, AGENTS)).astype(np.float32)
+    found = jax.jit(bootstrapped_returns)(trajectory, next_value, jnp.float32(0.9))
+    expected = golden.returns_by_loops(
+        trajectory.reward.astype(np.float64),
+        next_value.astype(np.float64),
+        trajectory.terminated,
+        trajectory.ended,
+        0.9,
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # The original multiplies the reward by (1 − done) and bootstraps from the next episode: by hand, not so.
+    np.testing.assert_allclose(found[1, 0], np.broadcast_to(trajectory.reward[1, 0], AGENTS))
+
+
+def as_golden(params, config):
+    """The networks as plain float64 arrays, and which neurons each agent has."""
+    networks, kept = {}, {}
+    for name in ("agent", "critic"):
+        network = getattr(params, name)
+        networks[name] = (
+            [np.array(layer.weight, np.float64) for layer in network.layers],
+            [np.array(layer.bias, np.float64) for layer in network.layers],
+        )
+        neurons = None if network.parts is None else network.parts.neurons
+        kept[name] = [
+            [
+                np.ones(config.hidden_size)
+                if neurons is None
+                else np.array(neurons[f"layers.{layer}"][agent], np.float64)
+                for layer in range(config.hidden_layers)
+            ]
+            for agent in range(AGENTS)
+        ]
+    return networks, kept
+
+
+def batch_of(trajectory: Trajectory, with_id: bool) -> dict:
+    batch = {
+        name: np.asarray(value, np.float64 if np.asarray(value).dtype == np.float32 else None)
+        for name, value in trajectory._asdict().items()
+        if name != "behaviour"
+    }
+    if with_id:
+        code = np.broadcast_to(np.eye(AGENTS), (TIME, ENVS, AGENTS, AGENTS))
+        for name in ("observation", "next_observation"):
+            batch[name] = np.concatenate([batch[name], code], -1)
+    return batch
+
+
+@pytest.mark.parametrize("sharing", ["shared", "fups", "snp", "snp+id", "snp-nps"])
+def test_loss_gradient_and_five_steps_are_those_of_the_definition(sharing):
+    ratios = {"prune_ratio": (0.2, 0.4, 0.2), "critic_prune_ratio": (0.0, 0.2, 0.8)}
+    config = config_of(sharing, **(ratios if sharing.startswith("snp") else {}))
+    learner = learner_of(config)
+    method = method_from_config(config)
+    algorithm = learner.entry.algorithm
+    state = learner.init(jax.random.key(3))
+    networks, kept = as_golden(state.params, config)
+    flat = [array for parts in networks.values() for group in parts for array in group]
+    moments = [(np.zeros_like(array), np.zeros_like(array)) for array in flat]
+
+    @jax.jit
+    def update(state, trajectory):
+        batch = algorithm.targets(state.params, trajectory, method)
+        return learner.update(state, batch, method, jnp.float32(0))
+
+    for step in range(1, 6):
+        trajectory = trajectory_of(step)
+        state, metrics, gradient = update(state, trajectory)
+        loss, expected = golden.loss_and_gradient(
+            networks, kept, batch_of(trajectory, sharing in ("shared", "snp+id")), discount=0.9
+        )
+        assert float(metrics.loss) == pytest.approx(loss, abs=2e-5)
+        gradients = [array for parts in expected.values() for group in parts for array in group]
+        found = [
+            np.asarray(part)
+            for name in ("agent", "critic")
+            for part in (
+                *(layer.weight for layer in getattr(gradient, name).layers),
+                *(layer.bias for layer in getattr(gradient, name).layers),
+            )
+        ]
+        for ours, theirs in zip(found, gradients, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-5)
+        golden.clipped_adam(flat, gradients, moments, step)
+    after, _ = as_golden(state.params, config)
+    for ours, theirs in zip(
+        (a for parts in after.values() for group in parts for a in group), flat, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_equal_observations_differ_only_where_agents_differ(sharing):
+    agent = learner_of(config_of(sharing)).dense_params(jax.random.key(0)).agent
+    same = jnp.broadcast_to(jnp.arange(1.0, FEATURES + 1), (AGENTS, FEATURES))
+    logits = np.asarray(agent(same))
+    pairs = [np.array_equal(logits[0], logits[other]) for other in range(1, AGENTS)]
+    alike = {"fups": [True, True], "snp-nps": [True, True], "seps": [True, True]}
+    assert pairs == alike.get(sharing, [False, False])
+
+
+def test_masks_have_exact_counts_and_are_drawn_for_each_agent():
+    config = Config(environment="own:Game", algorithm="maa2c", sharing="snp")
+    team = Sizes(36, 2, 6, 6)
+    params = Learner(config, sizes_of(config, team)).dense_params(jax.random.key(1))
+    actor, critic = params.agent.parts.neurons, params.critic.parts.neurons
+    lacking = {name: 128 - np.asarray(kept).sum(1) for name, kept in actor.items()}
+    np.testing.assert_array_equal(lacking["layers.0"], [0] * 6)
+    np.testing.assert_array_equal(lacking["layers.1"], [13] * 6)
+    np.testing.assert_array_equal(lacking["layers.2"], [13] * 6)
+    np.testing.assert_array_equal(128 - np.asarray(critic["layers.2"]).sum(1), [115] * 6)
+    assert len({kept.tobytes() for kept in np.asarray(actor["layers.1"])}) == 6
+    assert len({np.asarray(actor[name]).tobytes() for name in ("layers.1", "layers.2")}) == 2
+
+
+def test_a_neuron_that_no_agent_has_gets_no_gradient():
+    config = config_of("snp-nps", prune_ratio=(0.0, 0.5, 0.5))
+    learner = learner_of(config)
+    state, method = learner.init(jax.random.key(2)), method_from_config(config)
+    trajectory = jax.tree.map(jnp.asarray, trajectory_of(2))
+    batch = learner.entry.algorithm.targets(state.params, trajectory, method)
+    _, gradient = learner.gradient(state, batch, method, jnp.float32(0))
+    missing = ~np.asarray(state.params.agent.parts.neurons["layers.1"][0])
+    assert missing.sum() == 3
+    assert not np.asarray(gradient.agent.layers[1].weight)[missing].any()
+    assert not np.asarray(gradient.agent.layers[1].bias)[missing].any()
+    assert not np.asarray(gradient.agent.layers[2].weight)[:, missing].any()
+    assert np.asarray(gradient.agent.layers[1].weight)[~missing].any()
+
+
+def test_random_weights_are_missing_in_the_same_number_from_each_agent():
+    agent = (
+        learner_of(config_of("usnp", prune_ratio=(0.0, 0.5, 0.25)))
+        .dense_params(jax.random.key(0))
+        .agent
+    )
+    weights = agent.parts.weights
+    assert list(weights) == ["layers.0", "layers.1", "layers.2"]  # the head stays whole
+    assert [int((~m).sum()) for m in np.asarray(weights["layers.1"])] == [18] * AGENTS
+    assert [int((~m).sum()) for m in np.asarray(weights["layers.2"])] == [9] * AGENTS
+
+
+@pytest.mark.parametrize(
+    ("sharing", "parameters"),
+    [("fups", 76_423), ("shared", 77_959), ("seps", 229_269), ("snp", 76_423)],
+)
+def test_table_2_parameters(sharing, parameters):
+    config = Config(environment="own:Game", algorithm="maa2c", sharing=sharing)
+    assert account_of(config, Sizes(36, 36, 6, 6)).parameters == parameters
+
+
+def test_flops_count_the_neurons_that_are_used():
+    config = Config(environment="own:Game", algorithm="maa2c", sharing="snp")
+    actor = account_of(config, Sizes(36, 36, 6, 6)).networks[0]
+    # 36·128, 128·115, 115·115, 115·6 weights; an output adds up k products: (2k − 1)/k FLOPs for each.
+    dense = {36: 36 * 128, 128: 128 * 115}
+    by_hand = sum((2 * k - 1) / k * weights for k, weights in dense.items())
+    by_hand += (2 * 128 - 1) / 128 * (115 * 115 + 115 * 6)
+    assert actor.costs.flops_inference.sparse == pytest.approx(6 * by_hand)

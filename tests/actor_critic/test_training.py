@@ -1,0 +1,125 @@
+"""Whole trainings of an actor–critic: resumed bit for bit, sparse, shared in every way, several at once."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from examples.pursuit import Pursuit
+
+from mast.config import Config, resolve
+from mast.envs.protocol import Outcome, TimeStep
+from mast.policy import Policy
+from mast.training.logging import WALL_CLOCK, read_metrics
+from mast.training.trainer import Trainer
+
+SMALL = {
+    "environment": "examples.pursuit:Pursuit",
+    "algorithm": "maa2c",
+    "steps": 1200,
+    "hidden_size": 8,
+    "parallel_envs": 4,
+    "evolve_interval": 20,
+    "eval_interval": 400,
+    "eval_episodes": 4,
+    "checkpoint_interval": 0,
+}
+
+
+def small(**settings: Any) -> Config:
+    return resolve(SMALL | settings)
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in read_metrics(run)]
+
+
+def test_an_interrupted_run_is_resumed_bit_for_bit(tmp_path):
+    settings = {"method": "rigl", "sparsity": 0.5, "sharing": "snp+id"}
+    Trainer(small(**settings), tmp_path / "whole").run()
+    trainer = Trainer(small(**settings), tmp_path / "cut")
+    for metrics in trainer:
+        if metrics.env_steps >= 500:  # in the middle of episodes
+            trainer.save()
+            break
+    trainer.close()
+    Trainer.resume(tmp_path / "cut").run()
+    assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+    policies = [(tmp_path / run / "policy.safetensors").read_bytes() for run in ("whole", "cut")]
+    assert policies[0] == policies[1]
+    columns = set(rows(tmp_path / "whole")[0])
+    assert {"policy_loss", "value_loss", "entropy", "value", "sampled_return"} <= columns
+    assert rows(tmp_path / "whole")[0]["epsilon"] is None
+
+
+@pytest.mark.parametrize(
+    "sharing", ["shared", "fups", "snp", "snp+id", "snp-nps", "usnp", "seps", "independent"]
+)
+def test_a_saved_policy_plays_as_the_trained_one(tmp_path, sharing):
+    trainer = Trainer(
+        small(sharing=sharing, steps=100, seps_clusters=2, seps_steps=40), tmp_path / "run"
+    )
+    trainer.run()
+    trained = trainer.engine.team(trainer.state, 0).params.agent
+    policy = Policy.load(tmp_path / "run")
+    spec = trainer.environment.spec
+    chance = np.random.default_rng(0)
+    observation = chance.normal(size=(spec.agents, spec.observation))
+    observation = jax.numpy.asarray(observation, jax.numpy.float32)
+    np.testing.assert_allclose(policy.agent(observation), trained(observation), atol=1e-6)
+    action, memory = policy.act(observation, np.ones((spec.agents, spec.actions), bool))
+    np.testing.assert_array_equal(action, np.argmax(trained(observation), -1))
+    policy.act(observation, np.ones((spec.agents, spec.actions), bool), memory)
+    assert policy.description["network"] == "feed_forward"
+
+
+@pytest.mark.parametrize("method", ["dense", "tiny", "ss", "set", "rigl", "mast", "magnitude"])
+def test_every_method_keeps_inactive_weights_at_zero(method):
+    trainer = Trainer(small(method=method, sparsity=0.6, steps=900))
+    trainer.run()
+    state = trainer.engine.team(trainer.state, 0)
+    first = trainer.engine._learners[0].init(jax.random.key(0)).optimizer.masks
+    assert state.target is None
+    for name, mask in state.optimizer.masks.items():
+        network, _, index, _ = name.split(".")
+        weight = np.asarray(getattr(state.params, network).layers[int(index)].weight)
+        assert not weight[~np.asarray(mask)].any()
+        assert mask.shape == first[name].shape
+    expected = {"dense": 1.0, "tiny": 1.0}.get(method, 0.4)
+    assert trainer.densities[0] == pytest.approx(expected, abs=0.02)
+
+
+def test_several_seeds_are_one_program(tmp_path):
+    config = small(seeds=2, placement="vmap", steps=300)
+    Trainer(config, tmp_path / "both").run()
+    Trainer(small(seed=1, steps=300), tmp_path / "alone").run()
+    together, alone = rows(tmp_path / "both" / "seed-1"), rows(tmp_path / "alone")
+    assert [row["env_steps"] for row in together] == [row["env_steps"] for row in alone]
+    for name in ("loss", "value_loss", "entropy", "return"):
+        assert together[-1][name] == pytest.approx(alone[-1][name], rel=1e-3, abs=1e-4)
+
+
+class Paid(Pursuit):
+    """Each agent is paid its number: what a critic must learn is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = dataclasses.replace(self.spec, rewards="agent", max_return=None)
+
+    def step(self, key: Any, env_state: Any, actions: Any) -> tuple[Any, TimeStep, Outcome]:
+        state, seen, outcome = super().step(key, env_state, actions)
+        reward = jax.numpy.arange(self.spec.agents, dtype=jax.numpy.float32)
+        return state, seen, outcome._replace(reward=reward)
+
+
+def test_each_agent_learns_from_its_own_reward():
+    config = small(discount=0.01, learning_rate=1e-2, steps=6000)
+    trainer = Trainer(config, environment=Paid())
+    trainer.run()
+    params = trainer.engine.team(trainer.state, 0).params
+    _, seen = Paid().reset(jax.random.key(0))
+    values = np.asarray(params.values(seen.observation))
+    agents = np.arange(trainer.environment.spec.agents)
+    np.testing.assert_allclose(values, agents / 0.99, atol=0.2)

@@ -1,0 +1,162 @@
+"""Structured pruning of a recurrent agent: counts, carried state, gradients, and what the others share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mast.accounting.run import account_of, sizes_of
+from mast.config import Config
+from mast.errors import UserError
+from mast.learning.learner import Learner
+from mast.networks.agent import NO_ACTION, RecurrentAgent, last_actions
+from mast.networks.independent import IndependentAgents, PrunedWeights
+from mast.networks.sharing import assigned
+from mast.networks.spec import Sizes
+
+AGENTS, FEATURES, ACTIONS = 3, 5, 4
+TEAM = Sizes(FEATURES, 6, ACTIONS, AGENTS)
+
+
+def agent_of(sharing: str, seed: int = 0, **settings):
+    config = Config(
+        environment="own:Game", method="dense", hidden_size=10, sharing=sharing, **settings
+    )
+    return Learner(config, sizes_of(config, TEAM)).dense_params(jax.random.key(seed)).agent
+
+
+def episodes(seed: int = 0):
+    chance = np.random.default_rng(seed)
+    observation = chance.normal(size=(4, 2, AGENTS, FEATURES)).astype(np.float32)
+    action = chance.integers(ACTIONS, size=(3, 2, AGENTS)).astype(np.int32)
+    return jnp.asarray(observation), last_actions(jnp.asarray(action))
+
+
+def by_loops(agent: RecurrentAgent, observation, last_action):
+    """One agent at a time, one step at a time, in float64; the state of what an agent lacks is set to 0."""
+    layers = {
+        name: (
+            np.asarray(getattr(agent, name).weight, np.float64),
+            np.asarray(getattr(agent, name).bias, np.float64),
+        )
+        for name in ("fc1", "gru_input", "gru_hidden", "fc2")
+    }
+    neurons = {name: np.asarray(kept, np.float64) for name, kept in agent.parts.neurons.items()}
+    has_id = layers["fc1"][0].shape[1] > FEATURES + ACTIONS
+    time, batch, _, _ = observation.shape
+    q = np.zeros((time, batch, AGENTS, ACTIONS))
+    for e in range(batch):
+        for i in range(AGENTS):
+            hidden = np.zeros(10)
+            for t in range(time):
+                code = np.zeros(ACTIONS)
+                if last_action[t, e, i] != NO_ACTION:
+                    code[last_action[t, e, i]] = 1
+                x = np.concatenate([observation[t, e, i], code, np.eye(AGENTS)[i] * 1.0])
+                x = x if has_id else x[: FEATURES + ACTIONS]
+                w, b = layers["fc1"]
+                x = np.maximum(w @ x + b, 0) * neurons["fc1"][i]
+                (wi, bi), (wh, bh) = layers["gru_input"], layers["gru_hidden"]
+                gi, gh = np.split(wi @ x + bi, 3), np.split(wh @ hidden + bh, 3)
+                r, z = (1 / (1 + np.exp(-(gi[k] + gh[k]))) for k in range(2))
+                n = np.tanh(gi[2] + r * gh[2])
+                hidden = ((1 - z) * n + z * hidden) * neurons["gru"][i]
+                w, b = layers["fc2"]
+                q[t, e, i] = w @ hidden + b
+    return q
+
+
+@pytest.mark.parametrize("sharing", ["snp", "snp+id", "snp-nps"])
+def test_sequence_and_steps_are_those_of_each_agents_own_subnetwork(sharing):
+    agent = agent_of(sharing, prune_ratio=(0.2, 0.4))
+    observation, last_action = episodes()
+    expected = by_loops(agent, np.asarray(observation), np.asarray(last_action))
+    np.testing.assert_allclose(agent.sequence(observation, last_action), expected, atol=1e-5)
+    hidden = agent.initial_hidden(2, AGENTS)
+    for t in range(len(observation)):
+        q, hidden = agent.step(observation[t], last_action[t], hidden)
+        np.testing.assert_allclose(q, expected[t], atol=1e-5)
+    kept = np.asarray(agent.parts.neurons["gru"])
+    assert not np.asarray(hidden)[:, ~kept].any()
+    assert (np.asarray(hidden)[:, kept] != 0).all()
+
+
+def test_the_gradient_is_that_of_plain_autodiff():
+    agent = agent_of("snp+id", prune_ratio=(0.2, 0.4))
+    observation, last_action = episodes(1)
+    factor = jnp.asarray(np.random.default_rng(2).normal(size=(4, 2, AGENTS, ACTIONS)), jnp.float32)
+
+    def by_sequence(layers):
+        return (rebuilt(agent, layers).sequence(observation, last_action) * factor).sum()
+
+    def by_steps(layers):
+        network, hidden = rebuilt(agent, layers), agent.initial_hidden(2, AGENTS)
+        total = 0.0
+        for t in range(4):
+            q, hidden = network.step(observation[t], last_action[t], hidden)
+            total += (q * factor[t]).sum()
+        return total
+
+    layers = (agent.fc1, agent.gru_input, agent.gru_hidden, agent.fc2)
+    ours, plain = jax.grad(by_sequence)(layers), jax.grad(by_steps)(layers)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def rebuilt(agent, layers):
+    return type(agent)(*layers, agent.features, agent.actions, agent.parts)
+
+
+def test_counts_of_the_paper():
+    config = Config(environment="own:Game", method="dense", sharing="snp")
+    agent = Learner(config, sizes_of(config, TEAM)).dense_params(jax.random.key(0)).agent
+    assert (64 - np.asarray(agent.parts.neurons["fc1"]).sum(1)).tolist() == [0] * AGENTS
+    assert (64 - np.asarray(agent.parts.neurons["gru"]).sum(1)).tolist() == [6] * AGENTS
+
+
+def test_clusters_and_random_weights_are_networks_of_each_agents_own():
+    observation, last_action = episodes()
+    seps = agent_of("seps", seps_clusters=2)
+    assert isinstance(seps, IndependentAgents)
+    assert seps.fc1.weight.shape[0] == 2
+    np.testing.assert_array_equal(seps.parts.network_of, [0, 0, 0])
+    seps = assigned(seps, jnp.array([0, 1, 0], jnp.int32))
+    usnp = agent_of("usnp", prune_ratio=(0.5, 0.5))
+    assert isinstance(usnp, PrunedWeights)
+    for agent in (seps, usnp):
+        each = agent.of_each()
+        for i in range(AGENTS):
+            alone = each.network_of(i).sequence(
+                observation[:, :, i : i + 1], last_action[:, :, i : i + 1]
+            )
+            whole = agent.sequence(observation, last_action)
+            np.testing.assert_allclose(whole[:, :, i : i + 1], alone, atol=1e-5)
+
+
+def test_ratios_that_do_not_fit_are_one_line():
+    with pytest.raises(UserError, match=r"prune_ratio = 0-0\.1-0\.1: must be 2 numbers"):
+        agent_of("snp", prune_ratio=(0.0, 0.1, 0.1))
+    with pytest.raises(ValueError, match=r"prune_ratio = 0-0\.1: needs sharing = snp"):
+        Config(environment="own:Game", prune_ratio=(0.0, 0.1))
+    with pytest.raises(ValueError, match="each must be at least 0 and below 1"):
+        Config(environment="own:Game", sharing="snp", prune_ratio=(0.0, 1.0))
+    assert Config(environment="own:Game", sharing="snp", prune_ratio="0-0.25").prune_ratio == (
+        0.0,
+        0.25,
+    )
+    assert Config(environment="own:Game", sharing="fups+id").sharing == "shared"
+
+
+def test_sharing_and_sparsity_are_counted_together():
+    dense = account_of(Config(environment="own:Game", method="dense", sharing="snp"), TEAM)
+    sparse = account_of(
+        Config(environment="own:Game", method="mast", sparsity=0.9, sharing="snp"), TEAM
+    )
+    agent, sparse_agent = dense.networks[0], sparse.networks[0]
+    # 58 of 64 units of the GRU are left to each agent.
+    shares = {"fc1": 1.0, "gru_input": 58 / 64, "gru_hidden": (58 / 64) ** 2, "fc2": 58 / 64}
+    for layer, thin in zip(agent.layers, sparse_agent.layers, strict=True):
+        flops = layer.costs.flops_inference
+        assert flops.sparse / flops.dense == pytest.approx(shares[layer.layer])
+        ratio = thin.costs.flops_inference.sparse / flops.dense
+        assert ratio == pytest.approx(shares[layer.layer] * thin.density)
