@@ -152,8 +152,8 @@ class ReplayLoop:
         """Nothing to take up."""
 
     def _batches(self, updates: range) -> Iterator[list[Any]]:
-        """For each update a batch of every run, all padded to one length, copied only where that is needed."""
-        # All are drawn at once, while the code is in the cache; copies are made one at a time, as they are large.
+        """For each update a batch of every run, all padded to one length, copied only where need be."""
+        # All are drawn at once, while the code is in the cache; copies are made one at a time: they are large.
         drawn = [self._drawn(update) for update in updates]
         if self._engine.reads_ring:
             return iter([self._taken(Run.stored, *each) for each in drawn])
