@@ -153,7 +153,7 @@ class ReplayLoop:
 
     def _batches(self, updates: range) -> Iterator[list[Any]]:
         """For each update a batch of every run, all padded to one length, copied only where need be."""
-        # All are drawn at once, while the code is in the cache; copies are made one at a time: they are large.
+        # All are drawn at once, while the code is in the cache; copies are large, so one at a time.
         drawn = [self._drawn(update) for update in updates]
         if self._engine.reads_ring:
             return iter([self._taken(Run.stored, *each) for each in drawn])
