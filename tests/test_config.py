@@ -200,6 +200,9 @@ def test_a_config_cannot_be_changed() -> None:
         ("double_q", "false", False),
         ("snapshots", "0,0.5,1", (0.0, 0.5, 1.0)),
         ("snapshots", "none", None),
+        ("episode_limit", "smac", "smac"),
+        ("episode_limit", "1e2", 100),
+        ("episode_limit", "none", None),
     ],
 )
 def test_text_is_read(name: str, text: str, value: Any) -> None:
@@ -250,8 +253,8 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         ({"double_q": "maybe"}, "double_q = maybe: must be true or false"),
         (
             {"algorithm": "qmx"},
-            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, maa2c, or "
-            "package.module:ENTRY (did you mean qmix?)",
+            "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, maa2c, ippo, "
+            "mappo, or package.module:ENTRY (did you mean qmix?)",
         ),
         ({"sparisty": 0.5}, "unknown setting 'sparisty' (did you mean sparsity?)"),
         ({"sparisty": 0.5, "steps": 0}, "unknown setting 'sparisty' (did you mean sparsity?)"),
@@ -371,12 +374,12 @@ def test_config_is_read_without_jax() -> None:
 
 
 def test_config_json_gives_the_run_back(tmp_path: Path) -> None:
-    given = GIVEN | {"steps": "1e4", "method": "rigl"}
+    given = GIVEN | {"steps": "1e4", "method": "rigl", "episode_limit": "smac"}
     config = resolve(given)
     write_run_record(tmp_path, config, given)
     assert load_run_config(tmp_path) == config
     started_from = load_config_file(tmp_path / "config.json")
-    assert started_from == {"environment": "smax/3m", "steps": 10_000, "method": "rigl"}
+    assert started_from == GIVEN | {"steps": 10_000, "method": "rigl", "episode_limit": "smac"}
     assert load_config_file(tmp_path) == started_from
     record = load_run_record(tmp_path)
     assert record["format"] == 1

@@ -1,11 +1,15 @@
 """What is declared once is known everywhere: command line, settings, accounting, executions, parameters."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 from mast.accounting.costs import account
 from mast.algorithms.registry import BUILT_IN, NAMES, algorithm_entry, check_entry
+from mast.cli import main
+from mast.config import METHODS
 from mast.configuration.explain import choices
 from mast.configuration.settings import Config
 from mast.learning.topology import sparse_layers
@@ -46,10 +50,18 @@ def test_the_parameters_are_the_declared_networks(name: str, independent: bool) 
             assert not layer.reads or width == layer.inputs
     uses = entry.uses(sizes, str(BUILT_IN[name].defaults.get("operator", "max")))
     assert uses.keys() == declared.keys()
-    parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+    networks = {network: getattr(params, network) for network in declared}
+    parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(networks))
     assert account(declared, uses, 0.0).parameters == parameters
 
 
 def _layer(path: str) -> str:
     """agent.layers.0.weight → layers.0"""
     return path.split(".", 1)[1].removesuffix(".weight")
+
+
+def test_mast_methods_lists_every_algorithm_and_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [each["name"] for each in listed["algorithms"]] == list(NAMES)
+    assert [each["name"] for each in listed["methods"]] == list(METHODS)

@@ -169,6 +169,8 @@ def test_training_flops_are_those_of_table_6() -> None:
             expected += (4 + (algorithm == "cwqmix")) * forward(report, "unrestricted_mixer")
         elif algorithm == "maa2c":  # no target copies; the critic values what follows once more
             expected = 3 * agent + 4 * forward(report, "critic")
+        elif algorithm in ("ippo", "mappo"):
+            expected = 3 * agent + 5 * forward(report, "critic")
         assert report.costs.flops_train.sparse == pytest.approx(expected), algorithm
         assert report.costs.flops_inference.sparse == pytest.approx(agent), algorithm
 
@@ -187,7 +189,7 @@ def test_size_counts_target_networks() -> None:
         "cwqmix": weighted,
         "qplex": {"agent": 2, "mixer": 2},
         "res": {"agent": 2, "mixer": 2},
-        "maa2c": {"agent": 1, "critic": 1},
+        **{name: {"agent": 1, "critic": 1} for name in ("maa2c", "ippo", "mappo")},
     }
     report = account(THREE_MARINES, "owqmix", 0.9)
     assert report.costs.size.sparse == sum(

@@ -4,17 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rollouts import ACTIONS, AGENTS, ENVS, FEATURES, TIME, trajectory_of
 
 from golden import a2c_by_definition as golden
 from mast.accounting.run import account_of, sizes_of
-from mast.algorithms.actor_critic.a2c import bootstrapped_returns
+from mast.algorithms.actor_critic.policy import bootstrapped_returns
 from mast.config import Config
 from mast.learning.learner import Learner
 from mast.learning.method import method_from_config
 from mast.learning.trajectory import Trajectory
 from mast.networks.spec import Sizes
 
-TIME, ENVS, AGENTS, FEATURES, ACTIONS = 5, 3, 3, 4, 3
 SHARINGS = ("shared", "fups", "snp", "snp+id", "snp-nps", "usnp", "seps", "independent")
 
 
@@ -33,28 +33,6 @@ def config_of(sharing: str, **settings) -> Config:
 def learner_of(config: Config) -> Learner:
     team = Sizes(FEATURES, 2, ACTIONS, AGENTS)
     return Learner(config, sizes_of(config, team))
-
-
-def trajectory_of(seed: int, rewards: int = AGENTS) -> Trajectory:
-    """Chance, with an end by the rules, a cut, and an environment in which neither happens."""
-    chance = np.random.default_rng(seed)
-    terminated, ended = np.zeros((2, TIME, ENVS), bool)
-    terminated[1, 0] = ended[1, 0] = ended[3, 1] = True
-    available = chance.random((TIME, ENVS, AGENTS, ACTIONS)) < 0.7
-    available[..., 0] = True
-    action = np.argmax(available * chance.random(available.shape), -1).astype(np.int32)
-    return Trajectory(
-        observation=chance.normal(size=(TIME, ENVS, AGENTS, FEATURES)).astype(np.float32),
-        available=available,
-        state=np.zeros((TIME, ENVS, 2), np.float32),
-        action=action,
-        reward=chance.normal(size=(TIME, ENVS, rewards)).astype(np.float32),
-        next_observation=chance.normal(size=(TIME, ENVS, AGENTS, FEATURES)).astype(np.float32),
-        next_state=np.zeros((TIME, ENVS, 2), np.float32),
-        terminated=terminated,
-        ended=ended,
-        behaviour={},
-    )
 
 
 @pytest.mark.parametrize("rewards", [1, AGENTS])
@@ -123,7 +101,7 @@ def test_loss_gradient_and_five_steps_are_those_of_the_definition(sharing):
 
     @jax.jit
     def update(state, trajectory):
-        batch = algorithm.targets(state.params, trajectory, method)
+        _, batch = algorithm.targets(state.params, trajectory, method)
         return learner.update(state, batch, method, jnp.float32(0))
 
     for step in range(1, 6):
@@ -181,7 +159,7 @@ def test_a_neuron_that_no_agent_has_gets_no_gradient():
     learner = learner_of(config)
     state, method = learner.init(jax.random.key(2)), method_from_config(config)
     trajectory = jax.tree.map(jnp.asarray, trajectory_of(2))
-    batch = learner.entry.algorithm.targets(state.params, trajectory, method)
+    _, batch = learner.entry.algorithm.targets(state.params, trajectory, method)
     _, gradient = learner.gradient(state, batch, method, jnp.float32(0))
     missing = ~np.asarray(state.params.agent.parts.neurons["layers.1"][0])
     assert missing.sum() == 3

@@ -1,39 +1,17 @@
 """Whole trainings of an actor–critic: resumed bit for bit, sparse, shared in every way, several at once."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from examples.pursuit import Pursuit
+from rollouts import rows, small
 
-from mast.config import Config, resolve
 from mast.envs.protocol import Outcome, TimeStep
 from mast.policy import Policy
-from mast.training.logging import WALL_CLOCK, read_metrics
 from mast.training.trainer import Trainer
-
-SMALL = {
-    "environment": "examples.pursuit:Pursuit",
-    "algorithm": "maa2c",
-    "steps": 1200,
-    "hidden_size": 8,
-    "parallel_envs": 4,
-    "evolve_interval": 20,
-    "eval_interval": 400,
-    "eval_episodes": 4,
-    "checkpoint_interval": 0,
-}
-
-
-def small(**settings: Any) -> Config:
-    return resolve(SMALL | settings)
-
-
-def rows(run: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in read_metrics(run)]
 
 
 def test_an_interrupted_run_is_resumed_bit_for_bit(tmp_path):

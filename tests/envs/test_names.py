@@ -5,16 +5,18 @@ import sys
 
 import pytest
 
+from mast.envs.battle.maps import SCENARIOS
 from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO
 from mast.envs.lbf_names import FORM
-from mast.envs.names import IDS, check_id, entry_of
+from mast.envs.names import IDS, SMAC_LIMITS, check_id, entry_of, steps_of
 from mast.envs.registry import make
 from mast.errors import UserError
 
 
-def test_the_table_has_every_scenario_of_jaxmarl() -> None:
+def test_the_table_has_every_scenario_of_jaxmarl_and_ours() -> None:
     ours = {id.removeprefix("smax/") for id in IDS if id.startswith("smax/")}
-    assert ours == set(MAP_NAME_TO_SCENARIO)
+    assert ours == {*MAP_NAME_TO_SCENARIO, "8m_vs_9m", "MMM2", "2c_vs_64zg"} == set(SCENARIOS)
+    assert all(SCENARIOS[name] is known for name, known in MAP_NAME_TO_SCENARIO.items())
     assert len(IDS) == len(set(IDS))
 
 
@@ -67,6 +69,19 @@ def test_bad_names_are_refused_in_one_line(id: str, told: str) -> None:
         check_id(id)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_smac_s_limits_are_those_of_its_maps() -> None:
+    assert set(SMAC_LIMITS) == {id for id in IDS if id.startswith("smax/") and "smacv2" not in id}
+    for name, steps in (("3m", 60), ("5m_vs_6m", 70), ("8m_vs_9m", 120), ("2c_vs_64zg", 400)):
+        assert steps_of(f"smax/{name}", "smac") == steps
+    assert steps_of("smax/27m_vs_30m", "smac") == steps_of("smax/MMM2", "smac") == 180
+    assert steps_of("smax/3m", 7) == 7
+    assert steps_of("own:Mine", None) is None
+    for id in ("mpe/simple_spread", "smax/smacv2_5_units", "own:Mine"):
+        with pytest.raises(UserError) as error:
+            steps_of(id, "smac")
+        assert str(error.value).startswith(f"episode_limit = smac: {id} is no map of SMAC")
 
 
 @pytest.mark.parametrize("id", FORAGING)

@@ -47,6 +47,8 @@ def test_options_reach_the_environment() -> None:
     assert (spec.reward_scale, spec.episode_limit, spec.max_return) == (2.0, 60, 4.0)
     assert spec.state == 72 + 3 * 8
     assert "last actions in the state" in spec.identity
+    spec = make("smax/MMM2", episode_limit="smac").spec
+    assert spec.identity == "SMAX (jaxmarl 0.2.0), limit 180, reward x10"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ def test_options_reach_the_environment() -> None:
         ("smax/3m", {"reward_scale": 0.0}, "reward_scale is 0, must be above 0"),
         ("smax/3m", {"reward_scale": float("nan")}, "reward_scale is nan"),
         ("smax/3m", {"episode_limit": 0}, "episode_limit is 0, must be at least 1"),
+        ("mpe/simple_spread", {"episode_limit": "smac"}, "mpe/simple_spread is no map of SMAC"),
         (
             "mpe/simple_spread",
             {"state_last_action": True},

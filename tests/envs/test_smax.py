@@ -1,6 +1,8 @@
 """SMAX: jaxmarl's own numbers where they are right, and ours where it has none."""
 
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO, HeuristicEnemySMAX
+from golden import smax_episodes
+from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO, SMAX, HeuristicEnemySMAX
 from mast.envs.protocol import Outcome
 from mast.envs.smax import Smax, SmaxState
 
 SCENARIO = "2s3z"
 ALLIES = 5
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def quickly_compiled(function: Any, *arguments: Any) -> Any:
@@ -189,6 +193,42 @@ def test_options_stand_in_the_identity() -> None:
     assert spec.identity == "SMAX (jaxmarl 0.2.0), limit 60, reward x1"
 
 
+def test_smax_s_own_maps_are_as_they_were() -> None:
+    kept = json.loads((GOLDEN / "smax_episodes.json").read_text())
+    assert set(kept) == set(smax_episodes.MAPS)
+    for name, before in kept.items():
+        now = smax_episodes.play(name)
+        assert [now[part] for part in ("sizes", "whole_numbers", "alive")] == [
+            before[part] for part in ("sizes", "whole_numbers", "alive")
+        ]
+        np.testing.assert_allclose(now["sums"], before["sums"], rtol=1e-4, atol=1e-4)
+    for name in (*MAP_NAME_TO_SCENARIO, "8m_vs_9m"):  # and are played by jaxmarl's own classes
+        env = Smax(name)
+        assert type(env._game) is HeuristicEnemySMAX
+        assert type(env._battle) is SMAX
+
+
+def test_what_a_medivac_s_actions_and_features_are_called() -> None:
+    env = Smax("MMM2")
+    marauder, medivac = env.agent_action_names[0], env.agent_action_names[9]
+    assert (marauder[5], marauder[16]) == ("attack_enemy_0", "attack_enemy_11")
+    assert (medivac[4:6], medivac[14:]) == (
+        ("stop", "heal_ally_0"),
+        ("heal_ally_9", *["nothing"] * 2),
+    )
+    assert env.action_names[4:6] == ("stop", "attack_enemy_0_or_heal_ally_0")
+    assert env.action_names[16] == "attack_enemy_11"
+    assert len(env.action_names) == len(medivac) == env.spec.actions == 17
+    assert len(env.feature_names) == env.spec.observation
+    assert "enemy_11.weapon_cooldown_or_energy" in env.feature_names
+    assert env.feature_names[-2:] == ("self.is_medivac", "self.is_colossus")
+    assert env.spec.max_return is not None
+    # Twice 10, and what a medivac heals in 50.5 s: 3 × (50 + 28.4) health of marines with 45, of 12.
+    assert env.spec.max_return == pytest.approx(20 + 10 * 3 * (50 + 0.5625 * 50.5) / 45 / 12)
+    assert Smax("2c_vs_64zg").spec.max_return == 20.0
+    assert Smax("2s3z").action_names[5] == "attack_enemy_0"
+
+
 @pytest.mark.parametrize(
     ("scenario", "types"),
     [
@@ -196,6 +236,8 @@ def test_options_stand_in_the_identity() -> None:
         ("2s3z", ("stalker",) * 2 + ("zealot",) * 3),
         ("6h_vs_8z", ("hydralisk",) * 6),
         ("smacv2_5_units", ("random",) * 5),
+        ("MMM2", ("marauder",) * 2 + ("marine",) * 7 + ("medivac",)),
+        ("2c_vs_64zg", ("colossus",) * 2),
     ],
 )
 def test_unit_types(scenario: str, types: tuple[str, ...]) -> None:

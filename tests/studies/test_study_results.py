@@ -153,6 +153,8 @@ def test_the_environment_says_what_it_is() -> None:
     config = resolve({"environment": "smax/3m", "reward_scale": 1, "state_last_action": True})
     text = "SMAX (jaxmarl 0.2.0), limit 101, reward x1, last actions in the state"
     assert environment_identity(config, versions) == text
+    smac = resolve({"environment": "smax/MMM2", "episode_limit": "smac"})
+    assert environment_identity(smac, versions) == "SMAX (jaxmarl 0.2.0), limit 180, reward x10"
     foraging = resolve({"environment": "lbf/8x8-3p-2f", "team_reward": "mean"})
     text = "Level-based foraging (Mast's own, after lbforaging 2.0), limit 50, reward x1"
     mean = f"{text}, mean of the agents' rewards"

@@ -90,4 +90,5 @@ def test_sizes_without_the_environment_are_those_of_the_environment() -> None:
     known = sizes_of(config)
     for name in ("agents", "actions", "observation", "state", "episode_limit"):
         assert getattr(known, name) == getattr(spec, name)
+    assert sizes_of(config_of(episode_limit="smac")).episode_limit == 60
     assert known_sizes(config_of(environment="levers:Levers")) is None

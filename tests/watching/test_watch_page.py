@@ -118,6 +118,49 @@ def test_a_large_team_has_small_cards_that_open(tmp_path: Path) -> None:
 
 
 @needs_browser
+def test_heals_beams_and_who_flies_are_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "team.html"
+    shown = battle(3)
+    assert shown.scene is not None
+    health = shown.scene.health
+    assert health is not None
+    health[:, 0] = [0.5, 0.6, 0.6, 0.6]
+    # ally_1, in the air, heals ally_0, which fires a beam at the enemy from straight below it.
+    target = np.array([[2, 0], [-1, -1], [-1, -1]])
+    position = shown.scene.position.copy()
+    position[:, 2] = position[:, 0] + [0.0, 4.0]
+    scene = replace(
+        shown.scene,
+        target=target,
+        position=position,
+        flies=(False, True, False),
+        beam=(2.0, 0.0, 0.0),
+    )
+    names = [["stop", "east", "attack_enemy_0"], ["stop", "east", "heal_ally_0"]]
+    shown.action[0] = [2, 2]
+    write_page(path, ABOUT | {"agent_actions": names}, [replace(shown, scene=scene)])
+    browser = Chromium(path)
+    try:
+        count = "document.querySelectorAll('#map [data-{}]').length"
+        drawn = [browser.run(count.format(each)) for each in ("heals", "beam", "flies", "healed")]
+        assert drawn == [1, 1, 1, 1]
+        beam = browser.run("document.querySelector('[data-beam]').getBBox()['height']")
+        assert abs(beam) < 0.01  # it lies across a shot straight up
+        assert "heal ally 0" in browser.run(SECOND_CARD)
+        key = browser.run("$('key').textContent")
+        assert all(word in key for word in ("heals", "gains health", "flies", "beam"))
+        slide(browser, 1)
+        assert [browser.run(count.format(each)) for each in ("heals", "beam", "healed")] == [
+            0,
+            0,
+            0,
+        ]
+        assert browser.complaints == []
+    finally:
+        browser.close()
+
+
+@needs_browser
 def test_without_a_scene_there_is_no_map(tmp_path: Path) -> None:
     path = tmp_path / "team.html"
     write_page(path, ABOUT, [battle(3, staged=False)])

@@ -95,6 +95,27 @@ def test_smax_tells_where_the_units_are() -> None:
     np.testing.assert_array_equal(scene.target, [[-1, -1, 5, 9, -1], [-1, -1, -1, -1, 7]])
 
 
+def test_a_medivac_aims_at_its_own_side_and_flies() -> None:
+    env = Smax("MMM2")
+    units, bits = 22, 8
+    moments = np.zeros((2, units, 4 + bits), np.float32)
+    moments[..., 0], moments[..., 4] = 1.0, 1.0
+    moments[:, [9, 21], 4:] = np.eye(bits)[6]
+    state = np.concatenate([moments.reshape(2, -1), np.zeros((2, 2 * units))], 1)
+    action = np.array([[5, 16, 4, 0, 4, 4, 4, 4, 4, 7]])
+    scene = env.scene(state, action)
+    assert scene.target is not None
+    np.testing.assert_array_equal(scene.target, [[10, 21, -1, -1, -1, -1, -1, -1, -1, 2]])
+    assert scene.kinds[9] == scene.kinds[21] == "medivac"
+    assert scene.flies is not None
+    assert list(np.flatnonzero(scene.flies)) == [9, 21]
+    assert scene.beam == (0.0,) * units
+    assert Smax("2s3z").spec.unit_types[0] == "stalker"
+    colossi = Smax("2c_vs_64zg")
+    state = np.zeros((2, 66 * (4 + bits) + 2 * 66), np.float32)
+    assert colossi.scene(state, np.array([[5, 68]])).beam == (2.8, 2.8, *(0.0,) * 64)
+
+
 class StagedPursuit(Pursuit):
     """Two hunters on a plane, their prey left out."""
 

@@ -44,6 +44,11 @@ class OnPolicyAlgorithm(Algorithm, Protocol):
         """Actions drawn from the policy, and what `targets` wants to know of it (`Trajectory.behaviour`)."""
         ...
 
-    def targets(self, params: Any, trajectory: Trajectory, method: Method) -> Any:
-        """The batch that a trajectory gives: what is to be learned from it, without gradient."""
+    def targets(self, params: Any, trajectory: Trajectory, method: Method) -> tuple[Any, Any]:
+        """What a trajectory teaches, without gradient.
+
+        Returns:
+            The networks, with running statistics brought up to date where there are such; and the batch,
+            arrays that lead with [time envs], of which `loss` may be given a part as [rows].
+        """
         ...

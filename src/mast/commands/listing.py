@@ -1,8 +1,11 @@
 """`mast envs` and `mast methods`: what there is to choose from."""
 
+from collections.abc import Mapping
+
 from rich.table import Table
 from rich.text import Text
 
+from mast.algorithms.registry import BUILT_IN
 from mast.commands.options import JSON, QUIET, Command, Values
 from mast.commands.output import Output, plain_table
 from mast.config import METHODS
@@ -36,22 +39,36 @@ def run_envs(values: Values) -> int:
 
 
 def run_methods(values: Values) -> int:
-    """Lists the sparse-training methods with what each sets."""
+    """Lists algorithms and sparse-training methods with what each sets."""
     output = Output(values)
-    table = _table("method", "", "sets")
+    algorithms = _table("algorithm", "", "sets")
+    for name, entry in BUILT_IN.items():
+        algorithms.add_row(Text(name, style="cyan"), entry.about, _settings(entry.defaults))
+    methods = _table("method", "", "sets")
     for name, preset in METHODS.items():
-        sets = ", ".join(f"{setting}={value}" for setting, value in preset.overrides.items())
-        table.add_row(Text(name, style="cyan"), preset.description, sets or "-")
-    output.show(table)
+        methods.add_row(Text(name, style="cyan"), preset.description, _settings(preset.overrides))
+    output.show(algorithms)
+    output.say("")
+    output.show(methods)
+    output.say("")
+    output.say("your own algorithm: package.module:ENTRY; whose parameters agents use: --sharing")
     output.result(
         {
+            "algorithms": [
+                {"name": name, "description": entry.about, "settings": dict(entry.defaults)}
+                for name, entry in BUILT_IN.items()
+            ],
             "methods": [
                 {"name": name, "description": preset.description, "settings": preset.overrides}
                 for name, preset in METHODS.items()
-            ]
+            ],
         }
     )
     return 0
+
+
+def _settings(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{setting}={value}" for setting, value in values.items()) or "-"
 
 
 ENVS = Command(
@@ -65,8 +82,8 @@ ENVS = Command(
 
 METHODS_COMMAND = Command(
     "methods",
-    "the sparse-training methods and what each sets",
-    "Lists the methods. Each is a record of settings; what you type yourself comes on top.",
+    "algorithms and sparse-training methods, and what each sets",
+    "Lists algorithms and methods. Each is a record of settings; what you type yourself comes on top.",
     (QUIET, JSON),
     run_methods,
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mast.algorithms.registry import BUILT_IN
+from mast.envs.names import steps_of
+from mast.errors import UserError
 
 if TYPE_CHECKING:
     from mast.configuration.settings import Config
@@ -33,6 +35,10 @@ def check_together(config: Config) -> None:
                 shown = ",".join(str(part) for part in shown)
             raise ValueError(f"{name} = {shown}: needs {needed} = {value}")
 
+    try:
+        steps_of(config.environment, config.episode_limit)
+    except UserError as error:
+        raise ValueError(str(error)) from None
     at_most("batch_size", "buffer_episodes")
     at_most("online_episodes", "buffer_episodes")
     at_most("parallel_envs", "buffer_episodes")
@@ -89,6 +95,11 @@ def check_together(config: Config) -> None:
     if config.warmup_env_steps >= config.steps:
         bound = f"steps = {config.steps}"
         raise ValueError(f"warmup_env_steps = {config.warmup_env_steps}: must be below {bound}")
+    rows = config.rollout_steps * config.parallel_envs
+    if rows % config.minibatches:
+        raise ValueError(
+            f"minibatches = {config.minibatches}: must divide rollout_steps · parallel_envs = {rows}"
+        )
     if config.sharing == "seps" and config.seps_steps >= config.steps:
         bound = f"steps = {config.steps}"
         raise ValueError(f"seps_steps = {config.seps_steps}: must be below {bound}")

@@ -19,7 +19,7 @@ from mast.configuration.presets import (
 )
 from mast.configuration.settings import Config
 from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
-from mast.configuration.text import kinds
+from mast.configuration.text import bounds_of, kinds
 from mast.errors import UserError
 
 
@@ -38,6 +38,9 @@ def allowed(name: str) -> str:
         return "shares such as 0-0.1-0.9, one per hidden layer, or none"
     noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     text = noun[alternatives[0]] + _range_text(info)
+    for other in alternatives[1:]:
+        if typing.get_origin(other) is Literal:
+            text += "".join(f", or {word}" for word in typing.get_args(other))
     return f"{text}, or none" if types.NoneType in alternatives else text
 
 
@@ -76,7 +79,7 @@ _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 def _range_text(info: FieldInfo) -> str:
     parts = [
         f"{words} {getattr(bound, kind)}"
-        for bound in info.metadata
+        for bound in bounds_of(info)
         for kind, words in _BOUNDS.items()
         if hasattr(bound, kind)
     ]

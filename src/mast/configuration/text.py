@@ -10,11 +10,36 @@ from pydantic.fields import FieldInfo
 
 
 def kinds(info: FieldInfo) -> tuple[Any, ...]:
-    """The alternatives of a field's type: (int, NoneType) for `int | None`."""
+    """The alternatives of a field's type: (int, NoneType) for `int | None`, bounds left out."""
+    return tuple(_bare(alternative) for alternative in _alternatives(info))
+
+
+def bounds_of(info: FieldInfo) -> list[Any]:
+    """What a number is held to: the field's own metadata, or that of one of its alternatives."""
+    own = [
+        typing.get_args(alternative)[1:]
+        for alternative in _alternatives(info)
+        if typing.get_origin(alternative) is typing.Annotated
+    ]
+    parts = [*info.metadata, *(part for parts in own for part in parts)]
+    return [each for part in parts for each in (part.metadata if _is_field(part) else [part])]
+
+
+def _alternatives(info: FieldInfo) -> tuple[Any, ...]:
     annotation = info.annotation
-    if isinstance(annotation, types.UnionType):
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         return typing.get_args(annotation)
     return (annotation,)
+
+
+def _bare(alternative: Any) -> Any:
+    if typing.get_origin(alternative) is typing.Annotated:
+        return typing.get_args(alternative)[0]
+    return alternative
+
+
+def _is_field(part: Any) -> bool:
+    return isinstance(part, FieldInfo)
 
 
 def read_text(info: FieldInfo | None, name: str, value: Any) -> Any:

@@ -28,14 +28,22 @@ with _silence():
     from jaxmarl.environments.mpe.simple import State as ParticleState
     from jaxmarl.environments.mpe.simple_spread import SimpleSpreadMPE
     from jaxmarl.environments.smax import HeuristicEnemySMAX
-    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
+    from jaxmarl.environments.smax.heuristic_enemy import (
+        create_heuristic_policy,
+        get_heuristic_policy_initial_state,
+    )
+    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO, SMAX, Scenario
     from jaxmarl.environments.smax.smax_env import State as BattleState
 
 __all__ = [
     "MAP_NAME_TO_SCENARIO",
+    "SMAX",
     "BattleState",
     "HeuristicEnemySMAX",
     "ParticleState",
+    "Scenario",
     "SimpleSpreadMPE",
+    "create_heuristic_policy",
+    "get_heuristic_policy_initial_state",
     "version",
 ]

@@ -27,18 +27,59 @@ class EnvironmentEntry:
     about: str
 
 
-def _smax(scenario: str, allies: int, enemies: int, about: str) -> EnvironmentEntry:
-    """A scenario of SMAX, whose sizes follow from the numbers of units."""
+def _smax(
+    scenario: str, allies: int, enemies: int, about: str, unit_types: int = 6
+) -> EnvironmentEntry:
+    """A scenario of SMAX, whose sizes follow from the numbers of units and of unit types."""
     units = allies + enemies
     return EnvironmentEntry(
         id=f"smax/{scenario}",
         agents=allies,
         actions=5 + enemies,
-        observation=13 * (units - 1) + 10,
-        state=12 * units,
+        observation=(7 + unit_types) * (units - 1) + 4 + unit_types,
+        state=(6 + unit_types) * units,
         episode_limit=101,
         about=about,
     )
+
+
+SMAC_LIMITS: dict[str, int] = {
+    "smax/3m": 60,
+    "smax/8m": 120,
+    "smax/25m": 150,
+    "smax/2s3z": 120,
+    "smax/3s5z": 150,
+    "smax/5m_vs_6m": 70,
+    "smax/8m_vs_9m": 120,
+    "smax/10m_vs_11m": 150,
+    "smax/27m_vs_30m": 180,
+    "smax/3s5z_vs_3s6z": 170,
+    "smax/3s_vs_5z": 250,
+    "smax/6h_vs_8z": 150,
+    "smax/MMM2": 180,
+    "smax/2c_vs_64zg": 400,
+}
+"""Steps of an episode on SMAC's maps of these names (its `smac_maps.py`), which are as long as SMAX's."""
+
+
+def steps_of(id: str, episode_limit: int | Literal["smac"] | None) -> int | None:
+    """The largest number of steps that a setting stands for.
+
+    Args:
+        id: of the environment.
+        episode_limit: the setting: a number, "smac" for SMAC's own on the map of that name, or None.
+
+    Returns:
+        None where the environment's own limit holds.
+
+    Raises:
+        UserError: "smac" on an environment that is no map of SMAC.
+    """
+    if episode_limit != "smac":
+        return episode_limit
+    if id not in SMAC_LIMITS:
+        raise UserError(f"episode_limit = smac: {id} is no map of SMAC; must be a number or none")
+    return SMAC_LIMITS[id]
 
 
 def _lbf(name: str) -> EnvironmentEntry:
@@ -109,11 +150,14 @@ SMAX = EnvironmentFamily(
         _smax("2s3z", 5, 5, "2 stalkers and 3 zealots each"),
         _smax("3s5z", 8, 8, "3 stalkers and 5 zealots each"),
         _smax("5m_vs_6m", 5, 6, "5 marines against 6"),
+        _smax("8m_vs_9m", 8, 9, "8 marines against 9"),
         _smax("10m_vs_11m", 10, 11, "10 marines against 11"),
         _smax("27m_vs_30m", 27, 30, "27 marines against 30"),
         _smax("3s5z_vs_3s6z", 8, 9, "3 stalkers and 5 zealots against 3 and 6"),
         _smax("3s_vs_5z", 3, 5, "3 stalkers against 5 zealots"),
         _smax("6h_vs_8z", 6, 8, "6 hydralisks against 8 zealots"),
+        _smax("MMM2", 10, 12, "medivac, 2 marauders, 7 marines against 1, 3, 8", unit_types=8),
+        _smax("2c_vs_64zg", 2, 64, "2 colossi against 64 zerglings", unit_types=8),
         _smax("smacv2_5_units", 5, 5, "5 units each, random types and places every episode"),
         _smax("smacv2_10_units", 10, 10, "10 units each, random types and places every episode"),
         _smax("smacv2_20_units", 20, 20, "20 units each, random types and places every episode"),

@@ -5,12 +5,12 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.contract import check_contract
-from mast.envs.names import ENTRIES, FAMILIES, EnvironmentEntry, check_id
+from mast.envs.names import ENTRIES, FAMILIES, EnvironmentEntry, check_id, steps_of
 from mast.envs.protocol import Environment
 from mast.envs.team_reward import TeamReward
 from mast.errors import UserError
@@ -27,7 +27,7 @@ def make(
     *,
     reward_scale: float | None = None,
     state_last_action: bool = False,
-    episode_limit: int | None = None,
+    episode_limit: int | Literal["smac"] | None = None,
 ) -> Environment:
     """Make an environment.
 
@@ -38,7 +38,8 @@ def make(
         id: "smax/3m", "mpe/simple_spread", "lbf/8x8-3p-2f" or "package.module:Class".
         reward_scale: Factor on the reward; None leaves the environment's default (SMAX: 10).
         state_last_action: Append the one-hot last joint action to the state, where offered.
-        episode_limit: The largest number of steps of an episode; None leaves the default.
+        episode_limit: The largest number of steps of an episode, or "smac" for SMAC's own; None leaves the
+            default.
 
     Raises:
         UserError: No such environment, an option that it does not take or that is out of range, or
@@ -47,15 +48,16 @@ def make(
     check_id(id)
     if reward_scale is not None and not (math.isfinite(reward_scale) and reward_scale > 0):
         raise UserError(f"reward_scale is {reward_scale:g}, must be above 0")
-    if episode_limit is not None and episode_limit < 1:
-        raise UserError(f"episode_limit is {episode_limit}, must be at least 1")
+    limit = steps_of(id, episode_limit)
+    if limit is not None and limit < 1:
+        raise UserError(f"episode_limit is {limit}, must be at least 1")
     options: dict[str, Any] = {}
     if reward_scale is not None:
         options["reward_scale"] = float(reward_scale)
     if state_last_action:
         options["state_last_action"] = True
-    if episode_limit is not None:
-        options["episode_limit"] = episode_limit
+    if limit is not None:
+        options["episode_limit"] = limit
     if is_own(id):
         return _make_own(id, options)
     # Imported only here: jaxmarl takes seconds, and an own environment has no use for it.

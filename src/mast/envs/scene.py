@@ -32,7 +32,13 @@ class Scene:
     health: Float[np.ndarray, "moments units"] | None
     """Shares of the full health, 0 for a unit that is gone; None where nobody has a health."""
     target: Int[np.ndarray, "steps agents"] | None
-    """Which unit each agent's action is aimed at, -1 for none; None where nobody aims."""
+    """Which unit each agent's action is aimed at, -1 for none; None where nobody aims. Whoever aims at its
+    own side heals."""
+    flies: tuple[bool, ...] | None = None
+    """Which units are in the air; None where none is."""
+    beam: tuple[float, ...] | None = None
+    """How wide what each unit fires is at its target, across the line of fire, in the units of the positions;
+    0 where it hits one unit only, None where all do."""
     labels: tuple[str, ...] | None = None
     """What stands in the circle of each unit; None: the numbers of their names."""
     present: Bool[np.ndarray, "moments units"] | None = None
@@ -71,7 +77,10 @@ def check_scene(scene: Scene, spec: EnvironmentSpec, steps: int) -> None:
         UserError: a part of it has another length or shape.
     """
     units = len(scene.names)
-    lengths = {name: len(getattr(scene, name)) for name in ("kinds", "side", "radius")}
+    per_unit = ("kinds", "side", "radius", "flies", "beam")
+    lengths = {
+        name: len(getattr(scene, name)) for name in per_unit if getattr(scene, name) is not None
+    }
     if scene.labels is not None:
         lengths["labels"] = len(scene.labels)
     wrong = [

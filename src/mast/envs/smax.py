@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mast.envs.jaxmarl_silent import MAP_NAME_TO_SCENARIO, BattleState, HeuristicEnemySMAX, version
+from mast.envs.battle.game import BattleGame, HeuristicEnemyGame
+from mast.envs.battle.maps import SCENARIOS, has_new_types
+from mast.envs.jaxmarl_silent import BattleState, HeuristicEnemySMAX, version
 from mast.envs.names import SMAX
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
 from mast.envs.scene import ALLY, ENEMY, Scene
@@ -20,8 +22,10 @@ DEFAULT_EPISODE_LIMIT = 101
 """Jaxmarl's max_steps is 100, compared before the step is counted: the cut comes at step 101."""
 DEFAULT_REWARD_SCALE = 10.0
 """Brings the largest return to SMAC's 20: QMIX's numbers belong to that scale (spec §9)."""
+NOTHING = "nothing"
+"""The name of an action that is never available to an agent."""
 UNSCALED_MAX_RETURN = 2.0
-"""All enemy health, as a share, and 1 for the win."""
+"""All enemy health, as a share, and 1 for the win; more where it comes back (`BattleGame`)."""
 
 
 class SmaxState(NamedTuple):
@@ -31,8 +35,9 @@ class SmaxState(NamedTuple):
     """Jaxmarl's own state: positions, health, cooldowns, … of the allies and then the enemies."""
     enemy_policy: Any
     """The heuristic enemy's memory, a pytree with a row per enemy."""
-    enemy_observation: Float[Array, "enemies features"]
-    """What the enemies see now; kept because each step computes it along with the allies' view."""
+    enemy_observation: Float[Array, "enemies enemy_features"]
+    """What the enemies see now; kept because each step computes it along with the allies' view. Without
+    features where they look at the battle itself (`HeuristicEnemyGame`)."""
     last_actions: Int[Array, " agents"]
     """The allies' last joint action; -1 before the first."""
 
@@ -51,16 +56,19 @@ class Smax:
         """Make the battle of a scenario.
 
         Args:
-            scenario: Name in jaxmarl's MAP_NAME_TO_SCENARIO, as "3m".
+            scenario: Name in `mast.envs.battle.maps.SCENARIOS`, as "3m".
             reward_scale: Factor on jaxmarl's reward, whose return is at most 2.
             state_last_action: Append the allies' last joint action, one-hot, to the state, as SMAC
                 does.
             episode_limit: The largest number of steps of an episode, at least 1.
         """
-        units = MAP_NAME_TO_SCENARIO[scenario]
+        units = SCENARIOS[scenario]
+        game = HeuristicEnemyGame if has_new_types(units) else HeuristicEnemySMAX
         # max_steps is compared before the step is counted, hence the -1.
-        self._game = HeuristicEnemySMAX(scenario=units, max_steps=episode_limit - 1)
+        self._game = game(scenario=units, max_steps=episode_limit - 1)
         self._battle = self._game._env
+        self._heals = getattr(self._battle, "heals", np.zeros(units.unit_types.shape, bool))
+        self._enemies_look = isinstance(self._game, HeuristicEnemyGame)
         self._state_last_action = state_last_action
         agents: int = self._battle.num_allies
         actions: int = self._battle.num_ally_actions
@@ -83,7 +91,7 @@ class Smax:
             ),
             reward_scale=reward_scale,
             identity=SMAX.identity(version, episode_limit, reward_scale, state_last_action),
-            max_return=UNSCALED_MAX_RETURN * reward_scale,
+            max_return=reward_scale * self._largest_return(episode_limit),
         )
 
     @property
@@ -99,7 +107,8 @@ class Smax:
         other_ally_0 is ally_1 to ally_0, and ally_0 to all others. Positions of others are relative to its
         own, in its sight ranges; its own in map sizes; health and cooldown are shares of the type's. A
         movement is the last; last_targeted is the last action's number over the largest one. A unit that is
-        dead or out of sight is all zeros.
+        dead or out of sight is all zeros. On maps with medivacs their energy, a share of the largest, stands
+        where others have their cooldown.
         """
         battle = self._battle
         allies = [f"other_ally_{unit}" for unit in range(battle.num_allies - 1)]
@@ -109,6 +118,8 @@ class Smax:
             for plural in ("", "s")
             for index, name in enumerate(battle.unit_type_names)
         }
+        if self._heals.any():
+            kinds["weapon_cooldown"] = "weapon_cooldown_or_energy"
         others = [kinds.get(feature, feature) for feature in battle.unit_features]
         own = [kinds.get(feature, feature) for feature in battle.own_features]
         return (
@@ -118,9 +129,29 @@ class Smax:
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """What each action does, in order."""
-        attacks = (f"attack_enemy_{unit}" for unit in range(self._battle.num_enemies))
-        return ("move_+y", "move_+x", "move_-y", "move_-x", "stop", *attacks)
+        """What each action does, in order; on maps with medivacs both that it may do."""
+        names: list[dict[str, None]] = [{} for _ in range(self._spec.actions)]
+        for own in self.agent_action_names:
+            for known, name in zip(names, own, strict=True):
+                known[name] = None
+        return tuple(
+            "_or_".join(name for name in known if name != NOTHING) or NOTHING for known in names
+        )
+
+    @property
+    def agent_action_names(self) -> tuple[tuple[str, ...], ...]:
+        """What each action does, in order, of every agent: a medivac heals where others attack."""
+        allies, enemies = self._spec.agents, self._battle.num_enemies
+        moves = ("move_+y", "move_+x", "move_-y", "move_-x", "stop")
+
+        def of(agent: int) -> tuple[str, ...]:
+            heals = bool(self._heals[agent])
+            word, count = ("heal_ally", allies) if heals else ("attack_enemy", enemies)
+            aims = [f"{word}_{unit}" for unit in range(count)]
+            nothing = [NOTHING] * (self._spec.actions - len(moves) - count)
+            return (*moves, *aims, *nothing)
+
+        return tuple(of(agent) for agent in range(allies))
 
     def reset(self, key: PRNGKeyArray) -> tuple[SmaxState, TimeStep]:
         """Start a battle.
@@ -155,14 +186,16 @@ class Smax:
         Args:
             key: Random key of the enemy's choices and of the weapons' cooldowns.
             env_state: What the last `reset` or `step` returned.
-            actions: Per ally: 0–3 move, 4 stop, 5 + j shoot at enemy j.
+            actions: Per ally: 0–3 move, 4 stop, 5 + j shoot at enemy j, or of a medivac heal ally j.
 
         Returns:
             The state to carry, the next perception, and the outcome.
         """
         battle_key, enemy_key = jax.random.split(key)
         enemy_joint, enemy_policy = self._game.get_enemy_actions(
-            enemy_key, env_state.enemy_policy, env_state.enemy_observation
+            enemy_key,
+            env_state.enemy_policy,
+            env_state.battle if self._enemies_look else env_state.enemy_observation,
         )
         enemy_actions = jnp.stack([enemy_joint[name] for name in self._game.enemy_agents])
         all_actions = jnp.concatenate([actions.astype(jnp.int32), enemy_actions.astype(jnp.int32)])
@@ -204,8 +237,8 @@ class Smax:
 
         Per unit, allies first: share of health, x and y by the map's size, cooldown by its type's
         (clipped, since it runs on below zero while a unit holds its fire and starts up to two ticks
-        above), type one-hot. Then the team and the type number of every unit, the latter divided by
-        the number of types.
+        above; of a medivac the share of its energy), type one-hot. Then the team and the type number
+        of every unit, the latter divided by the number of types.
 
         Args:
             battle: Jaxmarl's state of the battle.
@@ -248,7 +281,12 @@ class Smax:
         seen = np.maximum.accumulate(np.where(health > 0, moments, 0), axis=0)
         position = np.take_along_axis(features[..., 1:3], seen[..., None], axis=0)
         kinds = features[0, :, 4:].argmax(-1)
-        shot = np.asarray(action, int) - game.num_movement_actions
+        action = np.asarray(action, int)
+        if isinstance(game, BattleGame):
+            target = game.targets[np.arange(agents), action]
+        else:
+            shot = action - game.num_movement_actions
+            target = np.where(shot >= 0, shot + agents, -1)
         return Scene(
             x_range=(0.0, float(game.map_width)),
             y_range=(0.0, float(game.map_height)),
@@ -258,17 +296,25 @@ class Smax:
             radius=tuple(float(game.unit_type_radiuses[kind]) for kind in kinds),
             position=position * np.array([game.map_width, game.map_height], np.float32),
             health=health,
-            target=np.where(shot >= 0, shot + agents, -1),
+            target=target,
+            flies=tuple(map(bool, game.flies)) if isinstance(game, BattleGame) else None,
+            beam=tuple(map(float, game.beams)) if isinstance(game, BattleGame) else None,
         )
+
+    def _largest_return(self, episode_limit: int) -> float:
+        """Unscaled."""
+        if isinstance(self._battle, BattleGame):
+            return self._battle.largest_return(episode_limit)
+        return UNSCALED_MAX_RETURN
 
     def _views(
         self, observations: dict[str, Array]
-    ) -> tuple[Float[Array, "agents features"], Float[Array, "enemies features"]]:
+    ) -> tuple[Float[Array, "agents features"], Float[Array, "enemies enemy_features"]]:
         """Jaxmarl's dictionary of observations as one array per side."""
-        return (
-            jnp.stack([observations[name] for name in self._game.agents]),
-            jnp.stack([observations[name] for name in self._game.enemy_agents]),
-        )
+        allies = jnp.stack([observations[name] for name in self._game.agents])
+        if self._enemies_look:
+            return allies, jnp.zeros((self._battle.num_enemies, 0))
+        return allies, jnp.stack([observations[name] for name in self._game.enemy_agents])
 
     def _time_step(
         self,

@@ -57,10 +57,20 @@ def contract(
         "actions": {
             "size": spec.actions,
             "names": names_of(environment, "action_names", spec.actions),
+            # Where agents do different things by the same number.
+            "names_by_agent": _names_by_agent(environment),
         },
         "input": description["input"],
         "settings": config.model_dump(mode="json"),
     }
+
+
+def _names_by_agent(environment: "Environment") -> list[list[str]] | None:
+    """What each agent's actions do, where not all agents' do the same; else None."""
+    names = getattr(environment, "agent_action_names", None)
+    if names is None or len(set(names)) == 1:
+        return None
+    return [list(own) for own in names]
 
 
 def names_of(environment: "Environment", attribute: str, size: int) -> Sequence[str] | None:

@@ -50,6 +50,10 @@ class Method(NamedTuple):
     value_coefficient: Float[Array, ""]
     """Of the critic's squared error in an actor–critic loss."""
     entropy_coefficient: Float[Array, ""]
+    gae_lambda: Float[Array, ""]
+    """λ of the generalised advantages of PPO."""
+    clip: Float[Array, ""]
+    """How far PPO lets a probability ratio and a value move."""
     drop_fraction: Float[Array, ""]
     """ζ_0; zero where the topology does not evolve."""
     drop_schedule: Int[Array, ""]
@@ -101,6 +105,8 @@ def method_from_config(config: Config, rules: Rules | None = None) -> Method:
         res_unavailable=jnp.asarray(config.res_unavailable == "include"),
         value_coefficient=jnp.float32(config.value_coefficient),
         entropy_coefficient=jnp.float32(config.entropy_coefficient),
+        gae_lambda=jnp.float32(config.gae_lambda),
+        clip=jnp.float32(config.clip),
         drop_fraction=jnp.float32(config.drop_fraction if grows else 0.0),
         drop_schedule=_place(config.drop_schedule, rules.schedule),
         drop=_place(config.drop, rules.drop),

@@ -1,6 +1,6 @@
-"""On-policy learning: a few steps in every environment, one update from them, and they are forgotten.
+"""On-policy learning: some steps in every environment, an update or more from them, and they are forgotten.
 
-The environments go on from update to update. Several updates are one compiled call; a topology evolution
+The environments go on from update to update. Several rollouts are one compiled call; a topology evolution
 follows the last of them.
 """
 
@@ -22,7 +22,7 @@ from mast.training.run import Run
 from mast.training.streams import Finished
 from mast.training.watch import Watch
 
-UPDATES_PER_ROUND = 25
+ROLLOUTS_PER_ROUND = 25
 """At most: enough that a call's overhead does not count, few enough that progress is seen."""
 
 
@@ -60,26 +60,27 @@ class OnPolicyLoop:
         return not self._clustering.pending
 
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
-        """Some updates, each from steps just taken; then the evolution, if it is due."""
+        """Some rollouts and the updates from each; then the evolution, if it is due."""
         config = self._config
-        per_update = config.rollout_steps * config.parallel_envs
-        count = self._updates_now(counters.updates, per_update)
+        per_rollout = config.rollout_steps * config.parallel_envs
+        count = self._rollouts_now(counters.updates, per_rollout)
         with meter.phase("learn"):
             state, self._streams, gradient, done = self._engine.advance(
                 state,
                 self._streams,
-                counters.updates,
+                counters.updates // self._updates_each,
                 [run.counters.env_steps for run in self._runs],
                 count,
                 keep=self._clustering.pending,
             )
             done = jax.device_get(done)
-            counters.updates += count
+            before = counters.updates // config.evolve_interval
+            counters.updates += count * self._updates_each
             counters.rounds += 1
             for run in self._runs:
-                run.counters.env_steps += count * per_update
-                meter.env_steps += count * per_update
-            if self._evolves and counters.updates % config.evolve_interval == 0:
+                run.counters.env_steps += count * per_rollout
+                meter.env_steps += count * per_rollout
+            if self._evolves and counters.updates // config.evolve_interval > before:
                 state, evolution = self._engine.evolve(
                     state,
                     gradient,
@@ -127,16 +128,22 @@ class OnPolicyLoop:
     def _evolves(self) -> bool:
         return any(run.config.evolves for run in self._runs)
 
-    def _updates_now(self, done: int, per_update: int) -> int:
-        """How many updates this round makes: until the next evolution or the end at most."""
+    @property
+    def _updates_each(self) -> int:
+        """Updates from one rollout."""
+        return self._config.epochs * self._config.minibatches
+
+    def _rollouts_now(self, done: int, per_rollout: int) -> int:
+        """How many rollouts this round makes: until the next evolution or the end at most."""
         config = self._config
         left = config.steps - min(run.counters.env_steps for run in self._runs)
-        count = min(UPDATES_PER_ROUND, -(-left // per_update))
+        count = min(ROLLOUTS_PER_ROUND, -(-left // per_rollout))
         if self._evolves:
-            count = min(count, config.evolve_interval - done % config.evolve_interval)
+            to_go = config.evolve_interval - done % config.evolve_interval
+            count = min(count, -(-to_go // self._updates_each))
         if self._clustering.pending:
             taken = config.steps - left
-            count = min(count, -(-(config.seps_steps - taken) // per_update))
+            count = min(count, -(-(config.seps_steps - taken) // per_rollout))
         return max(1, count)
 
 

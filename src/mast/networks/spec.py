@@ -226,25 +226,26 @@ def actor_spec(sizes: Sizes) -> NetworkSpec:
     """An actor: an agent's own observation in, logits out; under SNP-PS 0-0.1-0.1 is missing (§5.1)."""
     usual = (0.0, *(0.1,) * (sizes.hidden_layers - 1))
     lacks = sizes.lacks and sizes.lacks.by_default(usual)
-    return feed_forward_spec(sizes, sizes.actions, lacks)
+    return feed_forward_spec(sizes, sizes.actions, lacks, sizes.observation)
 
 
-def critic_spec(sizes: Sizes) -> NetworkSpec:
-    """A critic of an agent's own observation; under SNP-PS 0-0.1-0.9 is missing (§5.1)."""
+def critic_spec(sizes: Sizes, central: bool = False) -> NetworkSpec:
+    """A critic of an agent's own observation, or of the state; under SNP-PS 0-0.1-0.9 is missing (§5.1)."""
     usual = (0.0, *(0.1,) * (sizes.hidden_layers - 2), 0.9)[-sizes.hidden_layers :]
     lacks = sizes.critic_lacks and sizes.critic_lacks.by_default(usual)
-    return feed_forward_spec(sizes, 1, lacks)
+    return feed_forward_spec(sizes, 1, lacks, sizes.state if central else sizes.observation)
 
 
-def feed_forward_spec(sizes: Sizes, outputs: int, lacks: Lacks | None) -> NetworkSpec:
-    """An actor or a critic of an agent's own observation: hidden ReLU layers of one width, and a linear head.
+def feed_forward_spec(sizes: Sizes, outputs: int, lacks: Lacks | None, inputs: int) -> NetworkSpec:
+    """An actor or a critic: hidden ReLU layers of one width, and a linear head.
 
     Args:
         sizes: of the environment, and width and number of the hidden layers.
         outputs: of the head.
         lacks: what each agent lacks of it.
+        inputs: what it reads beside the agent's id.
     """
-    h, inputs, layers = sizes.hidden_size, sizes.observation + sizes.id_input, []
+    h, inputs, layers = sizes.hidden_size, inputs + sizes.id_input, []
     for index in range(sizes.hidden_layers + 1):
         layers.append(
             LayerSpec(

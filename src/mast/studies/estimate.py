@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from mast.accounting.run import account_of
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, resolve
 from mast.studies.cell import Cell
 from mast.studies.results import Result
@@ -20,6 +21,9 @@ MEASURED = {
 }
 """Env steps per second of QMIX on one core, dense and 95 % sparse in native kernels (whole_loop.csv and
 runs.csv below results/, on an EPYC); others are scaled from 3m until a cell of them is done."""
+ON_POLICY = 13_000.0
+"""Env steps per second of `maa2c` on lbf/lbf1 on one core (of processor time, on a busy EPYC)."""
+_FORAGING = resolve({"environment": "lbf/lbf1", "algorithm": "maa2c"})
 _COMPACT_FROM = 0.8
 """Sparsity from which `auto` takes the kernels, roughly: it asks a table of measured kernels."""
 _START = 25.0
@@ -73,6 +77,9 @@ def _guessed_rate(config: Config) -> float:
     There is one update of a batch of whole episodes per episode, so the work per env step is that of as many
     samples as the batch has episodes, however long the episodes are.
     """
+    if algorithm_entry(config.algorithm).loop == "on_policy":
+        work, reference = _work(config), _work(_FORAGING)
+        return ON_POLICY if not work or not reference else ON_POLICY * reference / work
     which = "compact" if expects_compact(config) else "masked"
     environment = config.environment if (config.environment, which) in MEASURED else "smax/3m"
     rate = MEASURED[environment, which]
@@ -94,6 +101,8 @@ def _work(config: Config) -> float | None:
         return None
     flops = account_of(config, sizes).costs.flops_train
     computed = flops.sparse if expects_compact(config) or config.widths == "tiny" else flops.dense
+    if algorithm_entry(config.algorithm).loop == "on_policy":
+        return computed * config.epochs
     return computed * config.batch_size * config.updates_per_episode
 
 

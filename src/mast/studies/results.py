@@ -62,15 +62,21 @@ class Result:
 
     @property
     def measure(self) -> str:
-        """What its number is: "win_rate", or "return" where nothing can be won."""
-        return "return" if self.score is None else "win_rate"
+        """The column that its number is of: "win_rate", or where nothing can be won "return".
+
+        Of a policy that draws its actions that is "sampled_return": its greedy actions can lead nowhere.
+        """
+        if self.score is not None:
+            return "win_rate"
+        sampled = self.curve.get("sampled_return", np.zeros(0))
+        return "sampled_return" if np.isfinite(sampled).any() else "return"
 
     @cached_property
     def number(self) -> float:
         """The score, or the mean return of the last 20 evaluations where nothing can be won."""
         if self.score is not None:
             return self.score
-        return float(np.mean(self.curve["return"][-SCORE_WINDOW:]))
+        return float(np.mean(self.curve[self.measure][-SCORE_WINDOW:]))
 
     @property
     def seconds(self) -> float:

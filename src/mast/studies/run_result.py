@@ -12,7 +12,7 @@ from mast.config import Config, load_run_config, load_run_record
 from mast.configuration.record import without_folders
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
-from mast.envs.names import entry_of, family_of, with_team_reward
+from mast.envs.names import entry_of, family_of, steps_of, with_team_reward
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
@@ -28,6 +28,7 @@ CURVE = (
     "seconds",
     "win_rate",
     "return",
+    "sampled_return",
     "episode_length",
     "train_win_rate",
     "loss",
@@ -180,7 +181,8 @@ def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
     family, entry = family_of(config.environment), entry_of(config.environment)
     if family is None:
         return config.environment
-    limit = config.episode_limit or (entry.episode_limit if entry else 0)
+    limit = steps_of(config.environment, config.episode_limit)
+    limit = limit or (entry.episode_limit if entry else 0)
     scale = family.reward_scale if config.reward_scale is None else config.reward_scale
     text = family.identity(versions.get("jaxmarl", "?"), limit, scale, config.state_last_action)
     if family.rewards == "agent" and algorithm_entry(config.algorithm).rewards == "team":

@@ -254,30 +254,30 @@ class Engine:
         count: int,
         keep: bool = False,
     ) -> tuple[State, Streams, Any, Advanced]:
-        """So many on-policy updates of every run, one after the other; state and streams are given away.
+        """So many rollouts of every run, and the updates from each; state and streams are given away.
 
         Args:
             state: of all runs.
             streams: where their environments are.
-            number: updates made so far, for the random keys.
+            number: rollouts made so far, for the random keys.
             env_steps: one per run.
-            count: how many updates.
+            count: how many rollouts.
             keep: whether to give the trajectories back.
 
         Returns:
             State and streams then, the last update's dense gradient, and what happened, whose metrics lead
-            with [updates, *runs] and whose other arrays with [*runs].
+            with [rollouts, *runs] and whose other arrays with [*runs].
         """
         what = ("advance", count, keep)
         if what not in self._advance:
-            step = partial(advance, self._learners[0], self._environment, updates=count, keep=keep)
+            step = partial(advance, self._learners[0], self._environment, rollouts=count, keep=keep)
             over_runs = jax.vmap(step, in_axes=(0, 0, 0, 0, 0, None)) if self._vmapped else step
             self._advance[what] = jax.jit(over_runs, donate_argnums=(0, 1))
         keys = self.stacked([run_key(each.seed, COLLECT) for each in self._configs])
         state, streams, gradient, done = self._timed(what, self._advance[what])(
             state, streams, self._method, keys, self._column(env_steps), jnp.int32(number)
         )
-        if self._vmapped:  # updates lead
+        if self._vmapped:  # rollouts lead
             metrics = jax.tree.map(lambda each: jnp.swapaxes(each, 0, 1), done.metrics)
             done = done._replace(metrics=metrics)
         return state, streams, gradient, done

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 from mast.accounting.run import account_of, full_sizes
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
-from mast.envs.names import EnvironmentEntry, entry_of
+from mast.envs.names import EnvironmentEntry, entry_of, steps_of
 from mast.errors import UserError
 from mast.learning.ring_memory import EpisodeSizes, expected_bytes, machine_memory
 
@@ -29,7 +29,7 @@ class KnownSizes:
         self.state = entry.state
         if config.state_last_action:
             self.state += entry.agents * entry.actions
-        self.episode_limit = config.episode_limit or entry.episode_limit
+        self.episode_limit = steps_of(entry.id, config.episode_limit) or entry.episode_limit
 
 
 def known_sizes(config: Config) -> KnownSizes | None:

@@ -16,14 +16,14 @@ from mast.training.streams import Finished, Streams, roll
 
 
 class Advanced(NamedTuple):
-    """What happened in some updates."""
+    """What happened in some rollouts."""
 
     metrics: UpdateMetrics
-    """Of each update, [updates]."""
+    """Of the updates from each rollout, their means, [rollouts]."""
     finished: Finished
     """Of all the episodes that ended."""
     trajectory: Trajectory | None
-    """What was learned from, [updates time envs …]; None where it is not kept."""
+    """What was learned from, [rollouts time envs …]; None where it is not kept."""
 
 
 def advance(
@@ -36,10 +36,10 @@ def advance(
     env_steps: Float[jax.Array, ""],
     number: Int[jax.Array, ""],
     *,
-    updates: int,
+    rollouts: int,
     keep: bool = False,
 ) -> tuple[LearnerState, Streams, Any, Advanced]:
-    """So many updates, each from a rollout of the policy as it then is.
+    """So many rollouts of the policy as it then is, and the updates from each.
 
     Args:
         learner: of an algorithm of the loop "on_policy".
@@ -49,8 +49,8 @@ def advance(
         method: the method's numbers.
         key: of the run; folded with the number of each update.
         env_steps: of the run so far.
-        number: updates made so far.
-        updates: how many.
+        number: rollouts made so far.
+        rollouts: how many.
         keep: whether to give the trajectories back.
 
     Returns:
@@ -63,21 +63,59 @@ def advance(
 
     def update(carry: tuple[Any, ...], index: Int[jax.Array, ""]) -> tuple[Any, Any]:
         state, streams, _ = carry
+        play_key, learn_key = jax.random.split(jax.random.fold_in(key, number + index + 1))
         streams, trajectory, finished = roll(
             environment,
             partial(algorithm.act, state.params),
-            jax.random.fold_in(key, number + index + 1),
+            play_key,
             streams,
             config.rollout_steps,
         )
-        batch = algorithm.targets(state.params, trajectory, method)
+        params, batch = algorithm.targets(state.params, trajectory, method)
         taken = env_steps + (index + 1) * per_update
-        state, metrics, gradient = learner.update(state, batch, method, taken)
+        state, metrics, gradient = _learn(
+            learner, state._replace(params=params), batch, method, taken, learn_key
+        )
         return (state, streams, gradient), (metrics, finished, trajectory if keep else None)
 
     trainable = jax.tree.map(jnp.zeros_like, learner.trainable(state))
     (state, streams, gradient), (metrics, finished, trajectory) = jax.lax.scan(
-        update, (state, streams, trainable), jnp.arange(updates)
+        update, (state, streams, trainable), jnp.arange(rollouts)
     )
     finished = jax.tree.map(lambda each: each.sum(0), finished)
     return state, streams, gradient, Advanced(metrics, finished, trajectory)
+
+
+def _learn(
+    learner: Learner,
+    state: LearnerState,
+    batch: Any,
+    method: Method,
+    env_steps: Float[jax.Array, ""],
+    key: PRNGKeyArray,
+) -> tuple[LearnerState, UpdateMetrics, Any]:
+    """The updates from one rollout: one from all of it, or `epochs` times one from each of its minibatches.
+
+    Returns:
+        The networks then, means of what the updates tell, and the last one's dense gradient.
+    """
+    config = learner.config
+    if config.epochs == config.minibatches == 1:
+        return learner.update(state, batch, method, env_steps)
+    count = config.rollout_steps * config.parallel_envs
+    rows = jax.tree.map(lambda each: each.reshape(count, *each.shape[2:]), batch)
+
+    def epoch(carry: Any, key: PRNGKeyArray) -> tuple[Any, UpdateMetrics]:
+        order = jax.random.permutation(key, count).reshape(config.minibatches, -1)
+
+        def minibatch(carry: Any, places: jax.Array) -> tuple[Any, UpdateMetrics]:
+            part = jax.tree.map(lambda each: each[places], rows)
+            state, metrics, gradient = learner.update(carry[0], part, method, env_steps)
+            return (state, gradient), metrics
+
+        return jax.lax.scan(minibatch, carry, order)
+
+    start = (state, jax.tree.map(jnp.zeros_like, learner.trainable(state)))
+    keys = jax.random.split(key, config.epochs)
+    (state, gradient), metrics = jax.lax.scan(epoch, start, keys)
+    return state, jax.tree.map(lambda each: each.mean((0, 1)), metrics), gradient

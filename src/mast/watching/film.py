@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Rectangle
+from matplotlib.patches import Circle, Ellipse, Rectangle
 
 from mast.envs.scene import Scene
 from mast.errors import UserError
@@ -24,11 +24,13 @@ from mast.watching.ffmpeg import ffmpeg
 FRAMES_PER_SECOND = 4
 LAST_FRAMES = 6
 """How often the last frame of an episode is shown, so that its outcome can be read."""
+CROWD = 24
+"""Units: beyond, none has its number, and only the hurt have a bar."""
 SIZE, DPI = (9.6, 5.4), 100
 COLOURS = ("#2563b8", "#c8402f", "#8a8f98")
 """Of allies, enemies and landmarks."""
 OUTCOME = {WON: "#2e8b57", LOST: "#c8402f", DRAW: "#66717f", CUT: "#66717f", ENDED: "#66717f"}
-DIM, HURT, RETURN = "#66717f", "#f0b429", "#d98a00"
+DIM, HURT, HEALED, RETURN = "#66717f", "#f0b429", "#2e8b57", "#d98a00"
 
 
 def write_film(out: Path, about: Mapping[str, Any], shown: Sequence[Shown]) -> None:
@@ -127,7 +129,7 @@ def _stage(axes: Axes, episode: Shown, step: int) -> None:
     if scene.target is not None and not over:
         for agent, target in enumerate(scene.target[step]):
             if target >= 0:
-                axes.plot(*place[[agent, target]].T, color=COLOURS[0], ls="--", lw=1.2, alpha=0.8)
+                _shot(axes, scene, place, agent, int(target))
     present = (
         scene.present if scene.present is not None else np.ones(scene.position.shape[:2], bool)
     )
@@ -144,11 +146,19 @@ def _stage(axes: Axes, episode: Shown, step: int) -> None:
             or (scene.health is not None and scene.health[step + 1, unit] < health)
         )
         edge = {"ec": HURT, "lw": 2.5} if hurt else {"ec": "none"}
-        axes.add_patch(Circle((x, y), radius, fc=colour, zorder=3, **edge))
-        if scene.health is not None:
+        if scene.health is not None and not over and scene.health[step + 1, unit] > health:
+            edge = {"ec": HEALED, "lw": 2.5}
+        layer = 3.0
+        if scene.flies is not None and scene.flies[unit]:  # above the others, with wings
+            layer = 4.5
+            wings = Ellipse((x, y), 3.8 * radius, 0.9 * radius, fc=colour, ec="white", zorder=4.4)
+            axes.add_patch(wings)
+        alpha = 0.75 if layer > 3 else 1.0
+        axes.add_patch(Circle((x, y), radius, fc=colour, zorder=layer, alpha=alpha, **edge))
+        if scene.health is not None and not (len(place) > CROWD and health == 1):
             bar = np.array([x - size / 40, x - size / 40 + health * size / 20])
             axes.plot(bar, [y + radius + size / 60] * 2, color=colour, lw=2.5, zorder=4)
-        if len(place) <= 24:
+        if len(place) <= CROWD:
             label = scene.labels[unit] if scene.labels else scene.names[unit].rpartition("_")[2]
             axes.text(
                 x, y, label, size=6, color="white", ha="center", va="center", zorder=5, clip_on=True
@@ -158,6 +168,22 @@ def _stage(axes: Axes, episode: Shown, step: int) -> None:
             0.03, 0.96, episode.outcome, transform=axes.transAxes, va="top", size=15, weight="bold",
             color=OUTCOME[episode.outcome],
         )  # fmt: skip
+
+
+def _shot(axes: Axes, scene: Scene, place: np.ndarray, agent: int, target: int) -> None:
+    """At whom an agent aims: a line, green where it heals, and across its end the beam that it fires."""
+    heals = scene.side[target] == scene.side[agent]
+    colour = HEALED if heals else COLOURS[0]
+    axes.plot(*place[[agent, target]].T, color=colour, ls="--", lw=1.2, alpha=0.8)
+    width = 0.0 if heals or scene.beam is None else scene.beam[agent]
+    if width:
+        along = place[target] - place[agent]
+        length = float(np.hypot(*along))
+        along = along / length if length else np.array([1.0, 0.0])
+        half = np.array([-along[1], along[0]]) * width / 2
+        ends = np.array([place[target] - half, place[target] + half])
+        # Above all: whom it hits would hide it.
+        axes.plot(*ends.T, color=HURT, lw=3.0, alpha=0.85, zorder=6)
 
 
 def _view(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -200,9 +226,8 @@ def _table(axes: Axes, about: Mapping[str, Any], episode: Shown, step: int) -> N
         if episode.scene is not None and episode.scene.health is not None:
             share = episode.scene.health[step, agent]
             health = f"  {share:.0%}" if share > 0 else "  dead"
-        rows.append(
-            f"{name}{health}\n{'' if over else about['actions'][episode.action[step, agent]]}"
-        )
+        names = (about.get("agent_actions") or [about["actions"]] * (agent + 1))[agent]
+        rows.append(f"{name}{health}\n{'' if over else names[episode.action[step, agent]]}")
     axes.set(xlim=(-0.5, actions - 0.5), ylim=(agents - 0.5, -0.5))
     axes.set_yticks(
         range(agents), rows if agents <= 10 else about["agents"], size=7 if agents <= 10 else 4

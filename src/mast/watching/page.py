@@ -63,6 +63,8 @@ def _scene(scene: Scene) -> dict[str, Any]:
         "radius": scene.radius,
         "position": _numbers(scene.position),
         "health": None if scene.health is None else _numbers(scene.health),
+        "flies": scene.flies,
+        "beam": scene.beam,
         "target": None if scene.target is None else scene.target.tolist(),
         "labels": scene.labels,
         "present": None if scene.present is None else scene.present.tolist(),

@@ -126,6 +126,7 @@ def watch(
         "discount": discount,
         "agents": list(spec.agent_names),
         "kinds": list(spec.unit_types),
+        "agent_actions": getattr(environment, "agent_action_names", None),
         "actions": names_of(environment, "action_names", spec.actions)
         or [f"action {index}" for index in range(spec.actions)],
     }

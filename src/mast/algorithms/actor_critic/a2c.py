@@ -6,19 +6,21 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from mast.algorithms.actor_critic.policy import (
+    ACTOR_GAIN,
+    bootstrapped_returns,
+    entropy,
+    log_policy,
+    taken,
+)
 from mast.algorithms.protocol import LossMetrics, Networks
 from mast.envs.protocol import TimeStep
 from mast.learning.method import Method
 from mast.learning.trajectory import Trajectory
 from mast.networks.feed_forward import FeedForward, feed_forward
 from mast.networks.spec import Sizes
-
-UNAVAILABLE = -1e10
-"""The logit of an action that may not be taken."""
-ACTOR_GAIN = 0.01
-"""Of the actor's head: its first policy is nearly uniform."""
 
 
 class ActorCritic(eqx.Module):
@@ -41,46 +43,6 @@ class Rollout(NamedTuple):
     returns: Float[Array, "time envs agents"]
 
 
-def log_policy(
-    logits: Float[Array, "*batch agents actions"], available: Bool[Array, "*batch agents actions"]
-) -> Float[Array, "*batch agents actions"]:
-    """log π of every action; of those that are not available about −1e10."""
-    return jax.nn.log_softmax(jnp.where(available, logits, UNAVAILABLE))
-
-
-def entropy(
-    log_probability: Float[Array, "*batch agents actions"],
-) -> Float[Array, "*batch agents"]:
-    """H(π) = −Σ π log π."""
-    return -(jnp.exp(log_probability) * log_probability).sum(-1)
-
-
-def bootstrapped_returns(
-    trajectory: Trajectory,
-    next_value: Float[Array, "time envs agents"],
-    discount: Float[Array, ""],
-) -> Float[Array, "time envs agents"]:
-    """R_t = r_t + γ R_{t+1}, whose last term within the rollout or an episode is γ V of what really followed.
-
-    Nothing follows a terminal step. A time-limit cut is bootstrapped from its own last observation, never
-    from the next episode's first.
-
-    Args:
-        trajectory: of the rollout.
-        next_value: V of `next_observation`.
-        discount: γ.
-    """
-
-    def step(after: Array, row: tuple[Array, ...]) -> tuple[Array, Array]:
-        reward, value, terminated, ended = row
-        after = jnp.where(ended[..., None], value, after)
-        returns = reward + discount * jnp.where(terminated[..., None], 0.0, after)
-        return returns, returns
-
-    rows = (trajectory.reward, next_value, trajectory.terminated, trajectory.ended)
-    return jax.lax.scan(step, next_value[-1], rows, reverse=True)[1]
-
-
 @dataclass(frozen=True)
 class A2C:
     """Policy loss, entropy and the critic's squared error, added up over the agents."""
@@ -100,10 +62,13 @@ class A2C:
         log_probability = log_policy(params.agent(seen.observation), seen.available)
         return jax.random.categorical(key, log_probability), {}
 
-    def targets(self, params: ActorCritic, trajectory: Trajectory, method: Method) -> Rollout:
-        """What a trajectory teaches, without gradient: n-step returns."""
+    def targets(
+        self, params: ActorCritic, trajectory: Trajectory, method: Method
+    ) -> tuple[ActorCritic, Rollout]:
+        """The networks as they are, and n-step returns."""
         following = params.values(trajectory.next_observation)
-        return Rollout(trajectory, bootstrapped_returns(trajectory, following, method.discount))
+        returns = bootstrapped_returns(trajectory, following, method.discount)
+        return params, Rollout(trajectory, returns)
 
     def loss(
         self,
@@ -141,13 +106,6 @@ class A2C:
             "value": value.mean(),
         }
         return loss.sum(-1).mean(), metrics
-
-
-def taken(
-    of_actions: Float[Array, "*batch agents actions"], action: Int[Array, "*batch agents"]
-) -> Float[Array, "*batch agents"]:
-    """What belongs to the action that was taken."""
-    return jnp.take_along_axis(of_actions, action[..., None], axis=-1)[..., 0]
 
 
 MAA2C = A2C()

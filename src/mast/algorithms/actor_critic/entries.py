@@ -35,4 +35,37 @@ MAA2C = AlgorithmEntry(
         "gradient_clip": 0.5,
     },
 )
-ENTRIES = (MAA2C,)
+
+
+def _ppo(name: str, about: str, central: bool) -> AlgorithmEntry:
+    """IPPO or MAPPO, with the numbers of the MAPPO paper."""
+    return AlgorithmEntry(
+        name=name,
+        about=about,
+        implementation=f"{_HERE}.ppo:{name.upper()}",
+        networks=lambda sizes: {"agent": actor_spec(sizes), "critic": critic_spec(sizes, central)},
+        uses=lambda sizes, operator: {
+            "agent": Use(1, training=3, inference=1),
+            "critic": Use(1, training=5),  # what was seen and what followed are valued once more
+        },
+        loop="on_policy",
+        metrics=("policy_loss", "value_loss", "entropy", "value", "clipped"),
+        rewards="agent",
+        has_target=False,
+        stochastic=True,
+        defaults={
+            "method": "dense",
+            "hidden_layers": 2,
+            "optimizer": "adam",
+            "learning_rate": 5e-4,
+            "gradient_clip": 10.0,
+            "value_coefficient": 1.0,
+            "rollout_steps": 128,
+            "epochs": 5,
+        },
+    )
+
+
+IPPO = _ppo("ippo", "each agent's clipped policy and own critic (de Witt et al. 2020)", False)
+MAPPO = _ppo("mappo", "as ippo, with critics of the state (Yu et al. 2022)", True)
+ENTRIES = (MAA2C, IPPO, MAPPO)

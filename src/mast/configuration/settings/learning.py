@@ -85,6 +85,23 @@ class RolloutSettings(BaseModel):
     entropy_coefficient: float = setting(
         0.01, ON_POLICY, "weight of the policy's entropy", "SePS's A2C", ge=0, le=10**6
     )
+    gae_lambda: float = setting(
+        0.95, ON_POLICY, "λ of the advantages (ippo, mappo)", "MAPPO", ge=0, le=1
+    )
+    clip: float = setting(
+        0.2,
+        ON_POLICY,
+        "how far a probability ratio and a value may move (ippo, mappo)",
+        "MAPPO",
+        gt=0,
+        le=10**6,
+    )
+    epochs: int = setting(
+        1, ON_POLICY, "passes over a rollout (ippo, mappo: 5)", "MAPPO", ge=1, le=10_000
+    )
+    minibatches: int = setting(
+        1, ON_POLICY, "parts of a rollout, an update for each", "MAPPO", ge=1, le=100_000
+    )
 
 
 class OptimizerSettings(BaseModel):

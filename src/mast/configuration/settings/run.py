@@ -1,8 +1,8 @@
 """Settings of the run and of its environment."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mast.algorithms.registry import NAMES
 from mast.configuration.settings.declaration import named, setting
@@ -132,11 +132,9 @@ class EnvironmentSettings(BaseModel):
     state_last_action: bool = setting(
         False, ENVIRONMENT, "append the last joint action to the state, as SMAC", "our choice"
     )
-    episode_limit: int | None = setting(
+    episode_limit: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["smac"] | None = setting(
         None,
         ENVIRONMENT,
-        "steps per episode; none = the environment's own",
+        "steps per episode; smac = SMAC's own on the map of that name; none = the environment's own",
         "ours",
-        ge=1,
-        le=1_000_000,
     )

@@ -80,12 +80,13 @@ def learning_curves(panel: Panel, smooth: bool = False) -> Drawn:
         if panel.measure == "win rate":
             axes.set_ylim(0, 1)
             percent_ticks(axes.yaxis)
-    what = f"greedy {panel.measure}"
+    measure = panel.measure if panel.measure.startswith("sampled") else f"greedy {panel.measure}"
+    what = measure
     name_axes(figure, places, f"{what}, filtered" if smooth else what)
     if shared:
         legend_below(figure, figure.axes[0])
     values_of = {label: values for label, (_, _, values) in known.items()}
-    caption = f"Greedy {panel.measure} at each evaluation ({_evaluations(values_of)}). "
+    caption = f"{measure.capitalize()} at each evaluation ({_evaluations(values_of)}). "
     caption += _lines_said(values_of, banded)
     if not shared and len(known) > 1:
         caption += " Grey: the means of the others" + ("; black: dense." if dense else ".")
