@@ -21,6 +21,7 @@ from mast.learning.compact import (
 from mast.learning.learner import Learner, LearnerState, copy_target
 from mast.learning.method import method_from_config
 from mast.learning.replay import Batch, Ring, bucket, length_buckets
+from mast.learning.stored import RingReader, half_gathered
 from mast.networks.agent import NO_ACTION
 from mast.sparsity.masks import leaf_path
 from mast.training.rollout import JaxPlayers, episodes
@@ -44,8 +45,8 @@ def learner_of(algorithm: str, method: str = "mast") -> Learner:
 
 
 @functools.cache
-def batches() -> list[Batch]:
-    """Batches of battles that a random team fought, of different lengths."""
+def battles() -> tuple[Ring, list[tuple[Any, int]]]:
+    """A ring of battles that a random team fought, and slots and lengths of batches of it."""
     players = JaxPlayers(ENVIRONMENT, "float16")
     agent = learner_of("iql").dense_params(jax.random.key(0)).agent
     keys = jax.random.split(jax.random.key(1), 24)
@@ -53,11 +54,15 @@ def batches() -> list[Batch]:
     for episode in episodes(*players.record(agent, keys, jnp.float32(1.0))):
         ring.add(episode)
     buckets = length_buckets(ENVIRONMENT.spec.episode_limit)
-    made = []
-    for update in range(4):
-        slots = ring.sample_indices(6, 0, 1, seed=0, update=update)
-        made.append(ring.gather(slots, bucket(ring.longest(slots), buckets)))
-    return made
+    drawn = [ring.sample_indices(6, 0, 1, seed=0, update=update) for update in range(4)]
+    return ring, [(slots, bucket(ring.longest(slots), buckets)) for slots in drawn]
+
+
+@functools.cache
+def batches() -> list[Batch]:
+    """These batches, copied."""
+    ring, drawn = battles()
+    return [ring.gather(*each) for each in drawn]
 
 
 def arrays(tree: Any) -> dict[str, np.ndarray]:
@@ -111,6 +116,7 @@ def programs(algorithm: str) -> dict[str, Any]:
         "to_compact": jax.jit(compact.compact),
         "to_dense": jax.jit(compact.dense),
         "gradient": jax.jit(learner.gradient),
+        "half": jax.jit(half_gathered),
     }
 
 
@@ -154,6 +160,27 @@ def test_along_a_run_every_update_is_that_of_the_masked_learner(
             assert_same_arrays(
                 run["to_dense"](state).target, copy_target(run["to_dense"](state)).target
             )
+
+
+@pytest.mark.parametrize(
+    "algorithm", [name for name in NAMES if algorithm_entry(name).compact_speedup]
+)
+def test_a_batch_in_the_ring_gives_bit_for_bit_what_its_copy_gives(algorithm: str) -> None:
+    learner, run = learner_of(algorithm), programs(algorithm)
+    numbers = method_from_config(learner.config)
+    ring, drawn = battles()
+    reader = RingReader(ring)
+    state = run["to_compact"](jax.jit(learner.init)(jax.random.key(6)))
+    for number in range(8):
+        slots, length = drawn[number % len(drawn)]
+        steps = jnp.float32(STEPS * number / 8)
+        there = reader.batch(slots, length)
+        fused = CompactLearner(learner, threads=1).is_fused
+        there = there.episodes if fused else run["half"](there)
+        stored = run["compact"](state, there, numbers, steps)
+        copied = run["compact"](state, ring.gather(slots, length), numbers, steps)
+        assert_same_arrays(stored, copied)
+        state = stored[0]
 
 
 def test_acting_is_the_masked_agents() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mast.errors import UserError
+from mast.errors import SelfCheckError, UserError
 from mast.learning.replay import Batch, Episode, Ring, bucket, length_buckets, sample_ages
 from mast.learning.ring_memory import expected_bytes, machine_memory
 
@@ -138,6 +138,25 @@ def test_batches_are_new_memory() -> None:
     assert_same(second, naive_batch([random_episode(sizes, 0, steps=7)], sizes, 7))
 
 
+def test_nothing_is_written_before_what_reads_the_ring_is_there() -> None:
+    sizes = Sizes()
+    ring = Ring(sizes, 1)
+    ring.add(random_episode(sizes, 0, steps=7))
+    seen = []
+
+    class Reader:
+        def block_until_ready(self) -> None:
+            seen.append(ring.memory["reward"].copy())
+
+    before = ring.memory["reward"].copy()
+    ring.read_by(Reader())
+    for seed in (1, 2):
+        ring.add(random_episode(sizes, seed, steps=7))
+    (found,) = seen  # waited for once
+    np.testing.assert_array_equal(found, before)
+    assert not np.array_equal(ring.memory["reward"], before)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     stored=st.integers(1, 300),
@@ -228,6 +247,23 @@ def test_half_precision_overflow_is_refused_and_nothing_is_stored() -> None:
         ring.add(episode)
     assert len(ring) == 0
     Ring(sizes, 4, "float32").add(episode)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_every_number_that_is_not_finite_is_found(dtype: str) -> None:
+    largest = float(np.finfo(dtype).max)
+    odd = {"NaN": [np.nan, -np.nan], "holds inf": [np.inf, -np.inf]}
+    ring, sizes = Ring(Sizes(), 1, dtype), Sizes()
+    for field in ("observation", "state"):
+        episode = random_episode(sizes, 0, steps=3)
+        for finite in (largest, -largest, float(np.finfo(dtype).smallest_subnormal), 0.0):
+            getattr(episode, field)[-1, ..., -1] = finite
+            ring.add(episode)
+        for said, values in odd.items():
+            for value in values:
+                getattr(episode, field)[-1, ..., -1] = value
+                with pytest.raises((SelfCheckError, UserError), match=said):
+                    ring.add(episode)
 
 
 def test_many_actions_take_two_bytes() -> None:

@@ -17,9 +17,17 @@ from mast.kernels.networks import (
     to_dense,
 )
 from mast.kernels.structure import SparseMatrix, from_dense
-from mast.kernels.team import Targets, TeamBatch, TeamGradient, rmsprop_step, team_gradient
+from mast.kernels.team import (
+    RingBatch,
+    Targets,
+    TeamBatch,
+    TeamGradient,
+    rmsprop_step,
+    team_gradient,
+)
 
 __all__ = [
+    "RingBatch",
     "SparseAgent",
     "SparseFeedForwardMixer",
     "SparseLinear",

@@ -16,11 +16,13 @@ from mast.kernels.operands import refuse_empty, whole_numbers
 
 def episode_utilities(
     agent: SparseAgent,
-    observation: Float[Array, "observations batch agents features"],
+    observation: Float[Array, "observations batch agents features"]
+    | Float[Array, "slots rows width"],
     action: Int[Array, "steps batch agents"],
     steps: Int[Array, " batch"],
     *,
     others: Sequence[SparseAgent] = (),
+    slots: Int[Array, " batch"] | None = None,
     threads: int = 1,
 ) -> tuple[
     Float[Array, "steps batch agents"],
@@ -38,6 +40,8 @@ def episode_utilities(
       steps: how many steps each episode really has.
       others: networks of the same width over the same episodes (targets): one pass over the observations
         serves all.
+      slots: where given, the observations are a whole replay ring's, each agent's in turn in a row; they are
+        read in place, and must not change while a call is under way.
       threads: at most as many of XLA's threads take part; no result depends on it.
 
     Returns:
@@ -47,7 +51,9 @@ def episode_utilities(
       ValueError, jax.errors.JaxRuntimeError: a shape or a structure that does not fit.
     """
     refuse_empty(observation)
-    episodes = (observation, whole_numbers("actions", action), whole_numbers("steps", steps))
+    drawn = () if slots is None else (whole_numbers("slots", slots),)
+    counts = (whole_numbers("actions", action), whole_numbers("steps", steps))
+    episodes = (observation, *drawn, *counts)
     rest = tuple((other.parameters, other.structure) for other in others)
     return _utilities((agent.shapes, threads), agent.parameters, agent.structure, rest, episodes)
 
@@ -112,9 +118,10 @@ def _forward(
 ) -> Any:
     shapes, threads = statics
     hidden, actions = shapes[2][1], shapes[3][0]
-    observation, action, _ = episodes
+    *_, action, _ = episodes
     native = library.active()
-    times, batch, agents, _ = observation.shape
+    steps, batch, agents = action.shape
+    times = steps + 1
     saved = native.agent_saved_size(times, batch * agents, hidden) if keeps else 0
     utilities = jax.ShapeDtypeStruct((times, batch, agents, actions), jnp.float32)
     call = jax.ffi.ffi_call(

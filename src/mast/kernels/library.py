@@ -34,6 +34,7 @@ HANDLERS = (
     "mixer_backward",
     "joint_values",
     "team_gradient",
+    "ring_gradient",
     "rmsprop_step",
     "layers_forward",
     "layers_backward",

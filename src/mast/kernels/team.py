@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
 from mast.kernels import library
 from mast.kernels.library import attributes
@@ -28,6 +28,27 @@ class TeamBatch(NamedTuple):
     reward: Float[Any, "time batch"]
     terminated: Bool[Any, "time batch"]
     state: Float[Any, "time_and_one batch state"]
+
+
+class RingBatch(NamedTuple):
+    """Whole episodes that lie in slots of the replay ring, as the native call reads them: in place.
+
+    A slot is `limit` steps long, and one observation more. The ring must not change during a call.
+    """
+
+    observation: Float[Any, "capacity limit_and_one agents_times_features"]
+    """float16 or float32, and the state alike."""
+    action: Integer[Any, "capacity limit agents"]
+    """uint8 or int16."""
+    available: UInt8[Any, "capacity limit_and_one bytes"]
+    """Agents times actions bits, the first in the highest bit of the first byte."""
+    reward: Float[Any, "capacity limit one"]
+    slots: Int[Any, " batch"]
+    steps: Int[Any, " batch"]
+    """How many steps of each episode were really taken, 1 or more."""
+    terminated: Bool[Any, " batch"]
+    """Whether the episode ended by itself and not by the time limit."""
+    state: Float[Any, "capacity limit_and_one features"]
 
 
 class Targets(NamedTuple):
@@ -63,7 +84,7 @@ def team_gradient(
     target_agent: SparseAgent,
     mixer: SparseQMixer | None,
     target_mixer: SparseQMixer | None,
-    batch: TeamBatch,
+    batch: TeamBatch | RingBatch,
     targets: Targets,
     *,
     mixing: str,
@@ -74,7 +95,7 @@ def team_gradient(
     Args:
       agent, target_agent: the online and the target agent, of one shape.
       mixer, target_mixer: the mixers, of one shape; None unless `mixing` is "monotonic".
-      batch: whole episodes.
+      batch: whole episodes, side by side or where they lie in the replay ring; the numbers are the same.
       targets: the numbers of the method.
       mixing: one of `MIXINGS`.
       threads: at most as many of XLA's threads take part; no result depends on it.
@@ -90,9 +111,7 @@ def team_gradient(
         if one is not None and (other is None or one.shapes != other.shapes):
             raise ValueError("online and target network must have layers of the same shapes")
     operands = [
-        batch.observation,
-        *(whole_numbers("actions", batch.action), whole_numbers("steps", batch.steps)),
-        *(batch.available, batch.reward, batch.terminated),
+        *_episodes(batch),
         jnp.stack([jnp.asarray(number, jnp.float32) for number in targets]),
         *(agent.parameters, agent.structure, target_agent.parameters, target_agent.structure),
     ]
@@ -105,13 +124,23 @@ def team_gradient(
         operands += [batch.state, mixer.parameters, mixer.structure]
         operands += [target_mixer.parameters, target_mixer.structure]
         results.append(jax.ShapeDtypeStruct(mixer.parameters.shape, jnp.float32))
-    call = jax.ffi.ffi_call(library.active().target("team_gradient"), results)
+    handler = "ring_gradient" if isinstance(batch, RingBatch) else "team_gradient"
+    call = jax.ffi.ffi_call(library.active().target(handler), results)
     told, *gradients = call(
         *operands, **attributes(shapes, threads), mixing=np.int64(MIXINGS.index(mixing))
     )
     loss, q_tot, target, td_error = told
     d_mixer = gradients[1] if mixer is not None else None
     return TeamGradient(loss, q_tot, target, td_error, gradients[0], d_mixer)
+
+
+def _episodes(batch: TeamBatch | RingBatch) -> list[Any]:
+    """All but the states, in the order of the native call."""
+    if isinstance(batch, TeamBatch):
+        numbers = [whole_numbers("actions", batch.action), whole_numbers("steps", batch.steps)]
+        return [batch.observation, *numbers, batch.available, batch.reward, batch.terminated]
+    drawn = [whole_numbers("slots", batch.slots), whole_numbers("steps", batch.steps)]
+    return [*batch[:4], *drawn, batch.terminated]
 
 
 def rmsprop_step(

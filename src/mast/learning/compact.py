@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from mast.algorithms.protocol import LossMetrics
 from mast.algorithms.value.decomposition import ValueDecomposition
 from mast.kernels import (
+    RingBatch,
     SparseAgent,
     SparseNetwork,
     SparseQMixer,
@@ -35,6 +36,7 @@ from mast.learning.method import Method, method_from_config
 from mast.learning.operators import positive_omega
 from mast.learning.replay import Batch
 from mast.learning.returns import hybrid_lambda
+from mast.learning.stored import StoredObservations
 from mast.learning.topology import final_counts
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
@@ -110,21 +112,29 @@ class CompactLearner:
     masked: Learner
     threads: int
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether the algorithm's loss is one native call, which needs no copy of a stored batch."""
+        return type(self.masked.entry.algorithm) is ValueDecomposition
+
     def update(
-        self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+        self,
+        state: CompactState,
+        batch: Batch | RingBatch,
+        method: Method,
+        env_steps: Float[Array, ""],
     ) -> tuple[CompactState, UpdateMetrics]:
-        """One gradient step; arguments as in `Learner.update`."""
-        fused = type(self.masked.entry.algorithm) is ValueDecomposition
-        gradient_of = self._fused_gradient if fused else self._gradient
+        """One gradient step; arguments as in `Learner.update`.
+
+        The batch may be in the ring: all of it where `is_fused`, else its observations (`half_gathered`).
+        """
+        gradient_of = self._fused_gradient if self.is_fused else self._gradient
         loss, metrics, gradient = gradient_of(state, batch, method, env_steps)
         config = self.masked.config
         # One vector of numbers for each network that has any.
         params, structure = eqx.partition(state.params, eqx.is_inexact_array)
         numbers, networks = jax.tree.flatten(params)
-        networks_now = jax.tree.leaves(state.params, is_leaf=_is_network)
-        counts = [shape for each in networks_now if _is_network(each) for shape in each.shapes]
-        density = sum(active for *_, active in counts) / sum(r * c for r, c, _ in counts)
-        factor = density_factor(density, method.step_exponent, method.step_cap)
+        factor = density_factor(compact_density(state), method.step_exponent, method.step_cap)
         changed, norm = rmsprop_step(
             list(
                 zip(
@@ -152,17 +162,21 @@ class CompactLearner:
 
     def compact(self, state: LearnerState) -> CompactState:
         """The active entries of a masked state."""
-        masks = state.optimizer.masks
-        params = self._compact_team(state.params, masks)
         # The target's mask is an older one and nowhere kept, but what it lacks is zero.
         counts = final_counts(state.params, self.masked.config)
         older = {
             name: largest_mask(weight, counts[name]) for name, weight in _weights(state.target)
         }
+        return self.compact_beside(self._compact_team(state.target, older), state)
+
+    def compact_beside(self, target: Any, state: LearnerState) -> CompactState:
+        """The active entries of a masked state's online networks, beside a compact target."""
+        masks = state.optimizer.masks
+        params = self._compact_team(state.params, masks)
         second_moment = self._compact_team(optax.tree.get(state.optimizer.inner, "nu"), masks)
         fresh = self._optimizer.init(_floats(params))
         optimizer = optax.tree.set(fresh, nu=_floats(second_moment))
-        return CompactState(params, self._compact_team(state.target, older), optimizer)
+        return CompactState(params, target, optimizer)
 
     def dense(self, state: CompactState) -> LearnerState:
         """The inverse of `compact`."""
@@ -181,14 +195,20 @@ class CompactLearner:
         return team_optimizer(config, method_from_config(config))
 
     def _gradient(
-        self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+        self, state: CompactState, batch: Any, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[Float[Array, ""], LossMetrics, Any]:
         """Loss, metrics and gradient of the active values: the algorithm's loss over compact networks."""
+        ring = batch.observation
+        if isinstance(ring, StoredObservations):  # the loss itself reads none, only kernels do
+            nothing = jnp.zeros((len(batch.mask) + 1, *batch.action.shape[1:], 0), jnp.float32)
+            batch = batch._replace(observation=nothing)
+        else:
+            ring = None
         numbers, structure = eqx.partition(state.params, eqx.is_inexact_array)
 
         def loss(numbers: Any) -> tuple[Float[Array, ""], LossMetrics]:
             online, target = (
-                as_losses_take_it(team, batch, self.threads)
+                as_losses_take_it(team, batch, self.threads, ring)
                 for team in (eqx.combine(numbers, structure), state.target)
             )
             return self.masked.entry.algorithm.loss(online, target, batch, method, env_steps)
@@ -197,7 +217,7 @@ class CompactLearner:
         return value, metrics, gradient
 
     def _fused_gradient(
-        self, state: CompactState, batch: Batch, method: Method, env_steps: Float[Array, ""]
+        self, state: CompactState, batch: Any, method: Method, env_steps: Float[Array, ""]
     ) -> tuple[Float[Array, ""], LossMetrics, Any]:
         """The same of a value decomposition's loss, in one native call."""
         online, target = state.params, state.target
@@ -207,15 +227,7 @@ class CompactLearner:
             target.agent,
             online.mixer if has_mixer else None,
             target.mixer if has_mixer else None,
-            TeamBatch(
-                observation=batch.observation,
-                action=batch.action,
-                steps=batch.mask.sum(0, dtype=jnp.int32),
-                available=batch.available,
-                reward=batch.reward,
-                terminated=batch.terminated,
-                state=batch.state,
-            ),
+            batch if isinstance(batch, RingBatch) else _team_batch(batch),
             targets_of(method, env_steps),
             mixing=MIXING[type(online.mixer)],
             threads=self.threads,
@@ -257,6 +269,26 @@ def targets_of(method: Method, env_steps: Float[Array, ""]) -> Targets:
         n_step=jnp.where(begun, method.n_step, 0),
         cuts_are_terminal=method.cuts_are_terminal,
     )
+
+
+def _team_batch(batch: Batch) -> TeamBatch:
+    """A batch as the native call reads it."""
+    return TeamBatch(
+        observation=batch.observation,
+        action=batch.action,
+        steps=batch.mask.sum(0, dtype=jnp.int32),
+        available=batch.available,
+        reward=batch.reward,
+        terminated=batch.terminated,
+        state=batch.state,
+    )
+
+
+def compact_density(state: CompactState) -> float:
+    """Share of active weights of the online networks: that of their shapes."""
+    networks = jax.tree.leaves(state.params, is_leaf=_is_network)
+    counts = [shape for each in networks if _is_network(each) for shape in each.shapes]
+    return sum(active for *_, active in counts) / sum(r * c for r, c, _ in counts)
 
 
 def copy_compact_target(state: CompactState) -> CompactState:

@@ -21,23 +21,28 @@ from mast.kernels import (
     mixed_values,
 )
 from mast.learning.replay import Batch
+from mast.learning.stored import StoredObservations
 
 
 class LossAgent(eqx.Module):
     """A compact agent as losses take it."""
 
     network: SparseAgent
+    ring: StoredObservations | None
+    """Where the observations are read instead of in the loss's episodes."""
     threads: int = eqx.field(static=True)
 
 
 @utilities.register(LossAgent)
 def compact_utilities(agent: LossAgent, episodes: Episodes) -> Utilities:
     """`utilities` of a compact agent; 0 beyond an episode's end, with gradient through `taken` only."""
+    ring = agent.ring
     taken, (q,) = episode_utilities(
         agent.network,
-        episodes.observation,
+        episodes.observation if ring is None else ring.observation,
         episodes.action,
         episodes.steps,
+        slots=None if ring is None else ring.slots,
         threads=agent.threads,
     )
     return Utilities(q, taken)
@@ -138,20 +143,23 @@ class LossFeedForwardMixer(eqx.Module):
         return of(both, "fc1", "fc2", "fc3", "fc4") + of(state, "v_hidden", "v_out")
 
 
-def as_losses_take_it(team: Any, batch: Batch, threads: int) -> Any:
+def as_losses_take_it(
+    team: Any, batch: Batch, threads: int, ring: StoredObservations | None = None
+) -> Any:
     """A compact team whose networks a loss can call.
 
     Args:
         team: an algorithm's, with compact networks.
         batch: the one that the loss is of.
         threads: that the kernels may use.
+        ring: where its observations lie, if the batch's own are not to be read.
     """
     visits = Visits(batch.mask.sum(0, dtype=jnp.int32), len(batch.mask))
 
     def callable_network(network: Any) -> Any:
         match network:
             case SparseAgent():
-                return LossAgent(network, threads)
+                return LossAgent(network, ring, threads)
             case SparseQMixer():
                 return LossQMixer(network, visits, threads)
             case SparseFeedForwardMixer():

@@ -6,7 +6,7 @@ of episodes, so it is no second copy but the newest `online_window` episodes of 
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
@@ -48,6 +48,20 @@ class Batch(NamedTuple):
     reward: Float[Any, "length batch"]
     terminated: Bool[Any, "length batch"]
     mask: Bool[Any, "length batch"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Steps and episodes, behind an axis of runs where there is one."""
+        return tuple(self.reward.shape)
+
+
+@runtime_checkable
+class Pending(Protocol):
+    """A result that may not be there yet: an array of JAX's."""
+
+    def block_until_ready(self) -> Any:
+        """Wait for it."""
+        ...
 
 
 def length_buckets(episode_limit: int, count: int = 4) -> tuple[int, ...]:
@@ -151,6 +165,7 @@ class Ring:
         self._length = np.zeros(capacity, np.int32)
         self._terminated = np.zeros(capacity, np.bool_)
         self._won = np.zeros(capacity, np.bool_)
+        self._reader: Pending | None = None
         self.clear()
 
     def __len__(self) -> int:
@@ -215,10 +230,32 @@ class Ring:
         if not 1 <= steps <= self.sizes.episode_limit:
             limit = self.sizes.episode_limit
             raise ValueError(f"an episode of {steps} steps, allowed are 1 to {limit}")
+        if self._reader is not None:
+            self._reader.block_until_ready()
+            self._reader = None
         slot = self._total % self.capacity
         self._length[slot], self._terminated[slot], self._won[slot] = steps, terminated, won
         self._total += 1
         return self.stored(self._total - 1)
+
+    @property
+    def memory(self) -> dict[str, np.ndarray]:
+        """All slots of each field [capacity, rows, width]: the same memory as long as there is the ring."""
+        return self._data
+
+    def read_by(self, result: Pending) -> None:
+        """Notes what a program makes of `memory`: no slot is written to before that is there.
+
+        Args:
+          result: of the last program that was started; the earlier ones must end before it.
+        """
+        self._reader = result
+
+    def endings(
+        self, indices: Int[np.ndarray, " batch"]
+    ) -> tuple[Int[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]:
+        """Of the episodes in these slots the steps, and whether they terminated."""
+        return self._length[indices], self._terminated[indices]
 
     def stored(self, number: int) -> dict[str, np.ndarray]:
         """Views of the rows of episode `number` as stored, each [rows, width] and contiguous.
@@ -329,18 +366,19 @@ class Ring:
                 continue
             with np.errstate(over="ignore"):
                 rows[name] = values.astype(self._fields[name].dtype, copy=False)
-            if name not in ("action", "greedy") and np.isnan(rows[name]).any():
+            if name in ("action", "greedy") or _all_finite(rows[name]):
+                continue
+            if np.isnan(rows[name]).any():
                 where = self._place(name, np.isnan(rows[name]))
                 raise SelfCheckError(f"{name} is NaN {where}")
             # Players cast on the device already, so what was too large arrives as infinity.
-            if name not in ("action", "greedy") and not np.isfinite(rows[name]).all():
-                half = rows[name].dtype == np.float16
-                where = self._place(name, ~np.isfinite(rows[name]))
-                raise UserError(
-                    f"{name} holds {np.abs(values).max():g} {where}, beyond "
-                    f"{'half precision (65504)' if half else 'single precision'}: scale it"
-                    f"{', or set replay_dtype to float32' if half else ''}"
-                )
+            half = rows[name].dtype == np.float16
+            where = self._place(name, ~np.isfinite(rows[name]))
+            raise UserError(
+                f"{name} holds {np.abs(values).max():g} {where}, beyond "
+                f"{'half precision (65504)' if half else 'single precision'}: scale it"
+                f"{', or set replay_dtype to float32' if half else ''}"
+            )
         return rows
 
     def _place(self, name: str, bad: Bool[np.ndarray, "rows width"]) -> str:
@@ -349,3 +387,14 @@ class Ring:
         step = row + 1 if name == "reward" else row
         agent = f", agent {column // self.sizes.observation}" if name == "observation" else ""
         return f"at step {step} of an episode{agent}"
+
+
+def _all_finite(numbers: Float[np.ndarray, "rows width"]) -> bool:
+    """Whether no number is NaN or infinite.
+
+    NumPy computes with halves one at a time; of their bits it can look at many at once.
+    """
+    if numbers.dtype != np.float16:
+        return bool(np.isfinite(numbers).all())
+    exponents = numbers.view(np.uint16) & np.uint16(0x7C00)
+    return bool(exponents.max(initial=0) < 0x7C00)

@@ -4,7 +4,7 @@ One round plays `parallel_envs` episodes in every run and then makes `updates_pe
 them; targets are copied every `target_interval` episodes (PyMARL's episode runner).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -95,10 +95,12 @@ class ReplayLoop:
         self._update_credit -= due
         evolves = any(run.config.evolves for run in self._runs)
         done = []
+        with meter.phase("sample"):
+            drawn = self._batches(range(counters.updates + 1, counters.updates + 1 + due))
         for index in range(due):
             counters.updates += 1
             with meter.phase("sample"):
-                batches = self._batches(counters.updates)
+                batches = next(drawn)
             with meter.phase("learn"):
                 state, metrics, evolution = self._engine.update(
                     state,
@@ -108,6 +110,10 @@ class ReplayLoop:
                     evolves and counters.updates % config.evolve_interval == 0,
                 )
                 done.append(metrics)
+                if self._engine.reads_ring:
+                    # The last that an update makes: it is there once nothing more is read.
+                    for run in self._runs:
+                        run.ring.read_by(metrics.gradient_norm)
                 self._watch.evolved(evolution)
                 episode = counters.episodes - collected + round((index + 1) / due * collected)
                 if episode - self._target_copied_at >= config.target_interval:
@@ -145,9 +151,21 @@ class ReplayLoop:
     def take_up(self, arrays: list[Any]) -> None:
         """Nothing to take up."""
 
-    def _batches(self, update: int) -> list[Any]:
-        """A batch of every run, all padded to one length."""
+    def _batches(self, updates: range) -> Iterator[list[Any]]:
+        """For each update a batch of every run, all padded to one length, copied only where need be."""
+        # All are drawn at once, while the code is in the cache; copies are large, so one at a time.
+        drawn = [self._drawn(update) for update in updates]
+        if self._engine.reads_ring:
+            return iter([self._taken(Run.stored, *each) for each in drawn])
+        return (self._taken(Run.gather, *each) for each in drawn)
+
+    def _drawn(self, update: int) -> tuple[list[np.ndarray], int]:
+        """Each run's slots, and the length of all batches."""
         slots = [run.draw(update) for run in self._runs]
         longest = max(run.ring.longest(s) for run, s in zip(self._runs, slots, strict=True))
-        length = bucket(longest, self._buckets)
-        return [run.gather(s, length) for run, s in zip(self._runs, slots, strict=True)]
+        return slots, bucket(longest, self._buckets)
+
+    def _taken(
+        self, take: Callable[[Run, np.ndarray, int], Any], slots: list[np.ndarray], length: int
+    ) -> list[Any]:
+        return [take(run, each, length) for run, each in zip(self._runs, slots, strict=True)]

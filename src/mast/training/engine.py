@@ -18,6 +18,7 @@ from mast.learning.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method, method_from_config
 from mast.learning.replay import Batch
 from mast.learning.rules import rules_of
+from mast.learning.stored import StoredBatch
 from mast.learning.topology import final_counts
 from mast.networks.agent import RecurrentAgent
 from mast.networks.feed_forward import FeedForward
@@ -87,6 +88,11 @@ class Engine:
             else players_for(environment, config.replay_dtype)
         )
         self._method = self.stacked([method_from_config(each, rules) for each in configs])
+
+    @property
+    def reads_ring(self) -> bool:
+        """Whether updates take a batch where it lies in the ring."""
+        return self._programs.reads_ring
 
     def init(self, sources: Sequence[Source | None]) -> tuple[State, list[Weights]]:
         """The networks of every run at the start.
@@ -174,7 +180,7 @@ class Engine:
     def update(
         self,
         state: State,
-        batches: Sequence[Batch],
+        batches: Sequence[Batch | StoredBatch],
         env_steps: Sequence[int],
         number: int,
         evolve_now: bool,
@@ -186,7 +192,7 @@ class Engine:
 
         Args:
             state: of all runs.
-            batches: one per run, all of the same length.
+            batches: one per run, all of the same length; one in the ring where `reads_ring`.
             env_steps: one per run.
             number: of the update, for the random keys.
             evolve_now: whether an evolution follows (or replaces) this update, for all runs alike.
@@ -196,9 +202,10 @@ class Engine:
         """
         batch = batches[0]
         if self._vmapped:
-            batch = Batch(*(np.stack(parts) for parts in zip(*batches, strict=True)))
+            gathered = [each for each in batches if isinstance(each, Batch)]
+            batch = Batch(*(np.stack(parts) for parts in zip(*gathered, strict=True)))
         steps = self._column(env_steps)
-        shape = batch.reward.shape
+        shape = batch.shape
         operands = (batch, self._method, steps)
         replaces = evolve_now and self._configs[0].evolve_order == "replace"
         gradient, evolution = None, None
@@ -316,11 +323,7 @@ class Engine:
 
     def densities(self, state: State) -> list[float]:
         """Share of active weights of each run's online networks; it never changes."""
-        shares = []
-        for run in range(len(self._configs)):
-            masks = self.team(state, run).optimizer.masks.values()
-            shares.append(sum(int(m.sum()) for m in masks) / sum(m.size for m in masks))
-        return shares
+        return self._programs.densities(state)
 
     def stacked(self, parts: Sequence[Any]) -> Any:
         """One tree for all runs out of one for each; the inverse of `of_run`."""

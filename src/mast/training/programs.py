@@ -4,10 +4,18 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
-from mast.learning.compact import CompactLearner, CompactState, copy_compact_target
+from mast.learning.compact import (
+    CompactLearner,
+    CompactState,
+    compact_density,
+    copy_compact_target,
+)
 from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
+from mast.learning.replay import Batch
+from mast.learning.stored import StoredBatch, gathered, half_gathered
 from mast.sparsity.topology import Evolution
 
 
@@ -17,6 +25,8 @@ class Programs(Protocol):
 
     update_gives_gradient: bool
     """Whether `update` tells the dense gradient, or None instead."""
+    reads_ring: bool
+    """Whether a batch may be a `StoredBatch`."""
 
     def begin(self, state: LearnerState) -> Any:
         """The state as these programs keep it."""
@@ -26,6 +36,9 @@ class Programs(Protocol):
 
     def agent(self, state: Any) -> Any:
         """The online agent as rollouts take it."""
+
+    def densities(self, state: Any) -> list[float]:
+        """Share of active weights of each run's online networks."""
 
     def update(self, *operands: Any) -> tuple[Any, UpdateMetrics, Any]:
         """`Learner.update`."""
@@ -52,7 +65,8 @@ class MaskedPrograms:
     """
 
     def __init__(self, learner: Learner, vmapped: bool) -> None:
-        self.update_gives_gradient = True
+        self.update_gives_gradient, self.reads_ring = True, False
+        self._vmapped = vmapped
         over_runs = jax.vmap if vmapped else (lambda function: function)
         self.update = jax.jit(over_runs(learner.update), donate_argnums=0)
         self.gradient = jax.jit(over_runs(learner.gradient))
@@ -72,6 +86,13 @@ class MaskedPrograms:
         """The online agent."""
         return state.params.agent
 
+    def densities(self, state: LearnerState) -> list[float]:
+        """Share of active weights of each run's masks."""
+        masks = state.optimizer.masks.values()
+        runs = jax.tree.leaves(state.params)[0].shape[0] if self._vmapped else 1
+        active = sum(np.asarray(mask).reshape(runs, -1).sum(1) for mask in masks)
+        return (active / (sum(mask.size for mask in masks) // runs)).tolist()
+
     def finite(self, state: LearnerState) -> Bool[Array, "..."]:
         """Whether every parameter of each run is finite."""
         return self._finite(state.params)
@@ -86,7 +107,7 @@ class CompactPrograms:
     """
 
     def __init__(self, learner: Learner, threads: int) -> None:
-        self.update_gives_gradient = False
+        self.update_gives_gradient, self.reads_ring = False, True
         compact = CompactLearner(learner, threads)
         self.begin = jax.jit(compact.compact)
         self.team = jax.jit(compact.dense)
@@ -94,6 +115,8 @@ class CompactPrograms:
         self.copy_target = jax.jit(copy_compact_target)
         self._update = jax.jit(compact.update, donate_argnums=0)
         self._finite = jax.jit(_all_finite)
+        self._is_fused = compact.is_fused
+        self._gathered, self._half_gathered = jax.jit(gathered), jax.jit(half_gathered)
 
         def gradient(state: CompactState, *operands: Any) -> tuple[UpdateMetrics, Any]:
             return learner.gradient(compact.dense(state), *operands)
@@ -101,14 +124,32 @@ class CompactPrograms:
         def evolve(state: CompactState, *operands: Any) -> tuple[CompactState, Evolution]:
             evolved, evolution = learner.evolve(compact.dense(state), *operands)
             # Between two copies the targets keep their older structure.
-            return compact.compact(evolved)._replace(target=state.target), evolution
+            return compact.compact_beside(state.target, evolved), evolution
 
-        self.gradient = jax.jit(gradient)
+        self._gradient = jax.jit(gradient)
         self.evolve = jax.jit(evolve, donate_argnums=0)
 
-    def update(self, *operands: Any) -> tuple[CompactState, UpdateMetrics, None]:
+    def update(
+        self, state: CompactState, batch: Batch | StoredBatch, *operands: Any
+    ) -> tuple[CompactState, UpdateMetrics, None]:
         """`CompactLearner.update`: the gradient of inactive weights is never computed."""
-        return (*self._update(*operands), None)
+        if not isinstance(batch, StoredBatch):
+            return (*self._update(state, batch, *operands), None)
+        # Where nothing is padded one program serves all lengths.
+        read = batch.episodes if self._is_fused else self._half_gathered(batch)
+        return (*self._update(state, read, *operands), None)
+
+    def gradient(
+        self, state: CompactState, batch: Batch | StoredBatch, *operands: Any
+    ) -> tuple[UpdateMetrics, Any]:
+        """`Learner.gradient`, of a copy where the batch is in the ring."""
+        if isinstance(batch, StoredBatch):
+            batch = self._gathered(batch)
+        return self._gradient(state, batch, *operands)
+
+    def densities(self, state: CompactState) -> list[float]:
+        """Share of active weights, known without looking at one."""
+        return [compact_density(state)]
 
     def finite(self, state: CompactState) -> Bool[Array, "..."]:
         """Whether every parameter is finite."""

@@ -19,6 +19,7 @@ from mast.envs.protocol import EnvironmentSpec
 from mast.errors import EnvironmentFailure, SelfCheckError, StorageError, UserError
 from mast.files import set_aside
 from mast.learning.replay import Batch, Episode, Ring
+from mast.learning.stored import RingReader, StoredBatch
 from mast.policy import save_policy
 from mast.training.checkpoint import FOLDER_NAME, CheckpointStore, Restored
 from mast.training.counters import RunCounters
@@ -51,6 +52,7 @@ class Run:
         replays = algorithm_entry(config.algorithm).loop == "replay"
         capacity = config.buffer_episodes if replays else 1
         self.ring = Ring(spec, capacity, config.replay_dtype, keeps_greedy)
+        self._reader: RingReader | None = None
         self.writer: MetricsWriter | None = None
         self.store: CheckpointStore | None = None
         if out is not None:
@@ -155,6 +157,12 @@ class Run:
     def gather(self, slots: np.ndarray, length: int) -> Batch:
         """The batch in these slots, padded to `length` steps."""
         return self.ring.gather(slots, length)
+
+    def stored(self, slots: np.ndarray, length: int) -> StoredBatch:
+        """The same where it lies in the ring; `Ring.read_by` must be told of what is made of it."""
+        if self._reader is None:
+            self._reader = RingReader(self.ring)
+        return self._reader.batch(slots, length)
 
     def note_evaluation(self, evaluation: Evaluation) -> bool:
         """Count an evaluation; whether it is the best so far (by win rate, then return).

@@ -27,8 +27,8 @@ T one_of(std::initializer_list<T> choices) {
 
 int64_t size_of(XLA_FFI_DataType type) {
   switch (type) {
-    case XLA_FFI_DataType_PRED: return 1;
-    case XLA_FFI_DataType_F16: return 2;
+    case XLA_FFI_DataType_PRED: case XLA_FFI_DataType_U8: return 1;
+    case XLA_FFI_DataType_F16: case XLA_FFI_DataType_S16: return 2;
     case XLA_FFI_DataType_F64: return 8;
     default: return 4;
   }
@@ -62,6 +62,8 @@ struct Buffer {
       if (type == XLA_FFI_DataType_F32) as<float>()[i] = static_cast<float>(below(2001)) / 1000 - 1;
       if (type == XLA_FFI_DataType_F64) as<double>()[i] = 1;
       if (type == XLA_FFI_DataType_F16) as<uint16_t>()[i] = static_cast<uint16_t>(0x3000 + below(4096));
+      if (type == XLA_FFI_DataType_U8) raw[i] = static_cast<char>(below(256));
+      if (type == XLA_FFI_DataType_S16) as<int16_t>()[i] = static_cast<int16_t>(between(-1, 4));
       if (type == XLA_FFI_DataType_PRED) raw[i] = i % 3 != 1;
       if (type == XLA_FFI_DataType_S32) as<int32_t>()[i] = static_cast<int32_t>(between(-1, 4));
     }

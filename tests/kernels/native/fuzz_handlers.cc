@@ -92,10 +92,31 @@ void add_episodes(Call& call, const Sizes& s) {
   add_counts(call, made(S32, {s.episodes}));
 }
 
+// Numbers from `least` to `most`, as slots and steps are.
+Buffer counts(int64_t count, int64_t least, int64_t most) {
+  Buffer b = made(S32, {count});
+  for (int64_t i = 0; i < b.count(); ++i) b.as<int32_t>()[i] = static_cast<int32_t>(between(least, std::max(least, most)));
+  return b;
+}
+
+// Slots of a ring, of `times` steps and now and then more.
+struct Ring {
+  int64_t capacity = between(1, 5), limit;
+  explicit Ring(const Sizes& s) : limit(s.times + between(0, 2)) {}
+};
+
+void add_stored_episodes(Call& call, const Sizes& s) {
+  const Ring ring(s);
+  call.operands.push_back(made(s.half, {ring.capacity, ring.limit + 1, s.agents * s.features}));
+  add_counts(call, counts(s.episodes, 0, ring.capacity - 1));
+  add_counts(call, made(S32, {s.times, s.episodes, s.agents}));
+  add_counts(call, made(S32, {s.episodes}));
+}
+
 Call agent_forward() {
   const Sizes s;
   Call c{"agent_forward", mast::mast_agent_forward};
-  add_episodes(c, s);
+  if (below(2)) add_episodes(c, s); else add_stored_episodes(c, s);
   const Network net = s.agent();
   net.add_table(c);
   const int64_t saved = mast::mast_agent_saved_size(s.times + 1, s.episodes * s.agents, s.hidden);
@@ -112,7 +133,7 @@ Call agent_forward() {
 Call agent_backward() {
   const Sizes s;
   Call c{"agent_backward", mast::mast_agent_backward};
-  add_episodes(c, s);
+  if (below(2)) add_episodes(c, s); else add_stored_episodes(c, s);
   c.operands.push_back(made(F32, {s.times, s.episodes, s.agents}));
   c.operands.push_back(made(F32, {mast::mast_agent_saved_size(s.times + 1, s.episodes * s.agents, s.hidden)}));
   const Network net = s.agent();
@@ -176,13 +197,8 @@ Call joint_values() {
   return c;
 }
 
-Call team_gradient() {
-  const Sizes s;
-  Call c{"team_gradient", mast::mast_team_gradient};
-  add_episodes(c, s);
-  c.operands.push_back(made(PRED, {s.times + 1, s.episodes, s.agents, s.actions}));
-  c.operands.push_back(made(F32, {s.times, s.episodes}));
-  c.operands.push_back(made(PRED, {s.times, s.episodes}));
+// The method, the networks and the states [rows, columns, …] of a team's call.
+void add_team(Call& c, const Sizes& s, int64_t rows, int64_t columns) {
   Buffer method = made(F32, {9});
   const float numbers[9] = {float(below(4)), float(below(2)), 1, 10, 5, 0.99f, 0.8f, float(below(9)), float(below(2))};
   std::copy(numbers, numbers + 9, method.as<float>());
@@ -199,12 +215,39 @@ Call team_gradient() {
   if (c.mixing == 2) {
     const Network mixer = s.mixer();
     mixer.add_table(c);
-    c.operands.push_back(made(s.half, {s.times + 1, s.episodes, s.state}));
+    c.operands.push_back(made(s.half, {rows, columns, s.state}));
     mixer.add_operands(c);
     mixer.add_operands(c);
     c.results.push_back(made(F32, {mixer.numbers}));
   }
   c.may_be_refused = s.some_empty();
+}
+
+Call team_gradient() {
+  const Sizes s;
+  Call c{"team_gradient", mast::mast_team_gradient};
+  add_episodes(c, s);
+  c.operands.push_back(made(PRED, {s.times + 1, s.episodes, s.agents, s.actions}));
+  c.operands.push_back(made(F32, {s.times, s.episodes}));
+  c.operands.push_back(made(PRED, {s.times, s.episodes}));
+  add_team(c, s, s.times + 1, s.episodes);
+  return c;
+}
+
+Call ring_gradient() {
+  const Sizes s;
+  const Ring ring(s);
+  Call c{"ring_gradient", mast::mast_ring_gradient};
+  const int64_t rows = ring.limit + 1;
+  c.operands.push_back(made(s.half, {ring.capacity, rows, s.agents * s.features}));
+  c.operands.push_back(made(one_of({XLA_FFI_DataType_U8, XLA_FFI_DataType_S16}), {ring.capacity, ring.limit, s.agents}));
+  c.operands.push_back(made(XLA_FFI_DataType_U8, {ring.capacity, rows, (s.agents * s.actions + 7) / 8}));
+  c.operands.push_back(made(F32, {ring.capacity, ring.limit, 1}));
+  add_counts(c, counts(s.episodes, 0, ring.capacity - 1));
+  add_counts(c, counts(s.episodes, 1, ring.limit));
+  c.operands.push_back(made(PRED, {s.episodes}));
+  add_team(c, s, ring.capacity, rows);
+  c.may_be_refused |= ring.limit == 0;
   return c;
 }
 
@@ -275,7 +318,10 @@ bool spoil(Call& c) {
       if (below(3) == 0) buffer.dims[index_in(buffer.dims)] = 0;
       return buffer.allot();
     }
-    case 2: buffer.type = one_of({F32, S32, PRED, XLA_FFI_DataType_F16, XLA_FFI_DataType_F64}); return buffer.allot();
+    case 2:
+      buffer.type = one_of({F32, S32, PRED, XLA_FFI_DataType_F16, XLA_FFI_DataType_F64, XLA_FFI_DataType_U8,
+                            XLA_FFI_DataType_S16});
+      return buffer.allot();
     case 3: buffer.dims.push_back(between(0, 2)); return buffer.allot();
     case 4: if (!buffer.dims.empty()) buffer.dims.pop_back(); return buffer.allot();
     case 5: some.erase(some.begin() + (below(2) ? some.size() - 1 : index_in(some))); return true;
@@ -318,7 +364,7 @@ bool spoil(Call& c) {
 }
 
 Call any_call() {
-  switch (below(10)) {
+  switch (below(12)) {
     case 0: return agent_forward();
     case 1: return agent_backward();
     case 2: return agent_step();
@@ -327,6 +373,7 @@ Call any_call() {
     case 5: return joint_values();
     case 6: case 7: return team_gradient();
     case 8: return rmsprop_step();
+    case 9: case 10: return ring_gradient();
     default: return layers(below(2));
   }
 }

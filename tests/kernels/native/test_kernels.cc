@@ -13,6 +13,7 @@
 #include "joint.h"
 #include "layers.h"
 #include "optimizer.h"
+#include "ring.h"
 #include "team.h"
 
 namespace {
@@ -113,7 +114,9 @@ struct Episodes {
     for (int32_t& a : action) a = below(static_cast<int>(s.actions) + 2) - 1;  // now and then none of the actions
     for (int32_t& l : lengths) l = below(steps + 3) - 1;                       // now and then none of the lengths
   }
-  AgentEpisodes<Number> batch() const { return {observation.data(), action.data(), lengths.data()}; }
+  AgentEpisodes<Number> batch() const { 
+    return {observation.data(), action.data(), lengths.data(), side_by_side(static_cast<int64_t>(lengths.size()))};
+  }
 };
 
 template <typename Number>
@@ -127,7 +130,7 @@ void test_agent(int steps, int episodes, int agents, int features, int actions, 
       saved(agent_saved_size(s));
   agent_utilities(s, batch, {net, net}, chosen.data(), {q.data(), again.data()}, saved.data(), in_turn);
   require(q == again, "two equal networks agree");
-  const Lanes lanes(s, batch.steps);
+  const Lanes lanes(s, batch.steps, batch.places);
   agent_backward(s, batch, lanes, AgentPlans(net, lanes.stride), saved.data(), numbers(chosen.size()).data(),
                  layers.gradient(), in_turn);
   for (const Layer* layer : {&layers.fc1, &layers.input, &layers.hidden, &layers.fc2}) {
@@ -146,7 +149,7 @@ void test_mixer(int times, int episodes, int agents, int state_size, int hyperne
   const auto utilities = numbers(times * episodes * agents), d_q_tot = numbers(times * episodes);
   std::vector<int32_t> rows(episodes);
   for (int32_t& r : rows) r = below(times + 3) - 1;
-  const MixerEpisodes<Number> batch{state.data(), utilities.data(), rows.data()};
+  const MixerEpisodes<Number> batch{state.data(), utilities.data(), rows.data(), side_by_side(episodes)};
   std::vector<float> q_tot(times * episodes), d_utilities(utilities.size());
   mixer_forward(s, batch, net, q_tot.data(), in_turn);
   mixer_backward(s, batch, net, d_q_tot.data(), d_utilities.data(), layers.gradients(), in_turn);
@@ -186,13 +189,75 @@ void test_team(Mixing mixing, Operator kind, int n, int steps, int episodes, int
   for (size_t i = 0; i < rows * actions; ++i) available[i] = below(3) > 0 || i % actions == 0;
   for (int i = 0; i < steps * episodes; ++i) terminated[i] = below(4) == 0;
   const TeamMetrics told = team_gradient<Number>(
-      s, data.batch(), {available.get(), reward.data(), terminated.get()}, mixing, m, state.data(),
+      s, data.batch(), {{available.get(), nullptr}, reward.data(), terminated.get()}, mixing, m, state.data(),
       {online.network(), online_mixer.network()}, {target.network(), target_mixer.network()},
       {kind, below(2) > 0, 1.0f, 10.0f, 5.0f}, {0.99f, 0.8f, n, below(2) > 0},
       {online.gradient(), online_mixer.gradients()}, in_turn);
   int taken = 0;
   for (int32_t length : data.lengths) taken += std::max(length, 0);
   require(taken == 0 || std::isfinite(told.loss), "the loss of a batch with steps is finite");
+}
+
+// Loss and gradient of episodes in their slots of a ring are those of the same episodes side by side, to the bit.
+template <typename Number, typename Action>
+void test_ring(Mixing mixing, int limit, int capacity, int episodes, int agents, int features, int actions, int width,
+               int percent) {
+  std::vector<int32_t> slots(episodes), steps(episodes);
+  for (int32_t& slot : slots) slot = below(capacity);
+  for (int32_t& count : steps) count = 1 + below(limit);
+  const int64_t longest = *std::max_element(steps.begin(), steps.end()), rows = limit + 1, packed = packed_width(agents, actions);
+  const AgentShape s{longest + 1, episodes, agents, features, actions, width};
+  const MixerShape m{-1, episodes, agents, features + 3, 6, 5};
+  const auto observation = observations<Number>(capacity * rows * agents * features);
+  const auto state = observations<Number>(capacity * rows * m.state);
+  const auto reward = numbers(capacity * limit);
+  std::vector<uint8_t> bits(capacity * rows * packed);
+  for (uint8_t& b : bits) b = static_cast<uint8_t>(below(256));
+  for (int64_t row = 0; row < capacity * rows; ++row) {  // of each agent one at least
+    for (int i = 0; i < agents * actions; i += actions) bits[row * packed + i / 8] |= 1 << (7 - i % 8);
+  }
+  std::vector<Action> action(capacity * limit * agents);
+  for (Action& a : action) a = static_cast<Action>(below(actions));
+  std::unique_ptr<bool[]> ended(new bool[episodes]), available(new bool[s.observations * s.lanes() * actions]());
+  for (int e = 0; e < episodes; ++e) ended[e] = below(2) > 0;
+  const SideBySide small(RingSteps<Action>{limit, agents, episodes, action.data(), reward.data(), slots.data(), steps.data(), ended.get()},
+                         longest);
+  // What lies beyond an episode's end: zeros beside it, anything in its slot.
+  std::vector<Number> beside(s.observations * s.lanes() * features), states(s.observations * episodes * m.state);
+  for (int64_t e = 0; e < episodes; ++e) {
+    for (int64_t t = 0; t <= steps[e]; ++t) {
+      const int64_t from = slots[e] * rows + t, to = t * episodes + e;
+      std::copy_n(observation.data() + from * agents * features, agents * features, beside.data() + to * agents * features);
+      std::copy_n(state.data() + from * m.state, m.state, states.data() + to * m.state);
+      for (int64_t i = 0; i < agents * actions; ++i) {
+        available[to * agents * actions + i] = bits[from * packed + i / 8] >> (7 - i % 8) & 1;
+      }
+    }
+  }
+  AgentLayers online(s, percent), target(s, percent);
+  MixerLayers online_mixer(m, percent), target_mixer(m, percent);
+  const auto learn = [&](const AgentEpisodes<Number>& batch, Available may, const Number* of_mixer) {
+    const TeamMetrics told = team_gradient<Number>(
+        s, batch, {may, small.reward.data(), small.terminated.get()}, mixing, m, of_mixer,
+        {online.network(), online_mixer.network()}, {target.network(), target_mixer.network()},
+        {Operator::kSoftMellowmax, false, 1.0f, 10.0f, 5.0f}, {0.99f, 0.8f, 0, false},
+        {online.gradient(), online_mixer.gradients()}, in_turn);
+    std::vector<float> found{told.loss, told.q_tot, told.target, told.error};
+    for (const Layer* layer : {&online.fc1, &online.input, &online.hidden, &online.fc2}) {
+      found.insert(found.end(), layer->d_values.begin(), layer->d_values.end());
+    }
+    if (mixing == Mixing::kMonotonic) {
+      for (const Layer& layer : online_mixer.layers) found.insert(found.end(), layer.d_values.begin(), layer.d_values.end());
+    }
+    return found;
+  };
+  const auto there = learn({observation.data(), small.action.data(), steps.data(), in_slots(slots.data(), episodes, rows)},
+                           {nullptr, bits.data()}, state.data());
+  const auto copied = learn({beside.data(), small.action.data(), steps.data(), side_by_side(episodes)},
+                            {available.get(), nullptr}, states.data());
+  require(std::isfinite(there[0]), "the loss of episodes in a ring is finite");
+  require(std::memcmp(there.data(), copied.data(), there.size() * sizeof(float)) == 0,
+          "episodes in a ring give what they give side by side");
 }
 
 void test_optimizer(int size) {
@@ -307,6 +372,9 @@ int main() {
       test_team<float>(Mixing::kSum, kind, 3, 4, 37, 2, 5, 3, 4, percent);
       test_team<float>(Mixing::kNone, kind, 1, 1, 1, 1, 1, 1, 1, percent);
     }
+    test_ring<uint16_t, uint8_t>(Mixing::kMonotonic, 5, 4, 7, 3, 19, 6, 9, percent);
+    test_ring<float, int16_t>(Mixing::kSum, 6, 9, 21, 2, 5, 70, 4, percent);
+    test_ring<float, uint8_t>(Mixing::kNone, 1, 1, 1, 1, 1, 1, 1, percent);
     test_optimizer(1);
     test_optimizer(67);
     test_joint(1, 1, 1, 1, percent);

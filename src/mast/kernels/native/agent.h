@@ -33,9 +33,10 @@ struct AgentNetwork {
 
 template <typename Number>
 struct AgentEpisodes {
-  const Number* observation;  // [observations, episodes, agents, features]
+  const Number* observation;  // rows of [agents, features]
   const int32_t* action;      // [observations - 1, episodes, agents]
   const int32_t* steps;       // [episodes], actions really taken
+  Places places;              // of the observations
 };
 
 // The lanes of a batch in tiles: which row each is, and how many play at each observation.
@@ -44,13 +45,17 @@ struct Lanes {
   int stride;                   // of every tile's rows
   std::vector<int32_t> row;     // of each lane, within one time step; 0 for lanes beyond the batch
   std::vector<int32_t> id;      // its agent
+  std::vector<int64_t> first;   // where its episode lies at the first observation
+  std::vector<int64_t> place;   // where its agent's observation lies in that, in rows of [features]
   std::vector<int32_t> active;  // at each observation, and 0 after the last
 
-  Lanes(const AgentShape& s, const int32_t* steps)
+  Lanes(const AgentShape& s, const int32_t* steps, const Places& places)
       : tiles(tiles_of(s.lanes())),
         stride(widest(tiles)),
         row(tiles.back().lane0 + tiles.back().stride()),
-        id(row.size()) {
+        id(row.size()),
+        first(row.size(), places.first[0]),
+        place(row.size(), places.first[0] * s.agents) {
     std::vector<int32_t> states(s.episodes), order(s.episodes);
     for (int64_t e = 0; e < s.episodes; ++e) {
       states[e] = static_cast<int32_t>(std::clamp<int64_t>(steps[e] + int64_t{1}, 1, s.observations));
@@ -62,6 +67,8 @@ struct Lanes {
       const int32_t episode = order[l / s.agents];
       id[l] = static_cast<int32_t>(l % s.agents);
       row[l] = static_cast<int32_t>(episode * s.agents + id[l]);
+      first[l] = places.first[episode];
+      place[l] = first[l] * s.agents + id[l];
       for (int32_t t = 0; t < states[episode]; ++t) ++active[t];
     }
   }
@@ -172,8 +179,8 @@ void load_inputs(const AgentShape& s, const AgentEpisodes<Number>& episodes, con
                  int64_t t, int64_t next, int vectors, float* x) {
   const int stride = lanes.stride;
   const int32_t* rows = lanes.row.data() + tile.lane0;
-  const int64_t step = s.lanes() * s.features;
-  load_tile(episodes.observation + t * step, rows, s.features, vectors, x, stride,
+  const int64_t step = episodes.places.step * s.agents * s.features;
+  load_tile(episodes.observation + t * step, lanes.place.data() + tile.lane0, s.features, vectors, x, stride,
             next < 0 ? 0 : (next - t) * step);
   int32_t last[kTileVectors * kLanes];
   for (int l = 0; l < vectors * kLanes; ++l) last[l] = t ? episodes.action[(t - 1) * s.lanes() + rows[l]] : -1;
@@ -243,7 +250,7 @@ template <typename Number>
 void agent_utilities(const AgentShape& s, const AgentEpisodes<Number>& episodes,
                      const std::vector<AgentNetwork>& networks, float* chosen, const std::vector<float*>& q,
                      float* saved, const ForEach& for_each) {
-  const Lanes lanes(s, episodes.steps);
+  const Lanes lanes(s, episodes.steps, episodes.places);
   std::vector<AgentPlans> plans;
   for (const AgentNetwork& net : networks) plans.emplace_back(net, lanes.stride);
   std::fill_n(chosen, (s.observations - 1) * s.lanes(), 0.0f);

@@ -32,6 +32,13 @@ inline bool can_be_numbered(std::initializer_list<int64_t> axes) {
   return true;
 }
 
+// Whether every number of an array of these axes has a place; an empty axis hides none of the others.
+inline bool can_be_placed(std::initializer_list<int64_t> axes) {
+  double size = 1;
+  for (int64_t axis : axes) size *= static_cast<double>(std::max<int64_t>(axis, 1));
+  return size < 0x1p60;
+}
+
 // Reads the operands one after the other; the first thing that does not fit is kept as the error.
 class Operands {
  public:
@@ -137,10 +144,28 @@ class Operands {
     return all;
   }
 
-  // Whether the next operand is in half precision.
-  bool next_is_half() const {
+  // Whether an operand that comes next, or `later` ones after it, is of this type.
+  bool is_of(ffi::DataType type, size_t later = 0) const {
+    auto buffer = args_.get<ffi::AnyBuffer>(next_in_ + later);
+    return buffer && buffer->element_type() == type;
+  }
+  bool next_is_half() const { return is_of(ffi::F16); }
+
+  // How many axes the next operand has; 0 where there is none.
+  size_t next_axes() const {
     auto buffer = args_.get<ffi::AnyBuffer>(next_in_);
-    return buffer && buffer->element_type() == ffi::F16;
+    return buffer ? buffer->dimensions().size() : 0;
+  }
+
+  // As `ints`, each from `least` to `most`.
+  const int32_t* ints_from(const char* name, int64_t least, int64_t most, int64_t* count) {
+    const int32_t* numbers = ints({count});
+    for (int64_t i = 0; ok() && i < *count; ++i) {
+      if (numbers[i] >= least && numbers[i] <= most) continue;
+      fail(std::string(name) + " " + std::to_string(numbers[i]) + ", expected " + std::to_string(least) + " to " +
+           std::to_string(most));
+    }
+    return numbers;
   }
 
   size_t remaining() const { return args_.size() - std::min(next_in_, args_.size()); }

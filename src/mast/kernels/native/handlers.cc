@@ -4,6 +4,7 @@
 #include "joint.h"
 #include "layers.h"
 #include "optimizer.h"
+#include "ring.h"
 #include "team.h"
 
 namespace mast {
@@ -28,16 +29,45 @@ void check_batch(Operands& operands, std::initializer_list<int64_t> axes) {
   if (operands.ok() && !can_be_numbered(axes)) operands.fail("the batch is too large");
 }
 
+// What the replay ring keeps of one kind: slots of so many rows of so many numbers.
+struct RingAxes {
+  int64_t capacity = -1, rows = -1, width = -1;
+};
+
+// Of a ring's row of observations, how many each agent has.
+void share_among_agents(Operands& operands, const RingAxes& ring, AgentShape& s) {
+  if (!operands.ok()) return;
+  if (s.agents < 1) return operands.fail("an empty batch");
+  if (!can_be_placed({ring.capacity, ring.rows, ring.width, s.agents})) operands.fail("the ring is too large");
+  s.features = ring.width / s.agents;
+  if (s.features * s.agents != ring.width) operands.fail("the ring's observations are not those of so many agents");
+}
+
+// Episodes side by side, or where slots follow observations of three axes, those that lie in them in the ring.
 template <typename Number, ffi::DataType type>
 AgentEpisodes<Number> read_episodes(Operands& operands, AgentShape& s) {
-  AgentEpisodes<Number> episodes;
-  episodes.observation = reinterpret_cast<const Number*>(
-      operands.in<type>({&s.observations, &s.episodes, &s.agents, &s.features}));
-  if (operands.ok() && (s.observations < 1 || s.episodes < 1 || s.agents < 1)) operands.fail("an empty batch");
+  AgentEpisodes<Number> episodes{};
+  if (operands.next_axes() == 3) {
+    RingAxes ring;
+    episodes.observation = reinterpret_cast<const Number*>(operands.in<type>({&ring.capacity, &ring.rows, &ring.width}));
+    const int32_t* slots = operands.ints_from("slot", 0, ring.capacity - 1, &s.episodes);
+    int64_t steps = -1;
+    episodes.action = operands.ints({&steps, &s.episodes, &s.agents});
+    s.observations = steps + 1;
+    share_among_agents(operands, ring, s);
+    if (operands.ok() && s.observations > ring.rows) operands.fail("the batch is longer than a slot");
+    if (operands.ok()) episodes.places = in_slots(slots, s.episodes, ring.rows);
+  } else {
+    episodes.observation = reinterpret_cast<const Number*>(
+        operands.in<type>({&s.observations, &s.episodes, &s.agents, &s.features}));
+    int64_t steps = s.observations - 1;
+    if (operands.ok() && s.observations < 1) operands.fail("an empty batch");
+    episodes.action = operands.ints({&steps, &s.episodes, &s.agents});
+  }
+  if (operands.ok() && (s.episodes < 1 || s.agents < 1)) operands.fail("an empty batch");
   check_batch(operands, {s.observations, s.episodes, s.agents});
-  int64_t steps = s.observations - 1;
-  episodes.action = operands.ints({&steps, &s.episodes, &s.agents});
   episodes.steps = operands.ints({&s.episodes});
+  if (operands.ok() && episodes.places.first.empty()) episodes.places = side_by_side(s.episodes);
   return episodes;
 }
 
@@ -83,7 +113,7 @@ ffi::Error agent_backward_as(Operands& operands, const ForEach& for_each, Table 
   const auto g = operands.gradients({&net.fc1, &net.input, &net.hidden, &net.fc2});
   if (operands.complete() && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little was saved");
   if (!operands.ok()) return operands.error();
-  const Lanes lanes(s, episodes.steps);
+  const Lanes lanes(s, episodes.steps, episodes.places);
   agent_backward(s, episodes, lanes, AgentPlans(net, lanes.stride), saved, d_chosen, {g[0], g[1], g[2], g[3]},
                  for_each);
   return ffi::Error::Success();
@@ -149,6 +179,7 @@ MixerEpisodes<Number> read_states(Operands& operands, MixerShape& s) {
   episodes.rows = operands.ints({&s.episodes});
   if (operands.ok() && times < s.times) operands.fail("there are more utilities than states");
   check_batch(operands, {s.times, s.episodes, s.agents});
+  if (operands.ok()) episodes.places = side_by_side(s.episodes);
   return episodes;
 }
 
@@ -223,48 +254,85 @@ void check_whole(Operands& operands, const char* name, float number, float most)
                 std::to_string(static_cast<int64_t>(most)));
 }
 
-template <typename Number, ffi::DataType type>
-ffi::Error team_gradient_as(Operands& operands, const ForEach& for_each, Table layers, int64_t mixing) {
-  AgentShape s{-1, -1, -1, -1, -1, -1};
-  const auto episodes = read_episodes<Number, type>(operands, s);
-  int64_t steps = s.observations - 1, metrics = 4;
-  if (operands.ok() && steps < 1) operands.fail("a batch without steps");
-  const bool* available = operands.bools({&s.observations, &s.episodes, &s.agents, &s.actions});
-  const Outcomes outcomes{available, operands.floats({&steps, &s.episodes}), operands.bools({&steps, &s.episodes})};
+// The method's numbers.
+struct Means {
+  Backup op;
+  Returns returns;
+};
+
+Means read_method(Operands& operands) {
   const float* method = operands.finite_floats(kMethodNumbers);
   if (operands.ok()) {
     check_whole(operands, "the operator", method[0], 3);
     check_whole(operands, "n_step", method[7], 1 << 24);  // floats beyond skip whole numbers
   }
-  float* told = operands.out({&metrics});
+  if (!operands.ok()) return {};
+  return {{static_cast<Operator>(static_cast<int>(method[0])), method[1] > 0, method[2], method[3], method[4]},
+          {method[5], method[6], static_cast<int64_t>(method[7]), method[8] > 0}};
+}
+
+// A team's networks, the states that its mixer reads, and where loss and gradient go.
+template <typename Number>
+struct TeamOperands {
+  Mixing mixing = Mixing::kNone;
+  TeamNetworks online, target;
+  MixerShape mixer{-1, -1, -1, -1, -1, -1};
+  const Number* state = nullptr;  // [rows, columns, state]
+  float* told = nullptr;
+  TeamGradient gradient;
+};
+
+template <typename Number, ffi::DataType type>
+TeamOperands<Number> read_team(Operands& operands, Table layers, int64_t mixing, AgentShape& s, int64_t rows,
+                               int64_t columns) {
+  TeamOperands<Number> team;
+  int64_t metrics = 4;
+  team.told = operands.out({&metrics});
   const size_t of_agent = std::min<size_t>(layers.size(), 12);
   if (mixing < 0 || mixing > static_cast<int64_t>(Mixing::kMonotonic)) operands.fail("there is no such mixing");
   const Table agent_layers(layers.begin(), of_agent), mixer_layers(layers.begin() + of_agent, layers.size() - of_agent);
-  TeamNetworks online, target;
-  online.agent = read_agent(operands, agent_layers, s);
-  target.agent = read_agent(operands, agent_layers, s);
-  const AgentNetwork& a = online.agent;
+  team.online.agent = read_agent(operands, agent_layers, s);
+  team.target.agent = read_agent(operands, agent_layers, s);
+  const AgentNetwork& a = team.online.agent;
   const auto g = operands.gradients({&a.fc1, &a.input, &a.hidden, &a.fc2});
-  MixerShape m{-1, s.episodes, s.agents, -1, -1, -1};
-  const Number* state = nullptr;
-  TeamGradient gradient;
+  team.mixer.episodes = s.episodes;
+  team.mixer.agents = s.agents;
   if (mixing == static_cast<int64_t>(Mixing::kMonotonic)) {
-    state = reinterpret_cast<const Number*>(operands.in<type>({&s.observations, &s.episodes, &m.state}));
-    online.mixer = read_mixer(operands, mixer_layers, m);
-    target.mixer = read_mixer(operands, mixer_layers, m);
-    gradient.mixer = operands.gradients(layers_of(online.mixer));
+    team.state = reinterpret_cast<const Number*>(operands.in<type>({&rows, &columns, &team.mixer.state}));
+    team.online.mixer = read_mixer(operands, mixer_layers, team.mixer);
+    team.target.mixer = read_mixer(operands, mixer_layers, team.mixer);
+    team.gradient.mixer = operands.gradients(layers_of(team.online.mixer));
   } else if (mixer_layers.size() > 0) {
     operands.fail("layers of a mixer that is not there");
   }
-  if (!operands.complete()) return operands.error();
-  gradient.agent = {g[0], g[1], g[2], g[3]};
-  const Backup op{static_cast<Operator>(static_cast<int>(method[0])), method[1] > 0, method[2], method[3],
-                  method[4]};
-  const Returns returns{method[5], method[6], static_cast<int64_t>(method[7]), method[8] > 0};
-  const TeamMetrics means = team_gradient(s, episodes, outcomes, static_cast<Mixing>(mixing), m, state, online,
-                                          target, op, returns, gradient, for_each);
-  std::memcpy(told, &means, sizeof means);
+  if (!operands.complete()) return team;
+  team.mixing = static_cast<Mixing>(mixing);
+  team.gradient.agent = {g[0], g[1], g[2], g[3]};
+  return team;
+}
+
+template <typename Number>
+ffi::Error learn(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Outcomes& outcomes,
+                 const Means& means, const TeamOperands<Number>& team, const ForEach& for_each) {
+  const TeamMetrics told = team_gradient(s, episodes, outcomes, team.mixing, team.mixer, team.state, team.online,
+                                         team.target, means.op, means.returns, team.gradient, for_each);
+  std::memcpy(team.told, &told, sizeof told);
   return ffi::Error::Success();
+}
+
+template <typename Number, ffi::DataType type>
+ffi::Error team_gradient_as(Operands& operands, const ForEach& for_each, Table layers, int64_t mixing) {
+  AgentShape s{-1, -1, -1, -1, -1, -1};
+  if (operands.next_axes() != 4) return operands.fail("another number of axes is expected"), operands.error();
+  const auto episodes = read_episodes<Number, type>(operands, s);
+  int64_t steps = s.observations - 1;
+  if (operands.ok() && steps < 1) operands.fail("a batch without steps");
+  const bool* available = operands.bools({&s.observations, &s.episodes, &s.agents, &s.actions});
+  const Outcomes outcomes{{available, nullptr}, operands.floats({&steps, &s.episodes}),
+                          operands.bools({&steps, &s.episodes})};
+  const Means means = read_method(operands);
+  const auto team = read_team<Number, type>(operands, layers, mixing, s, s.observations, s.episodes);
+  return operands.ok() ? learn(s, episodes, outcomes, means, team, for_each) : operands.error();
 }
 
 ffi::Error TeamGradientOf(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
@@ -273,6 +341,47 @@ ffi::Error TeamGradientOf(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Re
   const ForEach for_each = for_each_on(pool, threads);
   return operands.next_is_half() ? team_gradient_as<uint16_t, ffi::F16>(operands, for_each, layers, mixing)
                                  : team_gradient_as<float, ffi::F32>(operands, for_each, layers, mixing);
+}
+
+template <typename Number, ffi::DataType type, typename Action, ffi::DataType action_type>
+ffi::Error ring_gradient_as(Operands& operands, const ForEach& for_each, Table layers, int64_t mixing) {
+  AgentShape s{-1, -1, -1, -1, -1, -1};
+  RingAxes ring;
+  int64_t limit = -1, packed = -1, one = 1;
+  const auto* observation = reinterpret_cast<const Number*>(operands.in<type>({&ring.capacity, &ring.rows, &ring.width}));
+  const auto* action = operands.in<action_type>({&ring.capacity, &limit, &s.agents});
+  share_among_agents(operands, ring, s);
+  if (operands.ok() && ring.rows != limit + 1) operands.fail("a slot has one observation more than actions");
+  const uint8_t* available = operands.in<ffi::U8>({&ring.capacity, &ring.rows, &packed});
+  const float* reward = operands.floats({&ring.capacity, &limit, &one});
+  const int32_t* slots = operands.ints_from("slot", 0, ring.capacity - 1, &s.episodes);
+  const int32_t* steps = operands.ints_from("number of steps", 1, limit, &s.episodes);
+  const bool* terminated = operands.bools({&s.episodes});
+  if (operands.ok() && s.episodes < 1) operands.fail("an empty batch");
+  const int64_t times = operands.ok() ? *std::max_element(steps, steps + s.episodes) : 0;
+  s.observations = times + 1;
+  check_batch(operands, {s.observations, s.episodes, s.agents});
+  const Means means = read_method(operands);
+  const auto team = read_team<Number, type>(operands, layers, mixing, s, ring.capacity, ring.rows);
+  if (operands.ok() && packed != packed_width(s.agents, s.actions)) operands.fail("what is available does not fit");
+  if (!operands.ok()) return operands.error();
+  const SideBySide small(RingSteps<Action>{limit, s.agents, s.episodes, action, reward, slots, steps, terminated}, times);
+  const AgentEpisodes<Number> episodes{observation, small.action.data(), steps, in_slots(slots, s.episodes, ring.rows)};
+  const Outcomes outcomes{{nullptr, available}, small.reward.data(), small.terminated.get()};
+  return learn(s, episodes, outcomes, means, team, for_each);
+}
+
+ffi::Error RingGradient(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table layers,
+                        int64_t threads, int64_t mixing) {
+  Operands operands(args, results);
+  const ForEach for_each = for_each_on(pool, threads);
+  const bool small = operands.is_of(ffi::U8, 1);  // actions
+  if (operands.next_is_half()) {
+    return small ? ring_gradient_as<uint16_t, ffi::F16, uint8_t, ffi::U8>(operands, for_each, layers, mixing)
+                 : ring_gradient_as<uint16_t, ffi::F16, int16_t, ffi::S16>(operands, for_each, layers, mixing);
+  }
+  return small ? ring_gradient_as<float, ffi::F32, uint8_t, ffi::U8>(operands, for_each, layers, mixing)
+               : ring_gradient_as<float, ffi::F32, int16_t, ffi::S16>(operands, for_each, layers, mixing);
 }
 
 ffi::Error RmsPropStep(ffi::RemainingArgs args, ffi::RemainingRets results, float decay, float epsilon,
@@ -382,6 +491,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_forward, guarded(MixerForward), binding
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_mixer_backward, guarded(MixerBackward), binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_joint_values, guarded(JointValues), binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_team_gradient, guarded(TeamGradientOf), binding().Attr<int64_t>("mixing"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_ring_gradient, guarded(RingGradient), binding().Attr<int64_t>("mixing"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_rmsprop_step, guarded(RmsPropStep),
                               ffi::Ffi::Bind()
                                   .RemainingArgs()

@@ -21,9 +21,10 @@ struct MixerNetwork {
 
 template <typename Number>
 struct MixerEpisodes {
-  const Number* state;      // [times or more, episodes, state]
+  const Number* state;      // rows of [state]
   const float* utilities;   // [times, episodes, agents]
   const int32_t* rows;      // [episodes], how many of the times each episode has
+  Places places;            // of the states
 };
 
 struct MixerBlocks {
@@ -64,11 +65,12 @@ void hypernetworks(const MixerPlans& plans, const MixerTile& tile) {
   product<Vectors, Into::kSet>(plans.heads, tile.hidden.get(), tile.heads.get());
 }
 
-// Everything up to the inner activation ELU(|w1| q + b1), which is left in tile.inner.
+// Everything up to the inner activation ELU(|w1| q + b1), which is left in tile.inner; the states of the lanes lie
+// at `place`.
 template <int Vectors, typename Number>
 void mix_inner(const MixerShape& s, const MixerEpisodes<Number>& episodes, const MixerPlans& plans,
-               const int32_t* rows, const MixerTile& tile, int stride) {
-  load_tile(episodes.state, rows, s.state, Vectors, tile.state.get(), stride);
+               const int32_t* rows, const int64_t* place, const MixerTile& tile, int stride) {
+  load_tile(episodes.state, place, s.state, Vectors, tile.state.get(), stride);
   load_tile(episodes.utilities, rows, s.agents, Vectors, tile.utilities.get(), stride);
   hypernetworks<Vectors>(plans, tile);
   for (int64_t e = 0; e < s.embed; ++e) {
@@ -102,6 +104,7 @@ void mixer_forward(const MixerShape& s, const MixerEpisodes<Number>& episodes, c
                    float* q_tot, const ForEach& for_each) {
   std::fill_n(q_tot, s.times * s.episodes, 0.0f);
   const Visited visited(s.times, s.episodes, episodes.rows);
+  const std::vector<int64_t> place = visited.in(episodes.places);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);
   const MixerBlocks blocks(net, s);
@@ -111,7 +114,7 @@ void mixer_forward(const MixerShape& s, const MixerEpisodes<Number>& episodes, c
     const MixerTile tile(s, blocks, stride);
     with_vectors_up_to<kTileVectors>(tiles[index].vectors, [&](auto constant) {
       constexpr int kVectors = decltype(constant)::value;
-      mix_inner<kVectors>(s, episodes, plans, rows, tile, stride);
+      mix_inner<kVectors>(s, episodes, plans, rows, place.data() + tiles[index].lane0, tile, stride);
       float result[kVectors * kLanes];
       mix_total<kVectors>(s, tile, stride, result);
       for (int l = 0; l < visited.in_tile(tiles[index]); ++l) q_tot[rows[l]] = result[l];
@@ -158,6 +161,7 @@ void mixer_learn(const MixerShape& s, const MixerEpisodes<Number>& episodes, con
                  const ForEach& for_each) {
   std::fill_n(d_utilities, s.times * s.episodes * s.agents, 0.0f);
   const Visited visited(s.times, s.episodes, episodes.rows);
+  const std::vector<int64_t> place = visited.in(episodes.places);
   const std::vector<Tile> tiles = tiles_of(visited.count);
   const int stride = widest(tiles);
   const MixerBlocks blocks(net, s);
@@ -173,7 +177,7 @@ void mixer_learn(const MixerShape& s, const MixerEpisodes<Number>& episodes, con
     const Array d_hidden(blocks.activations * stride), d_inner(s.embed * stride), d(stride);
     with_vectors_up_to<kTileVectors>(tiles[index].vectors, [&](auto constant) {
       constexpr int kVectors = decltype(constant)::value;
-      mix_inner<kVectors>(s, episodes, plans, rows, tile, stride);
+      mix_inner<kVectors>(s, episodes, plans, rows, place.data() + tiles[index].lane0, tile, stride);
       float q_tot[kVectors * kLanes];
       mix_total<kVectors>(s, tile, stride, q_tot);
       derivative(rows, active, q_tot, d.get());

@@ -1,5 +1,5 @@
 // A whole update's loss and gradient of a value-decomposition team, Σ mask (y − Q_tot)² / Σ mask, in one call:
-// online and target agent, backup operator, target mixer, returns, online mixer, and back.
+// online and target agent, backup operator, target mixer, returns, online mixer, and back. States lie as observations do.
 //
 // One call and not five, since at the size of a small team what lies between the kernels (a select over
 // actions, a scan over rewards, a mean) costs XLA as much as the networks cost here: dozens of small
@@ -8,6 +8,7 @@
 #pragma once
 
 #include "agent_backward.h"
+#include "available.h"
 #include "backup.h"
 #include "mixer.h"
 #include "returns.h"
@@ -18,7 +19,7 @@ enum class Mixing { kNone, kSum, kMonotonic };  // IQL, VDN, QMIX
 
 // Beside AgentEpisodes.
 struct Outcomes {
-  const bool* available;   // [observations, episodes, agents, actions]
+  Available available;     // lies as the observations do
   const float* reward;     // [observations - 1, episodes]
   const bool* terminated;  // [observations - 1, episodes]
 };
@@ -42,7 +43,7 @@ struct TeamMetrics {
 // episodes, agents]: the operator's value of each state.
 template <typename Number>
 void utilities_and_backup(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
-                          const bool* available, const std::vector<AgentPlans>& online_and_target,
+                          const Available& available, const std::vector<AgentPlans>& online_and_target,
                           const Backup& op, float* chosen, float* backup, float* saved, const ForEach& for_each) {
   const int stride = lanes.stride;
   std::vector<Array> may_take;
@@ -51,10 +52,7 @@ void utilities_and_backup(const AgentShape& s, const AgentEpisodes<Number>& epis
     const Tile& tile = lanes.tiles[index];
     const int32_t* rows = lanes.row.data() + tile.lane0;
     float* may = may_take[index].get();
-    for (int l = 0; l < active; ++l) {
-      const bool* row = available + (t * s.lanes() + rows[l]) * s.actions;
-      for (int64_t a = 0; a < s.actions; ++a) may[a * stride + l] = row[a];
-    }
+    load_available(s, available, lanes, episodes.places, tile, t, active, may);
     for (int v = 0; v < active; v += kLanes) {
       const Floats value = backup_value(op, utilities[1].get() + v, utilities[0].get() + v, may + v, s.actions, stride);
       for (int l = v; l < std::min(v + kLanes, active); ++l) backup[t * s.lanes() + rows[l]] = value[l - v];
@@ -88,7 +86,7 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
               backup = Array::large((rows + s.episodes) * s.agents),
               value = Array::large((rows + s.episodes) * heads), y = Array::large(rows * heads),
               q_tot = Array::large(rows * heads), d_chosen = Array::large(rows * s.agents);
-  const Lanes lanes(s, episodes.steps);
+  const Lanes lanes(s, episodes.steps, episodes.places);
   std::vector<AgentPlans> plans;
   for (const AgentNetwork* net : {&online.agent, &target.agent}) plans.emplace_back(*net, lanes.stride);
   utilities_and_backup(s, episodes, lanes, outcomes.available, plans, op, chosen.get(), backup.get(), saved.get(),
@@ -105,7 +103,7 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
   with_last.times = s.observations;
   taken.times = times;
   if (mixing == Mixing::kMonotonic) {
-    mixer_forward(with_last, MixerEpisodes<Number>{state, backup.get(), states.data()}, target.mixer, value.get(),
+    mixer_forward(with_last, MixerEpisodes<Number>{state, backup.get(), states.data(), episodes.places}, target.mixer, value.get(),
                   for_each);
   } else {
     mix_plainly(mixing, rows + s.episodes, s.agents, backup.get(), value.get());
@@ -126,7 +124,7 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
         d[l] = 2 * weight * (q[l] - y.get()[row[l]]);
       }
     };
-    mixer_learn(taken, MixerEpisodes<Number>{state, chosen.get(), steps.data()}, online.mixer, derivative,
+    mixer_learn(taken, MixerEpisodes<Number>{state, chosen.get(), steps.data(), episodes.places}, online.mixer, derivative,
                 d_chosen.get(), gradient.mixer, for_each);
   } else {
     mix_plainly(mixing, rows, s.agents, chosen.get(), q_tot.get());

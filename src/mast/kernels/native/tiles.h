@@ -57,6 +57,26 @@ inline std::vector<int32_t> all_rows(int64_t rows) {
   return row;
 }
 
+// Where the episodes of a batch lie, counted in rows of one episode at one time.
+struct Places {
+  std::vector<int64_t> first;  // of each episode, its row at the first observation
+  int64_t step;                // from each row to that of the next observation
+};
+
+// Time first, the episodes of one time side by side.
+inline Places side_by_side(int64_t episodes) {
+  Places places{std::vector<int64_t>(episodes), episodes};
+  std::iota(places.first.begin(), places.first.end(), 0);
+  return places;
+}
+
+// Each in its slot of the replay ring, `rows` rows long.
+inline Places in_slots(const int32_t* slots, int64_t episodes, int64_t rows) {
+  Places places{std::vector<int64_t>(episodes), 1};
+  for (int64_t e = 0; e < episodes; ++e) places.first[e] = slots[e] * rows;
+  return places;
+}
+
 // Rows of [times · episodes] that were visited, padded to whole registers with the first of them.
 struct Visited {
   std::vector<int32_t> row;
@@ -71,6 +91,16 @@ struct Visited {
     }
     count = static_cast<int64_t>(row.size());
     row.resize((row.size() + kLanes - 1) / kLanes * kLanes, 0);
+  }
+
+  // Where these rows lie.
+  std::vector<int64_t> in(const Places& places) const {
+    const auto episodes = static_cast<int32_t>(places.first.size());
+    std::vector<int64_t> place(row.size());
+    for (size_t i = 0; i < row.size(); ++i) {
+      place[i] = places.first[row[i] % episodes] + row[i] / episodes * places.step;
+    }
+    return place;
   }
 
   int in_tile(const Tile& tile) const {
@@ -120,8 +150,8 @@ class Array {
 // lanes × lanes numbers are transposed in registers; the last block of a row overlaps the one before it.
 // `ahead`, where it is not 0, is how far on the rows are that will be wanted next: they are asked for now,
 // since the hardware does not foresee so many streams at once and would wait for memory at every block.
-template <typename Number>
-void load_tile(const Number* from, const int32_t* rows, int64_t features, int vectors, float* tile,
+template <typename Number, typename Row>
+void load_tile(const Number* from, const Row* rows, int64_t features, int vectors, float* tile,
                int stride, int64_t ahead = 0) {
   for (int v = 0; v < vectors; ++v, rows += kLanes, tile += kLanes) {
     const Number* row[kLanes];
