@@ -22,12 +22,12 @@ import numpy as np
 from update import played_batch
 
 from mast import resolve
-from mast.accounting.run import sizes_of
 from mast.algorithms.registry import NAMES
 from mast.configuration.record import processor
-from mast.envs.registry import environment_of
-from mast.learning.learner import Learner
-from mast.learning.method import method_from_config
+from mast.execution.account import sizes_of
+from mast.execution.environment import environment_of
+from mast.execution.learner import Learner
+from mast.execution.method import method_from_config
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
 
 TABLE = Path(__file__).parent.parent / "results" / "algorithm_speed.csv"

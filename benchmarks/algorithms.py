@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mast import Trainer, resolve
-from mast.accounting.run import account_of
 from mast.algorithms.registry import NAMES
 from mast.config import METHODS
 from mast.configuration.record import processor
+from mast.execution.account import account_of
 
 TABLE = Path(__file__).parent.parent / "results" / "algorithms.csv"
 SOURCES = {"winning-ticket": "mast", "one-shot": "dense"}

@@ -20,10 +20,10 @@ import numpy as np
 from update import played_batch
 
 from mast import resolve
-from mast.accounting.run import sizes_of
-from mast.envs.registry import environment_of
-from mast.learning.learner import Learner
-from mast.learning.method import method_from_config
+from mast.execution.account import sizes_of
+from mast.execution.environment import environment_of
+from mast.execution.learner import Learner
+from mast.execution.method import method_from_config
 from mast.networks.agent import RecurrentAgent, last_actions
 from mast.networks.gru import gru_sequence, split_gates
 

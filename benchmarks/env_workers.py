@@ -20,7 +20,7 @@ import numpy as np
 from mast.config import resolve
 from mast.configuration.record import processor
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
-from mast.envs.registry import environment_of
+from mast.execution.environment import environment_of
 from mast.networks.agent import recurrent_agent
 from mast.networks.spec import Sizes, recurrent_agent_spec
 from mast.training.rollout import HostPlayers

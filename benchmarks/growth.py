@@ -19,7 +19,7 @@ from machine import commit, processor
 from update import BATCH, compact_arm, learner_for, medians
 
 from mast.configuration.record import without_folder
-from mast.learning.compact import CompactLearner
+from mast.execution.compact import CompactLearner
 from mast.learning.replay import Batch
 
 TABLE = Path(__file__).parent.parent / "results" / "kernels_growth.csv"

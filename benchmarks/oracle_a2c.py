@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mast.accounting.run import sizes_of
 from mast.config import Config
-from mast.learning.learner import Learner
-from mast.learning.method import method_from_config
+from mast.execution.account import sizes_of
+from mast.execution.learner import Learner
+from mast.execution.method import method_from_config
 from mast.learning.trajectory import Trajectory
 from mast.networks.spec import Sizes
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mast.algorithms.value.decomposition import Team
 from mast.config import Config
-from mast.learning.learner import LearnerState, UpdateMetrics
+from mast.execution.learner import LearnerState, UpdateMetrics
 from mast.learning.replay import Batch
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear

@@ -156,9 +156,9 @@ class OurLoop:
         import jax
         import numpy as np
 
-        from mast.accounting.run import sizes_of
-        from mast.learning.learner import Learner
-        from mast.learning.method import method_from_config
+        from mast.execution.account import sizes_of
+        from mast.execution.learner import Learner
+        from mast.execution.method import method_from_config
         from mast.learning.replay import bucket, length_buckets
 
         trainer = self._trainer

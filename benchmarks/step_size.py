@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from update import played_batch
 
 from mast import resolve
-from mast.accounting.run import sizes_of
 from mast.algorithms.value.decomposition import episodes_of, utilities
-from mast.envs.registry import environment_of
-from mast.learning.learner import Learner
-from mast.learning.method import method_from_config
+from mast.execution.account import sizes_of
+from mast.execution.environment import environment_of
+from mast.execution.learner import Learner
+from mast.execution.method import method_from_config
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = "smax/2s3z"

@@ -30,10 +30,10 @@ from machine import commit, processor
 
 from mast import Trainer, resolve
 from mast.configuration.record import without_folder
+from mast.execution.compact import CompactLearner
+from mast.execution.learner import Learner
+from mast.execution.method import method_from_config
 from mast.kernels import library
-from mast.learning.compact import CompactLearner
-from mast.learning.learner import Learner
-from mast.learning.method import method_from_config
 from mast.learning.replay import Batch, bucket, length_buckets
 from mast.networks.spec import Sizes
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from mast.config import load_run_config
 from mast.networks.agent import NO_ACTION
+from mast.runs.trainer import Trainer
 from mast.training.checkpoint import CheckpointStore
 from mast.training.rollout import players_for
-from mast.training.trainer import Trainer
 
 
 def q_tot_along(params, recording, length: int) -> np.ndarray:

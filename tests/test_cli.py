@@ -11,9 +11,9 @@ import pytest
 from mast.cli import main
 from mast.commands.dispatch import COMMANDS
 from mast.commands.options import Command, parse
-from mast.commands.output import Output
 from mast.config import Config, default_text, write_run_record
 from mast.errors import UserError
+from mast.terminal.output import Output
 
 
 def run_in_python(*lists: list[str]) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,11 @@ from examples import own_algorithm
 from mast.algorithms.registry import algorithm_entry
 from mast.config import resolve
 from mast.errors import UserError
-from mast.learning.topology import agent_leaves
+from mast.execution.topology import agent_leaves
 from mast.networks.independent import IndependentAgents
 from mast.networks.spec import Sizes
 from mast.policy_file import LAYERS
-from mast.training.trainer import Trainer
+from mast.runs.trainer import Trainer
 
 SMALL: dict[str, Any] = {
     "environment": "examples.pursuit:Pursuit",

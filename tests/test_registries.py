@@ -12,7 +12,7 @@ from mast.cli import main
 from mast.config import METHODS
 from mast.configuration.explain import choices
 from mast.configuration.settings import Config
-from mast.learning.topology import sparse_layers
+from mast.execution.topology import sparse_layers
 from mast.networks.spec import Sizes
 
 SIZES = Sizes(observation=5, state=4, actions=3, agents=2, hidden_size=8)

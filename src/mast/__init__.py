@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Config": "mast.config",
     "Policy": "mast.policy",
-    "Trainer": "mast.training.trainer",
+    "Trainer": "mast.runs.trainer",
     "make": "mast.envs.registry",
     "resolve": "mast.config",
 }

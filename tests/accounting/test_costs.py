@@ -272,7 +272,5 @@ def test_unknown_algorithm_is_one_line() -> None:
 
 
 def test_imports_without_jax() -> None:
-    program = (
-        "import sys, mast.sparsity.allocation, mast.accounting.run; sys.exit('jax' in sys.modules)"
-    )
+    program = "import sys, mast.sparsity.allocation, mast.execution.account; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -5,10 +5,10 @@ import pytest
 from mast.accounting.costs import (
     Account,
 )
-from mast.accounting.run import account_of, size_notices
 from mast.config import resolve
 from mast.envs.smac_sizes import SmacSizes, smac_sizes
 from mast.errors import UserError
+from mast.execution.account import account_of, size_notices
 
 THREE_MARINES = SmacSizes("smac/3m", observation=30, state=48, actions=9, agents=3)
 

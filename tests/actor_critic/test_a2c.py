@@ -7,11 +7,11 @@ import pytest
 from rollouts import ACTIONS, AGENTS, ENVS, FEATURES, TIME, trajectory_of
 
 from golden import a2c_by_definition as golden
-from mast.accounting.run import account_of, sizes_of
 from mast.algorithms.actor_critic.policy import bootstrapped_returns
 from mast.config import Config
-from mast.learning.learner import Learner
-from mast.learning.method import method_from_config
+from mast.execution.account import account_of, sizes_of
+from mast.execution.learner import Learner
+from mast.execution.method import method_from_config
 from mast.learning.trajectory import Trajectory
 from mast.networks.spec import Sizes
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from rollouts import AGENTS, ENVS, TIME, rows, small, trajectory_of
 
-from mast.accounting.run import sizes_of
 from mast.algorithms.actor_critic.policy import generalised_advantages
 from mast.algorithms.actor_critic.ppo import ValueStatistics, huber
 from mast.config import Config
-from mast.learning.learner import Learner
-from mast.learning.method import method_from_config
+from mast.execution.account import sizes_of
+from mast.execution.learner import Learner
+from mast.execution.method import method_from_config
 from mast.networks.spec import Sizes
-from mast.training.trainer import Trainer
+from mast.runs.trainer import Trainer
 
 DISCOUNT, LAMBDA, CLIP = 0.9, 0.8, 0.2
 

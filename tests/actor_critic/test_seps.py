@@ -17,7 +17,7 @@ from mast.learning.seps import (
     transitions_of_trajectories,
 )
 from mast.learning.trajectory import Trajectory
-from mast.training.trainer import Trainer
+from mast.runs.trainer import Trainer
 
 AGENTS, FEATURES, ACTIONS = 8, 3, 2
 

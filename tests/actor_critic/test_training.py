@@ -11,7 +11,7 @@ from rollouts import rows, small
 
 from mast.envs.protocol import Outcome, TimeStep
 from mast.policy import Policy
-from mast.training.trainer import Trainer
+from mast.runs.trainer import Trainer
 
 
 def test_an_interrupted_run_is_resumed_bit_for_bit(tmp_path):

@@ -17,7 +17,7 @@ from mast.cli import main
 from mast.config import resolve, write_run_record
 from mast.diagnosis.log import append_diagnostics
 from mast.diagnosis.snapshots import save_snapshot
-from mast.envs.registry import environment_of
+from mast.execution.environment import environment_of
 from mast.export.contract import input_names
 
 LAYERS = ("agent.fc1", "mixer.b1")

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from mast.cli import main
 from mast.commands import several, train
-from mast.commands.live_table import LiveTable
-from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary
 from mast.config import Config, load_run_record, resolve
 from mast.folders import held
+from mast.terminal.live_table import LiveTable
+from mast.terminal.output import Output
 from mast.training.logging import MetricsWriter
 from mast.training.remaining import seconds_left
 

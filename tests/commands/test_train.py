@@ -228,7 +228,7 @@ def test_ctrl_c_in_the_last_round_is_a_finished_run(trainer: type[FakeTrainer]) 
             os.kill(os.getpid(), signal.SIGINT)
             yield round_metrics(3000, 3000)
 
-    sys.modules["mast.training.trainer"].Trainer = Last  # type: ignore[attr-defined]
+    sys.modules["mast.runs.trainer"].Trainer = Last  # type: ignore[attr-defined]
     assert main(["train", "smax/3m", "--out", "r", "--quiet"]) == 0
 
 

@@ -11,8 +11,8 @@ from diagnosis.recorded_runs import small
 from mast.config import Config
 from mast.diagnosis.log import read_diagnostics
 from mast.diagnosis.snapshots import load_snapshot, snapshot_paths
+from mast.runs.trainer import Trainer
 from mast.training.logging import read_metrics
-from mast.training.trainer import Trainer
 from training.small_runs import PlainPursuit
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diagnosis.recorded_runs import small
-from mast.training.trainer import Trainer
+from mast.runs.trainer import Trainer
 
 pytestmark = pytest.mark.as_shipped
 

@@ -8,8 +8,9 @@ import pytest
 
 from mast.cli import main
 from mast.config import given_of, load_run_config, resolve, write_run_record
-from mast.envs.registry import environment_of, make
+from mast.envs.registry import make
 from mast.errors import UserError
+from mast.execution.environment import environment_of
 from mast.studies.protocol import identity, key_of
 from mast.studies.study import read_study
 

@@ -14,8 +14,8 @@ from fresh_networks import recurrent_agent
 from mast.config import Config
 from mast.envs.contract import check_contract, check_spec
 from mast.envs.protocol import Outcome, TimeStep
-from mast.envs.registry import with_rewards
 from mast.errors import EnvironmentFailure, EnvironmentNaN, UserError
+from mast.execution.environment import with_rewards
 from mast.training.rollout import episodes, players_for
 from mast.training.run import Run
 

@@ -10,9 +10,9 @@ import pytest
 from mast.config import Config
 from mast.envs.contract import check_contract
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
-from mast.envs.registry import with_rewards
 from mast.envs.team_reward import TeamReward
 from mast.errors import UserError
+from mast.execution.environment import with_rewards
 from mast.networks.agent import recurrent_agent
 from mast.networks.spec import Sizes, recurrent_agent_spec
 from mast.training.rollout import play, players_for

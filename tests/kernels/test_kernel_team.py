@@ -22,6 +22,9 @@ from kernels.cases import (
 from mast.algorithms.registry import algorithm_entry
 from mast.algorithms.value.decomposition import Team
 from mast.config import resolve
+from mast.execution.compact import targets_of
+from mast.execution.learner import team_optimizer
+from mast.execution.method import method_from_config
 from mast.kernels import (
     TeamBatch,
     TeamGradient,
@@ -31,9 +34,7 @@ from mast.kernels import (
     team_gradient,
     to_dense,
 )
-from mast.learning.compact import targets_of
-from mast.learning.learner import team_optimizer
-from mast.learning.method import Method, method_from_config
+from mast.learning.method import Method
 from mast.learning.replay import Batch
 from mast.networks.spec import Sizes
 from mast.sparsity.optimizer import sparse

@@ -14,7 +14,8 @@ from golden import value_decomposition_by_definition as golden
 from mast.algorithms.registry import algorithm_entry
 from mast.algorithms.value.decomposition import LossMetrics
 from mast.config import Config
-from mast.learning.method import Method, method_from_config
+from mast.execution.method import method_from_config
+from mast.learning.method import Method
 from mast.learning.replay import Batch, Episode
 from mast.networks.spec import Sizes
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from mast import kernels
-from mast.accounting.run import sizes_of
 from mast.algorithms.registry import NAMES, algorithm_entry
 from mast.config import Config, resolve
-from mast.envs.registry import environment_of
-from mast.learning.compact import (
+from mast.execution.account import sizes_of
+from mast.execution.compact import (
     CompactLearner,
     CompactState,
     copy_compact_target,
 )
-from mast.learning.learner import Learner, LearnerState, copy_target
-from mast.learning.method import method_from_config
+from mast.execution.environment import environment_of
+from mast.execution.learner import Learner, LearnerState, copy_target
+from mast.execution.method import method_from_config
 from mast.learning.replay import Batch, Ring, bucket, length_buckets
 from mast.learning.stored import RingReader, half_gathered
 from mast.networks.agent import NO_ACTION

@@ -11,15 +11,16 @@ import pytest
 
 from golden import topology_by_definition as golden
 from mast.config import Config
-from mast.learning.learner import (
+from mast.execution.learner import (
     Learner,
     LearnerState,
     UpdateMetrics,
     copy_target,
 )
-from mast.learning.method import Method, method_from_config
+from mast.execution.method import method_from_config
+from mast.execution.topology import initial_masks, sparse_layers
+from mast.learning.method import Method
 from mast.learning.replay import Batch
-from mast.learning.topology import initial_masks, sparse_layers
 from mast.networks.spec import Sizes
 from mast.sparsity.masks import leaf_path
 from mast.sparsity.topology import Evolution, total

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mast.config import METHODS, Config
-from mast.learning.method import Method, method_from_config
+from mast.execution.method import method_from_config
+from mast.learning.method import Method
 from mast.learning.operators import Operator
 from mast.sparsity.schedules import SCHEDULES
 from mast.sparsity.scores import DROP_SCORES, GROWTH_SCORES

@@ -6,8 +6,8 @@ import optax
 
 from golden import traces
 from mast.config import Config
-from mast.learning.learner import Learner
-from mast.learning.method import method_from_config
+from mast.execution.learner import Learner
+from mast.execution.method import method_from_config
 from mast.networks.spec import Sizes
 
 

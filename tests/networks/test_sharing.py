@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mast.accounting.run import account_of, sizes_of
 from mast.config import Config
 from mast.errors import UserError
-from mast.learning.learner import Learner
+from mast.execution.account import account_of, sizes_of
+from mast.execution.learner import Learner
 from mast.networks.agent import NO_ACTION, RecurrentAgent, last_actions
 from mast.networks.independent import IndependentAgents, PrunedWeights
 from mast.networks.sharing import assigned

@@ -12,8 +12,8 @@ from study_cells import files, small_study
 
 from mast.config import resolve, write_run_record
 from mast.configuration.record import without_folders
-from mast.envs.registry import environment_of
 from mast.errors import UserError
+from mast.execution.environment import environment_of
 from mast.studies.results import CellFiles, ResultFolder, curve_text
 from mast.studies.run_result import check_is_cell, environment_identity, files_of_run, is_finished
 from mast.training.logging import COLUMNS

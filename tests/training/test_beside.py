@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mast.errors import UserError
-from mast.training.trainer import Trainer
+from mast.runs.trainer import Trainer
 from training.small_runs import SMALL, assert_same_run, small
 
 GIVEN = SMALL | {"steps": 1000, "eval_interval": 250}

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mast.accounting.run import sizes_of
 from mast.algorithms.registry import VALUE_BASED
 from mast.config import METHODS, Config, resolve
-from mast.envs.registry import environment_of
-from mast.learning.learner import Learner, LearnerState, copy_target
-from mast.learning.method import method_from_config
+from mast.execution.account import sizes_of
+from mast.execution.environment import environment_of
+from mast.execution.learner import Learner, LearnerState, copy_target
+from mast.execution.method import method_from_config
 from mast.learning.replay import Batch, Ring
 from mast.sparsity.masks import leaf_path
 from mast.training.rollout import JaxPlayers, episodes

@@ -9,9 +9,9 @@ import pytest
 from mast.config import Config, resolve
 from mast.envs.names import ENTRIES
 from mast.errors import UserError
+from mast.runs.trainer import Trainer
 from mast.training import memory
 from mast.training.memory import check_needed_memory, known_sizes, needed_bytes
-from mast.training.trainer import Trainer
 
 MACHINE = 24_000_000_000
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mast.config import resolve
-from mast.training.trainer import Trainer
+from mast.runs.trainer import Trainer
 
 pytestmark = pytest.mark.as_shipped
 

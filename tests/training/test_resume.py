@@ -13,8 +13,8 @@ import pytest
 from kernels.cases import needs_kernels
 from mast.config import resolve
 from mast.policy import Policy
+from mast.runs.trainer import Trainer
 from mast.training.logging import read_metrics
-from mast.training.trainer import Trainer
 from training.small_runs import SMALL, assert_same_run, small
 
 pytestmark = pytest.mark.as_shipped

@@ -10,9 +10,9 @@ from safetensors.numpy import load_file
 
 from mast.config import resolve
 from mast.errors import UserError
+from mast.runs.trainer import Trainer
 from mast.sparsity.masks import leaf_path
 from mast.training.source import INITIAL_FILE
-from mast.training.trainer import Trainer
 
 SMALL = {
     "environment": "examples.pursuit:Pursuit",

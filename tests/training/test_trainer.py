@@ -17,8 +17,8 @@ from mast.config import load_config_file, load_run_config, resolve
 from mast.envs.protocol import Outcome, TimeStep
 from mast.errors import SelfCheckError, StorageError, UserError
 from mast.policy import Policy
+from mast.runs.trainer import Trainer
 from mast.training.logging import read_metrics
-from mast.training.trainer import Trainer
 from training.small_runs import SMALL, PlainPursuit, small
 
 

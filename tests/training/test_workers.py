@@ -12,10 +12,10 @@ import pytest
 
 from fresh_networks import recurrent_agent
 from mast.config import Config, resolve
-from mast.envs.registry import environment_of
 from mast.errors import EnvironmentFailure, EnvironmentNaN, UserError
+from mast.execution.environment import environment_of
+from mast.runs.trainer import Trainer
 from mast.training.rollout import HostPlayers
-from mast.training.trainer import Trainer
 from mast.training.worker_players import WorkerPlayers
 
 AGENT = recurrent_agent(jax.random.key(0), features=4, actions=3, agents=2, hidden_size=8)

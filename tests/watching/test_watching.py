@@ -12,13 +12,13 @@ from examples.pursuit import Pursuit
 from PIL import Image
 
 from export.teams import make_run, policy_of
-from mast.accounting.run import sizes_of
 from mast.config import resolve
 from mast.envs.scene import ALLY, ENEMY, LANDMARK, Scene
 from mast.envs.smax import Smax
 from mast.errors import UserError
+from mast.execution.account import sizes_of
+from mast.execution.learner import Learner
 from mast.export.recording import record_episodes
-from mast.learning.learner import Learner
 from mast.training.checkpoint import CheckpointStore
 from mast.watching import ffmpeg as ffmpeg_module
 from mast.watching.episodes import play_to_watch

@@ -14,10 +14,10 @@ from mast.commands.options import (
     required,
     whole_number,
 )
-from mast.commands.output import Output, plain_table
 from mast.config import limit_threads, load_run_config
 from mast.configuration.explain import check_word
 from mast.export.folder import CHECKPOINTS, check_out, policy_file
+from mast.terminal.output import Output, plain_table
 
 NUMBERS = {"parameters": "parameters", "bytes": "bytes", "flops": "FLOPs"}
 NAMED = 8

@@ -17,7 +17,6 @@ from mast.commands.options import (
     required,
     whole_number,
 )
-from mast.commands.output import Output
 from mast.commands.summary import mean_summary
 from mast.config import Config, limit_threads, load_run_config
 from mast.configuration.explain import check_word
@@ -25,6 +24,7 @@ from mast.errors import UserError
 from mast.export.contract import exported_config, exported_description, is_exported
 from mast.export.folder import CHECKPOINTS as POLICIES
 from mast.folders import seed_folders
+from mast.terminal.output import Output
 
 MOST_EPISODES = 1_000_000
 
@@ -78,7 +78,7 @@ def _evaluate_exported(folder: Path, values: Values, output: Output) -> int:
     seed = whole_number(values, "seed", 0, at_least=0, at_most=2**31 - 1)
     limit_threads(exported_config(folder).threads)
     with output.only_ours():
-        from mast.envs.registry import environment_of
+        from mast.execution.environment import environment_of
         from mast.export.load import load_exported
         from mast.policy import check_fit
         from mast.training.evaluation import evaluate_policy
@@ -127,7 +127,7 @@ def _show_between(between: dict[str, dict[str, float] | None], seeds: int, outpu
 
 
 def _play(path: Path, config: Config, episodes: int, seed: int) -> dict[str, Any]:
-    from mast.envs.registry import environment_of
+    from mast.execution.environment import environment_of
     from mast.policy import Policy, check_fit
     from mast.training.evaluation import evaluate_policy
 

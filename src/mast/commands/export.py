@@ -14,10 +14,10 @@ from mast.commands.options import (
     required,
     whole_number,
 )
-from mast.commands.output import Output
 from mast.config import limit_threads, load_run_config
 from mast.errors import UserError
 from mast.export.folder import KINDS, check_options, check_out, export_run, policy_file
+from mast.terminal.output import Output
 
 
 def run_export(values: Values) -> int:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mast.commands.options import Command, Option, usage
-from mast.commands.output import make_console
+from mast.terminal.output import make_console
 
 WIDTH = 100
 """Lines longer than this are hard to read, however wide the terminal."""

@@ -11,7 +11,6 @@ from mast.accounting.costs import (
     Cost,
     Costs,
 )
-from mast.accounting.run import account_of
 from mast.commands.options import (
     JSON,
     QUIET,
@@ -22,13 +21,14 @@ from mast.commands.options import (
     required,
     setting_options,
 )
-from mast.commands.output import Output, plain_table
 from mast.config import Config, load_run_config, load_run_record, recorded_team, resolve
 from mast.envs.names import check_id, is_code
 from mast.envs.smac_sizes import PREFIX, smac_sizes
 from mast.errors import UserError
+from mast.execution.account import account_of
 from mast.folders import seed_folders
 from mast.own_code import is_own
+from mast.terminal.output import Output, plain_table
 from mast.training.logging import read_metrics
 
 SHAPING = (
@@ -124,7 +124,7 @@ def _sizes(config: Config) -> Any:
     """The environment's sizes, under the names of `EnvironmentSpec`."""
     if config.environment.startswith(PREFIX):
         return smac_sizes(config.environment)
-    from mast.envs.registry import environment_of
+    from mast.execution.environment import environment_of
 
     return environment_of(config).spec
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mast.commands.options import JSON, QUIET, Command, Option, Values, required
-from mast.commands.output import Output
+from mast.commands.options import JSON, QUIET, Command, Option, required
 from mast.config import Config, load_run_config, recorded_team
 from mast.configuration.suggestions import did_you_mean
 from mast.diagnosis.index_page import FILE_NAME as INDEX
@@ -14,6 +13,8 @@ from mast.envs.names import entry_of, is_code
 from mast.errors import UserError
 from mast.extras import check_matplotlib
 from mast.folders import seed_folders
+from mast.terminal.output import Output
+from mast.terminal.values import Values
 
 FIRST = "agent.fc1.weight"
 """The layer that the observation enters."""
@@ -108,7 +109,7 @@ def _input_names(config: Config) -> list[str] | None:
     """What enters the agents' networks; None for an environment of one's own, whose code is not run here."""
     if entry_of(config.environment) is None:
         return None
-    from mast.envs.registry import environment_of
+    from mast.execution.environment import environment_of
     from mast.export.contract import input_names
 
     environment = environment_of(config)
@@ -159,7 +160,7 @@ def _unit_types(run: Path, config: Config, agents: int) -> Sequence[str]:
         team = recorded_team(run)
         known = () if team is None else team.unit_types
         return known if len(known) == agents else ("",) * agents
-    from mast.envs.registry import environment_of
+    from mast.execution.environment import environment_of
 
     return environment_of(config).spec.unit_types
 

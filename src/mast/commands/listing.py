@@ -6,10 +6,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mast.algorithms.registry import BUILT_IN
-from mast.commands.options import JSON, QUIET, Command, Values
-from mast.commands.output import Output, plain_table
+from mast.commands.options import JSON, QUIET, Command
 from mast.config import METHODS
 from mast.envs.names import ADAPTERS, ENTRIES, FAMILIES
+from mast.terminal.output import Output, plain_table
+from mast.terminal.values import Values
 
 
 def _table(*headings: str) -> Table:

@@ -1,6 +1,6 @@
 """What can be typed after a command: options as data, for the parser and for the help."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,7 @@ from mast.config import Config, allowed, default_text
 from mast.configuration.explain import choices, kinds, one_line
 from mast.configuration.suggestions import meant_setting
 from mast.errors import UserError
-
-Values = Mapping[str, Any]
-"""Option → text as typed, or True for a flag; an option that was not typed is absent."""
+from mast.terminal.values import Values
 
 _TYPED_NAMES = {"from_run": "from"}  # a word that Python keeps for itself
 _SKIPPED_SETTINGS = ("environment",)  # it has a place of its own, before the options

@@ -17,7 +17,6 @@ from mast.commands.options import (
     setting_options,
     whole_number,
 )
-from mast.commands.output import Output, plain_table
 from mast.commands.study_options import (
     EXECUTION,
     RESULTS,
@@ -36,6 +35,7 @@ from mast.studies.results import Result, ResultFolder
 from mast.studies.runner import Runner
 from mast.studies.sparsity_search import Probe, Search, core_seconds, grid, judge, search
 from mast.studies.study import MOST_SEEDS, Study, read_study
+from mast.terminal.output import Output, plain_table
 
 _OWN = ("environment", "seeds", "seed", "sparsity", "threads", "placement", "execution", "from_run")
 """Settings that the search decides, or that have an option of its own."""

@@ -15,12 +15,12 @@ from typing import IO, Any
 from mast.algorithms.registry import algorithm_entry
 from mast.child_process import ending_with_parent
 from mast.commands.interruption import Interruption
-from mast.commands.output import Output
 from mast.commands.several_display import RunsDisplay
 from mast.commands.summary import mean_summary, show_summary
 from mast.config import Config, extend_run_record, write_run_record
 from mast.errors import UserError
 from mast.folders import begun, held, seed_folders
+from mast.terminal.output import Output
 from mast.training.checkpoint import CheckpointStore
 from mast.training.memory import check_needed_memory, known_sizes
 
@@ -77,7 +77,7 @@ def train_processes(
     Returns:
         the exit code: 0, or that of the first run that did not finish.
     """
-    from mast.learning.rules import rules_of  # imports JAX
+    from mast.execution.rules import rules_of  # imports JAX
 
     algorithm_entry(config.algorithm)
     rules_of([config])

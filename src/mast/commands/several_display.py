@@ -6,10 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
-from mast.commands.live_table import LiveTable
-from mast.commands.output import Output
 from mast.config import Config
 from mast.studies.progress import duration
+from mast.terminal.live_table import LiveTable
+from mast.terminal.output import Output
 from mast.training.logging import FILE_NAME as METRICS
 from mast.training.logging import read_metrics
 from mast.training.remaining import seconds_left

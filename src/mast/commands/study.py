@@ -6,8 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from mast.commands.options import JSON, QUIET, Command, Option, Values, required, whole_number
-from mast.commands.output import Output, plain_table
+from mast.commands.options import JSON, QUIET, Command, Option, required, whole_number
 from mast.commands.study_check import CHECK
 from mast.commands.study_options import (
     EXAMPLE,
@@ -33,6 +32,8 @@ from mast.studies.progress import duration
 from mast.studies.protocol import key_of
 from mast.studies.run_result import check_is_cell, files_of_run
 from mast.studies.study import Study
+from mast.terminal.output import Output, plain_table
+from mast.terminal.values import Values
 
 NOTHING_DONE = "nothing counts as done"
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from mast.commands.options import JSON, QUIET, Command, Option, Values
-from mast.commands.output import Output, plain_table
+from mast.commands.options import JSON, QUIET, Command, Option
 from mast.commands.study_options import FILTERS, RESULTS, STUDY, chosen, results_of
 from mast.errors import SelfCheckError, UserError
 from mast.studies.groups import groups_of
 from mast.studies.regression import compare
 from mast.studies.results import ResultFolder
+from mast.terminal.output import Output, plain_table
+from mast.terminal.values import Values
 
 
 def run_check(values: Values) -> int:

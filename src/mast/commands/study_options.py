@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mast.commands.options import Option, Values, required, whole_number
+from mast.commands.options import Option, required, whole_number
 from mast.configuration.explain import check_word, choices
 from mast.errors import UserError
 from mast.studies.cell import Cell
@@ -12,6 +12,7 @@ from mast.studies.library import find_study
 from mast.studies.processes import cores
 from mast.studies.results import ResultFolder
 from mast.studies.study import Study
+from mast.terminal.values import Values
 
 MOST_JOBS = 1024
 

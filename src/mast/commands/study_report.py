@@ -6,8 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from mast.commands.options import JSON, QUIET, Command, Option, Values
-from mast.commands.output import Output, plain_table
+from mast.commands.options import JSON, QUIET, Command, Option
 from mast.commands.study_options import (
     FILTERS,
     RESULTS,
@@ -23,6 +22,8 @@ from mast.studies.groups import Panel, panels_of
 from mast.studies.report.text_tables import latex, markdown, numbers_csv, shortest, text_tables
 from mast.studies.results import Result
 from mast.studies.study import Study
+from mast.terminal.output import Output, plain_table
+from mast.terminal.values import Values
 
 DOTS_PER_INCH = 200
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mast.commands.interruption import INTERRUPTED, Interruption
-from mast.commands.options import JSON, QUIET, Command, Option, Values
-from mast.commands.output import Output
+from mast.commands.options import JSON, QUIET, Command, Option
 from mast.commands.study_options import (
     EXECUTION,
     FILTERS,
@@ -36,6 +35,8 @@ from mast.studies.ray_cluster import RayCluster
 from mast.studies.results import ResultFolder
 from mast.studies.runner import Outcome, Runner
 from mast.studies.vmapped import VmappedJob, has_gpu, together
+from mast.terminal.output import Output
+from mast.terminal.values import Values
 
 SOME_FAILED = 1
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from mast.commands.output import Output
+from mast.terminal.output import Output
 
 
 def show_summary(summary: Mapping[str, Any], output: Output, seeds: int = 1) -> None:

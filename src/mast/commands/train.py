@@ -16,7 +16,6 @@ from mast.commands.options import (
     required,
     setting_options,
 )
-from mast.commands.output import Output
 from mast.commands.several import resume_processes, train_processes
 from mast.commands.summary import show_summary
 from mast.config import Config, limit_threads, load_config_file, load_run_config, notices, resolve
@@ -24,6 +23,7 @@ from mast.configuration.explain import check_word
 from mast.errors import UserError
 from mast.extras import is_installed
 from mast.folders import check_new, default_folder
+from mast.terminal.output import Output
 
 if TYPE_CHECKING:
     from mast.training.tracker import WandbTracker
@@ -74,7 +74,7 @@ def run_train(values: Values) -> int:
             given["placement"] = placement
             if placement == "process":
                 return train_processes(config, given, out, output, notes)
-        from mast.training.trainer import Trainer
+        from mast.runs.trainer import Trainer
 
         trainer = Trainer(config, out=out, given=given)
         return _watch(trainer, [*notes, *trainer.notices], out, output, logger)
@@ -91,7 +91,7 @@ def run_resume(values: Values) -> int:
     with output.only_ours():
         if config.seeds > 1 and config.placement == "process":
             return resume_processes(config, run, steps, output)
-        from mast.training.trainer import Trainer
+        from mast.runs.trainer import Trainer
 
         trainer = Trainer.resume(run, steps=steps)
         if not trainer.finished:

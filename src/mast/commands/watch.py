@@ -12,9 +12,9 @@ from mast.commands.options import (
     required,
     whole_number,
 )
-from mast.commands.output import Output
 from mast.config import limit_threads
 from mast.errors import UserError
+from mast.terminal.output import Output
 from mast.watching.run import check_out, check_team, watch
 
 

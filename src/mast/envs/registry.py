@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, cast, get_type_hints
 
-from mast.algorithms.registry import algorithm_entry
-from mast.config import Config
-from mast.envs.contract import check_contract, check_spec
+from mast.envs.contract import check_contract
 from mast.envs.names import (
     ADAPTERS,
     ENTRIES,
@@ -20,7 +18,6 @@ from mast.envs.names import (
     steps_of,
 )
 from mast.envs.protocol import Environment
-from mast.envs.team_reward import TeamReward
 from mast.errors import UserError
 from mast.extras import is_installed
 from mast.own_code import import_own, is_own, user_error
@@ -153,28 +150,3 @@ def _check_options(factory: Callable[..., Any], id: str, options: dict[str, Any]
             raise UserError(
                 f"{id} does not take {option} (it takes: {', '.join(parameters) or 'nothing'})"
             )
-
-
-def environment_of(config: Config) -> Environment:
-    """The environment that a run's settings name, with the rewards that its algorithm takes.
-
-    Raises:
-        UserError: as `make`.
-    """
-    environment = make(
-        config.environment,
-        reward_scale=config.reward_scale,
-        state_last_action=config.state_last_action,
-        episode_limit=config.episode_limit,
-        env_args=config.env_args,
-    )
-    return with_rewards(environment, config)
-
-
-def with_rewards(environment: Environment, config: Config) -> Environment:
-    """The environment, with one reward where its agents have their own and the algorithm wants one."""
-    check_spec(environment, config.environment)
-    wanted = algorithm_entry(config.algorithm).rewards
-    if environment.spec.rewards == "agent" and wanted == "team":
-        return TeamReward(environment, config.team_reward)
-    return environment

@@ -11,8 +11,8 @@ import numpy as np
 
 from mast.config import Config
 from mast.envs.protocol import Environment
-from mast.envs.registry import environment_of
 from mast.errors import UserError
+from mast.execution.environment import environment_of
 from mast.export.c_build import CArtefact, c_compiler, footprint
 from mast.export.c_forms import flash_by_form, smallest
 from mast.export.c_layers import dequantized

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mast.accounting.run import MOST_NETWORKS
 from mast.config import Config
+from mast.execution.account import MOST_NETWORKS
 from mast.extras import check_scikit_learn
 from mast.files import write_atomically
 from mast.learning.seps import Transitions, agent_codes, clusters_of

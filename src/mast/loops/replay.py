@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mast.config import Config
-from mast.learning.learner import UpdateMetrics
+from mast.execution.learner import UpdateMetrics
 from mast.learning.replay import bucket, length_buckets
 from mast.learning.seps import Transitions, transitions_of_ring
 from mast.loops.clustering import Clustering

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from mast.accounting.run import account_of
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, resolve
+from mast.execution.account import account_of
 from mast.studies.cell import Cell
 from mast.studies.results import Result
 from mast.studies.run_result import team_sizes

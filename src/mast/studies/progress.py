@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from mast.commands.live_table import LiveTable
-from mast.commands.output import Output
 from mast.studies.cell import Cell
 from mast.studies.results import Result
 from mast.studies.runner import Seen, Standing
+from mast.terminal.live_table import LiveTable
+from mast.terminal.output import Output
 
 LINE_SECONDS = 60.0
 """At least that long between two lines that say how far it is, where there is no terminal."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mast.accounting.run import account_of
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, load_run_config, load_run_record
 from mast.configuration.record import without_folders
@@ -14,6 +13,7 @@ from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
 from mast.envs.names import entry_of, family_of, steps_of, with_team_reward
 from mast.errors import UserError
+from mast.execution.account import account_of
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
 from mast.studies.results import DIAGNOSTICS_SUFFIX, SCORE_WINDOW, CellFiles, curve_text

@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from mast.accounting.run import sizes_of
 from mast.config import Config, usable_cpus
 from mast.envs.protocol import Environment
 from mast.errors import UserError
-from mast.learning.learner import Learner, LearnerState, UpdateMetrics
-from mast.learning.method import Method, method_from_config
+from mast.execution.account import sizes_of
+from mast.execution.learner import Learner, LearnerState, UpdateMetrics
+from mast.execution.method import method_from_config
+from mast.execution.rules import rules_of
+from mast.execution.topology import final_counts
+from mast.learning.method import Method
 from mast.learning.replay import Batch
-from mast.learning.rules import rules_of
 from mast.learning.stored import StoredBatch
-from mast.learning.topology import final_counts
 from mast.networks.agent import RecurrentAgent
 from mast.networks.feed_forward import FeedForward
 from mast.networks.independent import IndependentAgents

@@ -2,11 +2,11 @@
 
 from typing import Protocol, runtime_checkable
 
-from mast.accounting.run import account_of, full_sizes
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.names import EnvironmentEntry, entry_of, steps_of
 from mast.errors import UserError
+from mast.execution.account import account_of, full_sizes
 from mast.learning.ring_memory import EpisodeSizes, expected_bytes, machine_memory
 
 FLOAT = 4

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from mast.algorithms.protocol import OnPolicyAlgorithm
 from mast.envs.protocol import Environment
-from mast.learning.learner import Learner, LearnerState, UpdateMetrics
+from mast.execution.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method
 from mast.learning.trajectory import Trajectory
 from mast.training.streams import Finished, Streams, roll

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from mast.learning.compact import (
+from mast.execution.compact import (
     CompactLearner,
     CompactState,
     compact_density,
     copy_compact_target,
 )
-from mast.learning.learner import Learner, LearnerState, UpdateMetrics, copy_target
+from mast.execution.learner import Learner, LearnerState, UpdateMetrics, copy_target
 from mast.learning.replay import Batch
 from mast.learning.stored import StoredBatch, gathered, half_gathered
 from mast.sparsity.topology import Evolution

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mast.learning.learner import UpdateMetrics
+from mast.execution.learner import UpdateMetrics
 from mast.training.rollout import Totals
 
 

@@ -10,7 +10,7 @@ from mast.diagnosis.masks import density_per_agent, density_per_type, from_text,
 from mast.diagnosis.neurons import disconnected_neurons, dormant_neurons, shares
 from mast.diagnosis.snapshots import is_due, save_snapshot
 from mast.diagnosis.values import Played, ValueLog, played_of_batch, played_of_recording
-from mast.learning.learner import LearnerState
+from mast.execution.learner import LearnerState
 from mast.sparsity.topology import Evolution
 from mast.training.engine import Engine, State
 from mast.training.rollout import Recording, Totals, Watcher

@@ -10,9 +10,9 @@ import numpy as np
 from mast.config import Config
 from mast.envs.contract import call, reset_parts, step_of, step_parts
 from mast.envs.protocol import Environment, TimeStep
-from mast.envs.registry import environment_of
 from mast.envs.team_reward import TeamReward, unwrapped
 from mast.errors import EnvironmentFailure, EnvironmentNaN, UserError
+from mast.execution.environment import environment_of
 
 KINDS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (UserError, EnvironmentFailure, EnvironmentNaN)

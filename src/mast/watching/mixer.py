@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mast.accounting.run import sizes_of
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
+from mast.execution.account import sizes_of
 from mast.networks.mixers import IndependentMixer, Mixer
 from mast.policy import LAYERS
 from mast.sparsity.masks import leaf_path

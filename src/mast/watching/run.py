@@ -99,8 +99,8 @@ def watch(
     check_out(out)
     config = check_team(run, checkpoint)
     # What follows needs JAX, which the refusals above are not to wait for.
-    from mast.envs.registry import environment_of
     from mast.envs.scene import is_staged
+    from mast.execution.environment import environment_of
     from mast.policy import check_fit
     from mast.watching.episodes import play_to_watch
     from mast.watching.mixer import mixer_of, mixer_without_weights

@@ -14,9 +14,10 @@ from mast.algorithms.protocol import LossMetrics
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.errors import UserError
-from mast.learning.method import Method, method_from_config
-from mast.learning.rules import Rules, rules_of
-from mast.learning.topology import agent_leaves, final_counts, initial_masks
+from mast.execution.method import method_from_config
+from mast.execution.rules import Rules, rules_of
+from mast.execution.topology import agent_leaves, final_counts, initial_masks
+from mast.learning.method import Method
 from mast.networks.spec import Sizes
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
 from mast.sparsity.optimizer import SparseState, sparse

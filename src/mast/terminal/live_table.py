@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.live import Live
 from rich.table import Table
 
-from mast.commands.output import Output
+from mast.terminal.output import Output
 
 
 class LiveTable:

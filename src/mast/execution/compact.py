@@ -1,6 +1,6 @@
 """Compact execution: parameters are the active values only, and native kernels do the sums.
 
-The same numbers as `mast.learning.learner` to rounding. Topology evolution goes by way of the masked state:
+The same numbers as `mast.execution.learner` to rounding. Topology evolution goes by way of the masked state:
 the dense gradient, the drop and the growth are those of the one program that all methods share.
 """
 
@@ -15,6 +15,10 @@ from jaxtyping import Array, Float, Int
 
 from mast.algorithms.protocol import LossMetrics
 from mast.algorithms.value.decomposition import ValueDecomposition
+from mast.execution.compact_loss import as_losses_take_it
+from mast.execution.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
+from mast.execution.method import method_from_config
+from mast.execution.topology import final_counts
 from mast.kernels import (
     RingBatch,
     SparseAgent,
@@ -30,14 +34,11 @@ from mast.kernels import (
     team_gradient,
     to_dense,
 )
-from mast.learning.compact_loss import as_losses_take_it
-from mast.learning.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
-from mast.learning.method import Method, method_from_config
+from mast.learning.method import Method
 from mast.learning.operators import positive_omega
 from mast.learning.replay import Batch
 from mast.learning.returns import hybrid_lambda
 from mast.learning.stored import StoredObservations
-from mast.learning.topology import final_counts
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
 from mast.networks.mixers import FeedForwardMixer, IndependentMixer, QMixer, SumMixer

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mast.accounting.run import account_of
+from mast.execution.account import account_of
 from mast.algorithms.entry import SAMPLED
 from mast.algorithms.registry import algorithm_entry
 from mast.training.evaluation import Evaluation, mean_evaluation
@@ -13,7 +13,7 @@ from mast.training.metrics import Metrics
 from mast.training.run import Run
 
 if TYPE_CHECKING:
-    from mast.training.trainer import Trainer
+    from mast.runs.trainer import Trainer
 
 
 def summary(trainer: "Trainer") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mast.config import extend_run_record
 from mast.errors import UserError
-from mast.learning.learner import LearnerState
+from mast.execution.learner import LearnerState
 from mast.sparsity.optimizer import SparseState
 from mast.training.beside import (
     POLICY,
@@ -20,7 +20,7 @@ from mast.training.meter import Meter
 from mast.training.run import restore_together
 
 if TYPE_CHECKING:
-    from mast.training.trainer import Trainer
+    from mast.runs.trainer import Trainer
 
 
 class SavedRun(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from mast.commands.options import Values
+from mast.terminal.values import Values
 
 PIPED_WIDTH = 100
 """Columns of a table that goes into a file or a pipe."""

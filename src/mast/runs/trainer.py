@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mast.accounting.run import size_notices
+from mast.execution.account import size_notices
 from mast.algorithms.registry import algorithm_entry
 from mast.config import (
     Config,
@@ -22,11 +22,11 @@ from mast.config import (
     write_run_record,
 )
 from mast.envs.protocol import Environment
-from mast.envs.registry import environment_of, with_rewards
+from mast.execution.environment import environment_of, with_rewards
 from mast.errors import EnvironmentFailure, EnvironmentNaN, StorageError, UserError
 from mast.extras import events_notice
 from mast.folders import begun, check_new, held
-from mast.learning.learner import UpdateMetrics
+from mast.execution.learner import UpdateMetrics
 from mast.loops import LOOPS, Loop
 from mast.runtime import prepare
 from mast.training.counters import Counters
@@ -36,8 +36,8 @@ from mast.training.execution import choose_execution, execution_on_resume
 from mast.training.memory import check_needed_memory
 from mast.training.meter import Meter
 from mast.training.metrics import Metrics
-from mast.training.persistence import extend, restore, save, take_up
-from mast.training.report import evaluation_row, round_metrics, summary
+from mast.runs.persistence import extend, restore, save, take_up
+from mast.runs.report import evaluation_row, round_metrics, summary
 from mast.training.rounds import Round
 from mast.training.run import Run
 from mast.training.source import load_source, save_initial_weights, with_source

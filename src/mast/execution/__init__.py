@@ -1,0 +1,1 @@
+"""What a run's settings come to: its networks, their cost, and their updates, masked or compact."""

@@ -1,0 +1,1 @@
+"""What all commands show in a terminal."""
