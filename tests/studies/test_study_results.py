@@ -10,25 +10,33 @@ import numpy as np
 import pytest
 from study_cells import files, small_study
 
+from mast.algorithms.registry import algorithm_entry
 from mast.config import resolve, write_run_record
 from mast.configuration.record import without_folders
 from mast.errors import UserError
 from mast.execution.environment import environment_of
 from mast.studies.results import CellFiles, ResultFolder, curve_text
 from mast.studies.run_result import check_is_cell, environment_identity, files_of_run, is_finished
-from mast.training.logging import COLUMNS
+from mast.studies.study import read_study
+from mast.training.logging import columns_with
 
 
 def finished_run(run: Path, wins: list[float], **given: Any) -> Path:
     """The folder of a run that has taken its 2,000 steps, without checkpoints."""
     run.mkdir(parents=True)
     settings = {"environment": "smax/3m", "steps": 2000, "method": "dense", **given}
-    write_run_record(run, resolve(settings), settings)
-    lines = [",".join(COLUMNS)]
+    config = resolve(settings)
+    write_run_record(run, config, settings)
+    columns = columns_with(algorithm_entry(config.algorithm).columns)
+    lines = [",".join(columns)]
     for number, win in enumerate(wins, 1):
-        values = dict.fromkeys(COLUMNS, "0.5") | {"win_rate": str(win), "seconds": str(number)}
+        values = dict.fromkeys(columns, "0.5") | {"win_rate": str(win), "seconds": str(number)}
         values |= {"env_steps": str(2000 * number // len(wins)), "episodes": "9", "updates": "8"}
-        lines.append(",".join(values[name] for name in COLUMNS))
+        if config.environment.startswith(
+            "lbf/"
+        ):  # nothing is won there; one number tells which is which
+            values |= {"win_rate": "", "sampled_win_rate": "", "sampled_return": "7.25"}
+        lines.append(",".join(values[name] for name in columns))
     (run / "metrics.csv").write_text("\n".join(lines) + "\n")
     return run
 
@@ -46,6 +54,24 @@ def test_a_row_is_found_by_its_hash(tmp_path: Path) -> None:
     assert found.diagnostics == []
     assert [r.cell.key for r in folder.find_all(cells)] == [cells[0].key]
     assert not list(folder.folder.glob("*.partial"))
+
+
+def test_the_number_of_a_policy_that_draws_its_actions_is_its_sampled_return(
+    tmp_path: Path,
+) -> None:
+    given = {"environment": "lbf/lbf1", "algorithm": "maa2c"}
+    run = finished_run(tmp_path / "run", [0.0, 0.0], seed=0, **given)
+    study = read_study(
+        "forage",
+        {"title": "Forage", "seeds": 1, "settings": {**given, "steps": 2000}, "cells": [{}]},
+        "",
+    )
+    cell = study.cells[0]
+    result = ResultFolder(tmp_path / "kept").write(cell, files_of_run(run, cell))
+    assert result.measure == "sampled_return"
+    assert result.number == 7.25
+    assert {"sampled_return", "train_return", "entropy"} <= result.curve.keys()
+    assert "q_tot" not in result.curve
 
 
 def test_a_row_names_no_folder_of_the_machine(

@@ -31,12 +31,14 @@ CURVE = (
     "sampled_return",
     "episode_length",
     "train_win_rate",
+    "train_return",
     "loss",
     "q_tot",
     "td_error",
+    "entropy",
     "density",
 )
-"""The columns of metrics.csv that are kept."""
+"""The columns of metrics.csv that are kept, where an algorithm has them."""
 COSTS = (
     "parameters",
     "parameters_dense",
@@ -144,7 +146,8 @@ def files_of_run(run: Path, cell: Cell, cpu_seconds: float | None = None) -> Cel
     }
     if cpu_seconds:
         row["cpu_seconds"] = round(cpu_seconds, 1)
-    return CellFiles(row, curve_text(rows, CURVE), _attachments(run, cell))
+    kept = [name for name in CURVE if name in last]
+    return CellFiles(row, curve_text(rows, kept), _attachments(run, cell))
 
 
 def _attachments(run: Path, cell: Cell) -> dict[str, bytes]:
