@@ -1,11 +1,12 @@
 """The jitted steps of learning, in each of the two executions: dense arrays in XLA, or native kernels."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mast.execution.compact import (
     CompactLearner,
@@ -14,6 +15,7 @@ from mast.execution.compact import (
     copy_compact_target,
 )
 from mast.execution.learner import Learner, LearnerState, UpdateMetrics, copy_target
+from mast.learning.method import Method
 from mast.learning.replay import Batch
 from mast.learning.stored import StoredBatch, gathered, half_gathered
 from mast.sparsity.topology import Evolution
@@ -40,13 +42,33 @@ class Programs(Protocol):
     def densities(self, state: Any) -> list[float]:
         """Share of active weights of each run's online networks."""
 
-    def update(self, *operands: Any) -> tuple[Any, UpdateMetrics, Any]:
+    def update(
+        self,
+        state: Any,
+        batch: Batch | StoredBatch,
+        method: Method,
+        env_steps: Float[Array, "*runs"],
+    ) -> tuple[Any, UpdateMetrics, Any]:
         """`Learner.update`."""
 
-    def gradient(self, *operands: Any) -> tuple[UpdateMetrics, Any]:
+    def gradient(
+        self,
+        state: Any,
+        batch: Batch | StoredBatch,
+        method: Method,
+        env_steps: Float[Array, "*runs"],
+    ) -> tuple[UpdateMetrics, Any]:
         """`Learner.gradient`."""
 
-    def evolve(self, *operands: Any) -> tuple[Any, Evolution]:
+    def evolve(
+        self,
+        state: Any,
+        gradient: Any,
+        method: Method,
+        budget: Mapping[str, Int[Array, "..."]],
+        env_steps: Float[Array, "*runs"],
+        key: Key[Array, "*runs"],
+    ) -> tuple[Any, Evolution]:
         """`Learner.evolve`."""
 
     def copy_target(self, state: Any) -> Any:
@@ -118,11 +140,21 @@ class CompactPrograms:
         self._is_fused = compact.is_fused
         self._gathered, self._half_gathered = jax.jit(gathered), jax.jit(half_gathered)
 
-        def gradient(state: CompactState, *operands: Any) -> tuple[UpdateMetrics, Any]:
-            return learner.gradient(compact.dense(state), *operands)
+        def gradient(
+            state: CompactState, batch: Batch, method: Method, env_steps: Array
+        ) -> tuple[UpdateMetrics, Any]:
+            return learner.gradient(compact.dense(state), batch, method, env_steps)
 
-        def evolve(state: CompactState, *operands: Any) -> tuple[CompactState, Evolution]:
-            evolved, evolution = learner.evolve(compact.dense(state), *operands)
+        def evolve(
+            state: CompactState,
+            gradient: Any,
+            method: Method,
+            budget: dict[str, Array],
+            env_steps: Array,
+            key: Array,
+        ) -> tuple[CompactState, Evolution]:
+            dense = compact.dense(state)
+            evolved, evolution = learner.evolve(dense, gradient, method, budget, env_steps, key)
             # Between two copies the targets keep their older structure.
             return compact.compact_beside(state.target, evolved), evolution
 
@@ -130,22 +162,30 @@ class CompactPrograms:
         self.evolve = jax.jit(evolve, donate_argnums=0)
 
     def update(
-        self, state: CompactState, batch: Batch | StoredBatch, *operands: Any
+        self,
+        state: CompactState,
+        batch: Batch | StoredBatch,
+        method: Method,
+        env_steps: Float[Array, ""],
     ) -> tuple[CompactState, UpdateMetrics, None]:
         """`CompactLearner.update`: the gradient of inactive weights is never computed."""
         if not isinstance(batch, StoredBatch):
-            return (*self._update(state, batch, *operands), None)
+            return (*self._update(state, batch, method, env_steps), None)
         # Where nothing is padded one program serves all lengths.
         read = batch.episodes if self._is_fused else self._half_gathered(batch)
-        return (*self._update(state, read, *operands), None)
+        return (*self._update(state, read, method, env_steps), None)
 
     def gradient(
-        self, state: CompactState, batch: Batch | StoredBatch, *operands: Any
+        self,
+        state: CompactState,
+        batch: Batch | StoredBatch,
+        method: Method,
+        env_steps: Float[Array, ""],
     ) -> tuple[UpdateMetrics, Any]:
         """`Learner.gradient`, of a copy where the batch is in the ring."""
         if isinstance(batch, StoredBatch):
             batch = self._gathered(batch)
-        return self._gradient(state, batch, *operands)
+        return self._gradient(state, batch, method, env_steps)
 
     def densities(self, state: CompactState) -> list[float]:
         """Share of active weights, known without looking at one."""
