@@ -10,12 +10,16 @@ from pydantic import ValidationError
 from mast.config import Config
 from mast.errors import UserError
 from mast.files import read_json
+from mast.policy_file import is_feed_forward
 
 if TYPE_CHECKING:  # it imports JAX, which reading a contract is not to wait for
     from mast.envs.protocol import Environment
 
 FILE_NAME = "contract.json"
 FORMAT = 1
+ACTION_VALUES = "action values"
+LOGITS = "logits"
+"""Of a policy: softmax over the available actions gives its probabilities."""
 
 
 def contract(
@@ -65,6 +69,7 @@ def contract(
             "names_by_agent": _names_by_agent(environment),
         },
         "input": description["input"],
+        "values": ACTION_VALUES if not is_feed_forward(description) else LOGITS,
         "settings": config.model_dump(mode="json"),
     }
 
@@ -148,12 +153,19 @@ def exported_description(folder: Path) -> dict[str, Any]:
 
 
 def exported_config(folder: Path) -> Config:
-    """The settings of the run that an exported folder comes from.
+    """The settings of the run that an exported team comes from, to play with it.
 
     Raises:
-        UserError: as `read_contract`, or they are not those of this version.
+        UserError: as `read_contract`, they are not those of this version, or it is one agent of a team.
     """
+    content = read_contract(folder)
     try:
-        return Config.model_validate(read_contract(folder)["settings"])
+        if "agent" in content:
+            alone = content["agent"]
+            raise UserError(
+                f"{folder} is one agent alone, {alone['name']} of a team of {alone['of']}: it cannot play; "
+                "export without --agent for that"
+            )
+        return Config.model_validate(content["settings"])
     except (KeyError, ValidationError):
         raise UserError(f"{folder / FILE_NAME} is damaged or of another version") from None
