@@ -199,7 +199,7 @@ def save_policy(
         spec: of the environment.
         about: more facts for the description (algorithm, method, sparsity, seed, env_steps).
     """
-    agent, of_layer = _as_saved(agent, masks)
+    agent, of_layer = as_saved(agent, masks)
     tensors: dict[str, np.ndarray] = {}
     for name, layer in layers_of(agent).items():
         tensors[f"{name}.weight"] = np.asarray(layer.weight)
@@ -247,10 +247,14 @@ def _description_of(agent: Agent, agents: int, neurons: bool) -> dict[str, Any]:
     }
 
 
-def _as_saved(agent: Agent, masks: Masks) -> tuple[Agent, dict[str, np.ndarray]]:
+def as_saved(agent: Agent, masks: Masks) -> tuple[Agent, dict[str, np.ndarray]]:
     """The agent as a file holds it, and the mask of each of its layers.
 
     Where agents share out several networks, or lack single weights of one, each gets a network of its own.
+
+    Args:
+        agent: any.
+        masks: by leaf path; all weights of a layer that is missing exist.
     """
     layers = layers_of(agent)
     of_layer = {

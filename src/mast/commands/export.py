@@ -120,8 +120,8 @@ def _checked(contract: Mapping[str, Any]) -> str:
     rounded = contract.get("c", {}).get("quantize")
     beginning = "int8 loses" if rounded else "checked against the policy"
     return (
-        f"{beginning}: {contract['values']} differ by {difference}; the same action in {same:,} of {decisions:,} decisions of "
-        f"{check['episodes']} whole episodes"
+        f"{beginning}: {contract['values']} differ by {difference}; the same action in "
+        f"{same:,} of {decisions:,} decisions of {check['episodes']} whole episodes"
     )
 
 
@@ -129,8 +129,8 @@ EXPORT = Command(
     "export",
     "write a trained team as C, ONNX or safetensors",
     "Writes the policy of a run as one C99 file, an ONNX model or a safetensors file, with a contract.json "
-    "and test vectors, checked against the policy on whole episodes; of the team, or with --agent of one agent alone. The run "
-    "may have been stopped.",
+    "and test vectors, checked against the policy on whole episodes; of the team, or with --agent of one "
+    "agent alone. The run may have been stopped.",
     (
         Option("run", "the run's folder; one of several seeds: DIR/seed-K", "DIR", positional=True),
         Option("to", "c, onnx or safetensors", "KIND", "required"),

@@ -1,4 +1,4 @@
-"""Columns of a matrix as C, each a list of rows and weights: for one-hot codes and for inputs that are zero."""
+"""Columns of a matrix as C, each a list of rows and weights: for one-hot codes and zero inputs."""
 
 from typing import Any
 

@@ -13,10 +13,10 @@ from mast.export.feed_forward import FeedForwardNetwork
 def affine_layers(network: FeedForwardNetwork, name: str, int8: bool = False) -> dict[str, Affine]:
     """The affine maps that a step consists of; the id's columns are apart."""
     whole = ((slice(None), slice(None)),)
-    matrices = [network.observation, *(weight for weight, _ in network.layers[1:])]
+    matrices = [network.observation, *(weight for weight, _ in network.matrices[1:])]
     return {
         f"layers.{place}": Affine(f"{name}_layer_{place}", weight, bias, whole, int8)
-        for place, (weight, (_, bias)) in enumerate(zip(matrices, network.layers, strict=True))
+        for place, (weight, (_, bias)) in enumerate(zip(matrices, network.matrices, strict=True))
     }
 
 
@@ -29,7 +29,7 @@ def dequantized_layers(network: FeedForwardNetwork) -> FeedForwardNetwork:
         if place == 0:
             weight = np.hstack([weight, network.codes])
         layers.append((weight, layer.bias))
-    return replace(network, layers=tuple(layers))
+    return replace(network, matrices=tuple(layers))
 
 
 def feed_forward_source(

@@ -78,8 +78,12 @@ def c_source(
     text, forms, size, worst = SOURCE_HEAD + (GATES if hidden else ""), [], 0, 0
     for index, network in enumerate(networks):
         suffix = f"_{index}" if len(networks) > 1 else ""
-        write_one = feed_forward_source if isinstance(network, FeedForwardNetwork) else _network
-        body, chosen, bytes_, count = write_one(network, f"{prefix}{suffix}", form, int8)
+        arguments = f"{prefix}{suffix}", form, int8
+        body, chosen, bytes_, count = (
+            feed_forward_source(network, *arguments)
+            if isinstance(network, FeedForwardNetwork)
+            else _network(network, *arguments)
+        )
         text += body
         forms.append(chosen)
         size, worst = size + bytes_, max(worst, count)
@@ -136,8 +140,8 @@ def observation_limit(network: AnyNetwork) -> float:
         return max(1.0, *(np.abs(part.astype(float)).sum(-1).max(initial=0) for part in parts))
 
     if isinstance(network, FeedForwardNetwork):
-        first = gain(network.observation) + gain(network.codes, network.layers[0][1][:, None])
-        behind = (gain(weight) + gain(bias[:, None]) for weight, bias in network.layers[1:])
+        first = gain(network.observation) + gain(network.codes, network.matrices[0][1][:, None])
+        behind = (gain(weight) + gain(bias[:, None]) for weight, bias in network.matrices[1:])
         return float(np.float32(min(1e30, OVERFLOW / (2 * first * math.prod(behind)))))
     encoder = gain(network.observation) + gain(network.codes, network.encoder_bias[:, None])
     gates = gain(network.gru_input) + gain(network.gru_input_bias[:, None])

@@ -101,18 +101,22 @@ def names_of(environment: "Environment", attribute: str, size: int) -> Sequence[
     return None if names is None else list(names)
 
 
-def input_names(environment: "Environment") -> list[str]:
+def input_names(environment: "Environment", last_action: bool = True) -> list[str]:
     """What enters a network, in order: the observation, the last action, the agent.
 
     Features and actions that the environment does not name have numbers. Networks of agents of their own
     have no agent id: for them the list is longer than what they read.
+
+    Args:
+        environment: any.
+        last_action: whether the network reads it; an actor does not.
     """
     spec = environment.spec
     features = names_of(environment, "feature_names", spec.observation)
     actions = names_of(environment, "action_names", spec.actions)
     return [
         *(features or [f"feature {index}" for index in range(spec.observation)]),
-        *(f"last action {name}" for name in actions or range(spec.actions)),
+        *(f"last action {name}" for name in (actions or range(spec.actions)) if last_action),
         *(f"agent id {name}" for name in spec.agent_names),
     ]
 

@@ -21,7 +21,7 @@ def whole_vectors(width: int) -> int:
 class FeedForwardNetwork:
     """One actor: ReLU layers and a linear head. It has no memory and reads no last action."""
 
-    layers: tuple[Matrix, ...]
+    matrices: tuple[Matrix, ...]
     """From first to last; the first one's columns are the observation's and then those of the id, if any."""
     features: int
     neurons: Mapping[str, Bool[np.ndarray, "agents units"]] = field(default_factory=dict)
@@ -30,12 +30,12 @@ class FeedForwardNetwork:
     @property
     def observation(self) -> Float[np.ndarray, "encoded features"]:
         """The first layer's columns that read the observation."""
-        return self.layers[0][0][:, : self.features]
+        return self.matrices[0][0][:, : self.features]
 
     @property
     def codes(self) -> Float[np.ndarray, "encoded agents"]:
         """Those that read the one-hot agent id; none where there is no such input."""
-        return self.layers[0][0][:, self.features :]
+        return self.matrices[0][0][:, self.features :]
 
     @property
     def hidden(self) -> int:
@@ -50,16 +50,20 @@ class FeedForwardNetwork:
     @property
     def actions(self) -> int:
         """How many actions there are."""
-        return len(self.layers[-1][1])
+        return len(self.matrices[-1][1])
 
     @property
     def weights(self) -> int:
         """How many weights are not zero."""
-        return sum(int(np.count_nonzero(weight)) for weight, _ in self.layers)
+        return sum(int(np.count_nonzero(weight)) for weight, _ in self.matrices)
 
     def widths(self) -> dict[str, int]:
         """How many neurons each hidden layer has."""
-        return {f"layers.{place}": len(bias) for place, (_, bias) in enumerate(self.layers[:-1])}
+        return {f"layers.{place}": len(bias) for place, (_, bias) in enumerate(self.matrices[:-1])}
+
+    def layers(self) -> dict[str, Matrix]:
+        """Matrix and bias of each layer, by its name in a policy file."""
+        return {f"layers.{place}": each for place, each in enumerate(self.matrices)}
 
     def step(
         self, observation: np.ndarray, last_action: int, agent: int, hidden: np.ndarray
@@ -73,11 +77,11 @@ class FeedForwardNetwork:
             hidden: [0].
         """
         x = observation.astype(float)
-        for place, (weight, bias) in enumerate(self.layers):
+        for place, (weight, bias) in enumerate(self.matrices):
             product = weight[:, : len(x)] @ x + bias
             if place == 0 and self.codes.shape[1]:
                 product = product + self.codes[:, agent]
-            if place == len(self.layers) - 1:
+            if place == len(self.matrices) - 1:
                 return product, hidden
             own = self.neurons.get(f"layers.{place}")
             x = np.maximum(product, 0) * (1 if own is None else own[agent])
@@ -90,7 +94,7 @@ class FeedForwardNetwork:
         nothing: then it is a constant, and what it contributes is added to the biases behind it, unless some
         agents only have it.
         """
-        layers, neurons = list(self.layers), dict(self.neurons)
+        layers, neurons = list(self.matrices), dict(self.neurons)
         for place, name in enumerate(self.widths()):
             (weight, bias), (behind, bias_behind) = layers[place : place + 2]
             own = neurons.get(name, np.ones((1, len(bias)), bool))
@@ -103,7 +107,7 @@ class FeedForwardNetwork:
             layers[place : place + 2] = (weight[kept], bias[kept]), (behind[:, kept], bias_behind)
             if name in neurons:
                 neurons[name] = neurons[name][:, kept]
-        return replace(self, layers=tuple(layers), neurons=neurons)
+        return replace(self, matrices=tuple(layers), neurons=neurons)
 
     def widened(self, widths: Sequence[int]) -> "FeedForwardNetwork":
         """The network with neurons of zeros at the end of its hidden layers.
@@ -112,7 +116,7 @@ class FeedForwardNetwork:
             widths: of the hidden layers, each at least what it is.
         """
         layers, neurons, more = [], {}, 0
-        for (weight, bias), width in zip(self.layers, [*widths, self.actions], strict=True):
+        for (weight, bias), width in zip(self.matrices, [*widths, self.actions], strict=True):
             rows = width - len(bias)
             layers.append((np.pad(weight, ((0, rows), (0, more))), np.pad(bias, (0, rows))))
             more = rows
@@ -121,7 +125,7 @@ class FeedForwardNetwork:
                 own = self.neurons[name]
                 extra = ((0, 0), (0, width - own.shape[1]))
                 neurons[name] = np.pad(own, extra, constant_values=True)
-        return replace(self, layers=tuple(layers), neurons=neurons)
+        return replace(self, matrices=tuple(layers), neurons=neurons)
 
     def padded(self) -> "FeedForwardNetwork":
         """The network with its hidden layers filled up to whole vectors."""

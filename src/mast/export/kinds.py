@@ -91,8 +91,7 @@ class Job:
         Args:
             networks: of the export, one for all agents or one each.
         """
-        units = np.stack([network.units for network in networks])
-        units = np.resize(units, (self.policy.description["agents"], units.shape[1]))
+        units = units_of(networks, self.policy.description["agents"])
         if self.alone is not None and units.size:
             units = np.where(units >= 0, self.alone.units[0][units], -1)
         return units
@@ -192,6 +191,17 @@ def write_c(
         require(agreement(artefact, exact) if int8 else found, "the exported C")
         check = found.as_json()
     return {"c": facts, "check": check} | written
+
+
+def units_of(networks: Sequence[AnyNetwork], agents: int) -> np.ndarray:
+    """[agents, hidden]: which unit of the policy each hidden unit of a network is, -1 for padding.
+
+    Args:
+        networks: one for all agents or one each.
+        agents: how many there are.
+    """
+    units = [network.units for network in networks]
+    return np.stack(units * agents if len(units) == 1 else units)
 
 
 def rounded(source: CSource, recorded: Sequence[Recorded], units: np.ndarray) -> list[Recorded]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mast.errors import UserError
-from mast.export.feed_forward import LANES, FeedForwardNetwork, Matrix, whole_vectors
+from mast.export.feed_forward import FeedForwardNetwork, Matrix, whole_vectors
 from mast.networks.feed_forward import FeedForward
 from mast.networks.spec import GRU
 from mast.policy import Policy, layers_of
@@ -68,6 +68,15 @@ class Network:
     def widths(self) -> dict[str, int]:
         """How many neurons each hidden layer has."""
         return {"encoder": self.encoded, "hidden": self.hidden}
+
+    def layers(self) -> dict[str, Matrix]:
+        """Matrix and bias of each layer, by its name in a policy file."""
+        return {
+            "fc1": (np.hstack([self.observation, self.codes]), self.encoder_bias),
+            "gru_input": (self.gru_input, self.gru_input_bias),
+            "gru_hidden": (self.gru_hidden, self.gru_hidden_bias),
+            "fc2": (self.output, self.output_bias),
+        }
 
     def step(
         self, observation: np.ndarray, last_action: int, agent: int, hidden: np.ndarray

@@ -27,7 +27,7 @@ class OneAgent:
 
     index: int
     """Of the agent in its team."""
-    kept: dict[str, Int[np.ndarray, " units"]]
+    kept: dict[str, list[int]]
     """Which neurons of each hidden layer of the team's network are left."""
     tensors: dict[str, np.ndarray]
     """Of its policy file."""
@@ -48,7 +48,7 @@ class OneAgent:
     @property
     def units(self) -> Int[np.ndarray, "one hidden"]:
         """Which unit of the team's network each unit of its memory is."""
-        return self.kept.get(GRU, np.zeros(0, int))[None]
+        return np.asarray(self.kept.get(GRU, []), int)[None]
 
     def write(self, path: Path) -> None:
         """Write it as a policy file, which `Policy.load` reads."""
@@ -112,7 +112,7 @@ def one_agent(policy: Policy, agent: str | int) -> OneAgent:
     if parts is not None and parts.neurons is not None:
         owned = {name: np.asarray(parts.neurons[name][index]) for name in owned}
     # No layer of a file is empty: where all neurons are missing, one that is always 0 stays.
-    kept = {name: np.flatnonzero(there) if there.any() else [0] for name, there in owned.items()}
+    kept = {name: np.flatnonzero(there).tolist() or [0] for name, there in owned.items()}
     tensors: dict[str, np.ndarray] = {}
     for layer in network_spec(description).layers:
         weight, bias, mask = _own(policy, layer.name, index)
@@ -129,7 +129,6 @@ def one_agent(policy: Policy, agent: str | int) -> OneAgent:
         tensors[f"{layer.name}.weight"] = np.ascontiguousarray(weight, np.float32)
         tensors[f"{layer.name}.bias"] = np.ascontiguousarray(bias, np.float32)
         tensors[f"{layer.name}.mask"] = np.ascontiguousarray(mask, np.uint8)
-    kept = {name: np.asarray(units) for name, units in kept.items()}
     return OneAgent(
         index,
         kept,
@@ -148,7 +147,7 @@ def _own(policy: Policy, name: str, index: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def _description(
-    team: Mapping[str, Any], index: int, kept: Mapping[str, np.ndarray]
+    team: Mapping[str, Any], index: int, kept: Mapping[str, Sequence[int]]
 ) -> dict[str, Any]:
     """What a policy file says of a team of one."""
     own = {name: value for name, value in team.items() if name != "neurons"}
@@ -157,7 +156,7 @@ def _description(
         own |= {"widths": list(widths.values()), "hidden_size": max(widths.values())}
     else:
         own |= {"encoded_size": widths["fc1"], "hidden_size": widths[GRU]}
-        own["hidden_units"] = [kept[GRU].tolist()]
+        own["hidden_units"] = [list(kept[GRU])]
     own |= {
         "format": COMPACT_FORMAT,
         "agents": 1,
@@ -170,7 +169,7 @@ def _description(
 
 
 def _facts(
-    policy: Policy, index: int, kept: Mapping[str, np.ndarray], tensors: Mapping[str, np.ndarray]
+    policy: Policy, index: int, kept: Mapping[str, Sequence[int]], tensors: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """What the contract says of the agent, and of how much smaller it is than what the team has."""
     description = policy.description

@@ -124,10 +124,10 @@ def _feed_forward(graph: _Graph, networks: Sequence[FeedForwardNetwork]) -> None
     if agents := networks[0].codes.shape[1]:
         inputs = [source, _one_hot(graph, "agent", agents)]
         source = graph.node("Concat", inputs, "input", axis=1)
-    layers = len(networks[0].layers)
+    layers = len(networks[0].matrices)
     for place in range(layers):
         name = f"layers.{place}" if place < layers - 1 else "q_raw"
-        weights, biases = zip(*(network.layers[place] for network in networks), strict=True)
+        weights, biases = zip(*(network.matrices[place] for network in networks), strict=True)
         affine(graph, name, source, weights, biases)
         if place < layers - 1:
             graph.node("Relu", [name], f"{name}.active")
