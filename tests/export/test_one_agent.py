@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from teams import SPEC, make_run, policy_of
@@ -32,7 +34,7 @@ def along(policy: Policy, seen: np.ndarray, actions: np.ndarray) -> np.ndarray:
     last = np.asarray(memory.last_action)
     hidden = memory.hidden
     for now, taken in zip(seen, actions, strict=True):
-        q, hidden = policy.agent.step(now, last, hidden)
+        q, hidden = policy.agent.step(jnp.asarray(now), jnp.asarray(last), hidden)
         values.append(np.asarray(q))
         last = taken
     return np.stack(values)
@@ -87,8 +89,6 @@ def test_an_agent_without_any_neuron_is_its_biases(tmp_path: Path) -> None:
     assert team.agent.parts is not None
     assert team.agent.parts.neurons is not None
     nothing = {name: has & False for name, has in team.agent.parts.neurons.items()}
-    import equinox as eqx
-
     bare = Policy(
         eqx.tree_at(lambda agent: agent.parts.neurons, team.agent, nothing),
         team.masks,
@@ -104,10 +104,8 @@ def test_an_agent_without_any_neuron_is_its_biases(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("sharing", "actor"), KINDS)
 def test_every_form_agrees_with_the_policy(tmp_path: Path, sharing: str, actor: bool) -> None:
     run = make_run(tmp_path / "run", sharing=sharing, actor=actor, density=0.4)
-    words = {"c": {}, "onnx": {}, "safetensors": {}}
-    if not pytest.importorskip("onnxruntime"):
-        del words["onnx"]
-    for kind in words:
+    pytest.importorskip("onnxruntime")
+    for kind in ("c", "onnx", "safetensors"):
         for agent in (None, 1):
             out = tmp_path / f"{kind}-{agent}"
             contract = export_run(run, kind, out, episodes=1, agent=agent)

@@ -77,8 +77,8 @@ def draw_overlaps(facts: Mapping[str, Mapping[str, Any]], names: Sequence[str], 
     side = max(230, 26 * len(names))
     label = 14 + 7 * max(map(len, names))
     width = label + side + 40
-    size = (24 + len(facts) * max(width, 330), side + label + 110)
-    figure = canvas(size, "Neurons that agents have in common: share of the row's agent's")
+    size = (44 + len(facts) * max(width, 330), side + label + 110)
+    figure = canvas(size, "Share of an agent's neurons (rows) that another one has too (columns)")
     lowest = min(np.min(each["overlap"]) for each in facts.values())
     for column, (layer, each) in enumerate(facts.items()):
         x = 12 + column * max(width, 330) + label

@@ -156,7 +156,7 @@ def compacted(policy: Policy) -> Compacted:
         for name, units in hidden_widths(description).items():
             whole = np.ones((description["agents"], units), np.uint8)
             own = networks[0].neurons.get(name, whole)
-            tensors[f"neurons.{name}"] = own.astype(np.uint8)
+            tensors[f"neurons.{name}"] = np.ascontiguousarray(own, np.uint8)
     return Compacted(networks, inputs.tolist(), tensors, description)
 
 
