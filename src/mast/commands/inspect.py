@@ -39,10 +39,10 @@ def run_inspect(values: Values) -> int:
     for folder in seed_folders(run, config):
         there = out if folder == run else out / folder.name
         with output.only_ours():
-            facts, shared, unshared = {}, [], []
-            if "layer" not in values:
-                asked = bool(values.get("features"))
-                facts, shared, unshared = draw_sharing(folder, config, there, asked)
+            asked = bool(values.get("features"))
+            facts, shared, unshared = (
+                ({}, [], []) if "layer" in values else draw_sharing(folder, config, there, asked)
+            )
             drawn, lacking = _draw(folder, config, there, values.get("layer"), shared, unshared)
         neurons |= {str(folder): facts} if facts else {}
         *_, page = drawn

@@ -150,7 +150,7 @@ def overlap_of_agents(
 ) -> Float[np.ndarray, "agents agents"]:
     """|A_i ∩ A_j| / |A_i|: the share of an agent's neurons that another one has too; 1 without any."""
     own = neurons.astype(float)
-    return (own @ own.T + (1 - own.any(1))[:, None]) / np.maximum(own.sum(1), 1)[:, None]
+    return (own @ own.T + np.where(own.any(1), 0, 1)[:, None]) / np.maximum(own.sum(1), 1)[:, None]
 
 
 def facts_of(neurons: Mapping[str, Bool[np.ndarray, "agents units"]]) -> dict[str, dict[str, Any]]:

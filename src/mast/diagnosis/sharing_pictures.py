@@ -53,7 +53,15 @@ def draw_features(layers: Sequence[Features], names: Sequence[str], path: Path) 
         for place, (agent, points) in enumerate(
             zip(features.agents, embedded(features), strict=True)
         ):
-            axes.scatter(*points.T, s=9, alpha=0.6, color=KINDS[place], label=names[agent], lw=0)
+            axes.scatter(
+                points[:, 0],
+                points[:, 1],
+                s=9,
+                alpha=0.6,
+                color=KINDS[place],
+                label=names[agent],
+                lw=0,
+            )
         axes.set(xticks=[], yticks=[])
         axes.set_title(features.layer, fontsize=9, loc="left")
         for spine in axes.spines.values():
