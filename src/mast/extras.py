@@ -6,7 +6,6 @@ from mast.errors import UserError
 
 SHARING = "pip install 'mast-marl[sharing]'"
 REPORT = "pip install 'mast-marl[report]'"
-SHARING = "pip install 'mast-marl[sharing]'"
 
 
 def is_installed(package: str) -> bool:

@@ -130,7 +130,7 @@ def test_the_contract_says_which_agent_and_how_small(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", sharing="snp+id", actor=True, density=1)
     export_run(run, "c", tmp_path / "out", episodes=1, agent="hunter_1")
     contract = json.loads((tmp_path / "out" / "contract.json").read_text())
-    assert contract["agents"] == [{"id": 0, "name": "hunter_1", "type": "hunter"}]
+    assert [(each["id"], each["name"]) for each in contract["agents"]] == [(0, "hunter_1")]
     first, second = 8 * 16 + 16, 16 * 16 + 16
     assert contract["agent"] == {
         "index": 1,

@@ -15,6 +15,7 @@ from mast.envs.names import entry_of, is_code
 from mast.errors import UserError
 from mast.extras import check_matplotlib
 from mast.folders import seed_folders
+from mast.own_code import is_own
 from mast.terminal.output import Output
 from mast.terminal.values import Values
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mast.config import Config
+from mast.envs.names import is_code
 from mast.extras import SHARING, is_installed
 from mast.own_code import is_own
 
@@ -29,7 +30,7 @@ def draw_sharing(
         return {}, [], []
     if not (run / "policy.safetensors").is_file():
         return {}, [], [f"{run} has saved no policy yet: nothing is drawn of what its agents share"]
-    if is_own(config.algorithm) or (is_own(config.environment) and not asked):
+    if is_own(config.algorithm) or (is_code(config.environment) and not asked):
         return (
             {},
             [],

@@ -89,7 +89,7 @@ def features_of(shared: Shared, environment: Environment) -> list[Features]:
     recorded = record_episodes(shared.policy, environment, EPISODES)
     limit = max(len(episode.action) for episode in recorded)
 
-    def whole(rows: np.ndarray, fill: float) -> np.ndarray:
+    def whole(rows: np.ndarray, fill: int) -> np.ndarray:
         ends = ((0, limit - len(rows)), *((0, 0),) * (rows.ndim - 1))
         return np.pad(rows, ends, constant_values=fill)
 
