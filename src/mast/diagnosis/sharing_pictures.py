@@ -27,13 +27,16 @@ class Features(NamedTuple):
 def embedded(features: Features) -> Float[np.ndarray, "agents observations 2"]:
     """t-SNE of all agents' features together; the same features, the same places."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     agents, observations, units = features.values.shape
     rows = features.values.reshape(-1, units).astype(np.float64)
     # A few different points only, as an untrained network may give, cannot be embedded by their variance.
     start = "pca" if len(np.unique(rows, axis=0)) > 2 else "random"
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    places = TSNE(2, perplexity=perplexity, init=start, random_state=0).fit_transform(rows)
+    # So few points need no threads, which wait for each other ten times as long on a busy machine.
+    with threadpool_limits(1):
+        places = TSNE(2, perplexity=perplexity, init=start, random_state=0).fit_transform(rows)
     return places.reshape(agents, observations, 2)
 
 
@@ -85,8 +88,8 @@ def draw_overlaps(facts: Mapping[str, Mapping[str, Any]], names: Sequence[str], 
     side = max(230, 26 * len(names))
     label = 14 + 7 * max(map(len, names))
     width = label + side + 40
-    size = (44 + len(facts) * max(width, 330), side + label + 110)
-    figure = canvas(size, "Share of an agent's neurons (rows) that another one has too (columns)")
+    size = (max(400, 44 + len(facts) * max(width, 330)), side + label + 110)
+    figure = canvas(size, "Neurons in common, as a share of the row's")
     lowest = min(np.min(each["overlap"]) for each in facts.values())
     for column, (layer, each) in enumerate(facts.items()):
         x = 12 + column * max(width, 330) + label
