@@ -9,14 +9,14 @@ import pytest
 from examples.pursuit import Pursuit
 
 from export.teams import SPEC, make_run, policy_of
-from mast.diagnosis.sharing import (
+from mast.diagnosis.sharing_pictures import Features, draw_features, draw_overlaps
+from mast.watching.sharing import (
     Shared,
     facts_of,
     features_of,
     hidden_features,
     overlap_of_agents,
 )
-from mast.diagnosis.sharing_pictures import Features, draw_features, draw_overlaps
 
 OWN = np.array([[1, 1, 1, 0, 0, 0], [0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0]], bool)
 

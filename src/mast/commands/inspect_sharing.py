@@ -38,9 +38,9 @@ def draw_sharing(
                 f"{run}: a run's own code is not imported unasked (--features): nothing is drawn of sharing"
             ],
         )
-    from mast.diagnosis.sharing import facts_of, features_of, load_shared
     from mast.diagnosis.sharing_pictures import draw_features, draw_overlaps
-    from mast.envs.registry import environment_of
+    from mast.execution.environment import environment_of
+    from mast.watching.sharing import facts_of, features_of, load_shared
 
     environment = environment_of(config)
     shared = load_shared(run, config, environment)
@@ -53,6 +53,10 @@ def draw_sharing(
     if not is_installed("sklearn"):
         missing.append(f"t-SNE of hidden features needs scikit-learn, not installed: {SHARING}")
         return facts, files, missing
+    if shared.central:
+        missing.append(
+            "features of the critic are not drawn: it reads the state, not an observation"
+        )
     files.append(out / "features.png")
     draw_features(features_of(shared, environment), names, files[-1])
     return facts, files, missing

@@ -81,7 +81,7 @@ def draw_overlaps(facts: Mapping[str, Mapping[str, Any]], names: Sequence[str], 
     """The share of each agent's neurons that another one has too, a matrix per layer.
 
     Args:
-        facts: by layer, as `mast.diagnosis.sharing.facts_of`.
+        facts: by layer, as `mast.watching.sharing.facts_of`.
         names: of the agents.
         path: of the PNG.
     """

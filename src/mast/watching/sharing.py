@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.diagnosis.sharing_pictures import Features
 from mast.envs.protocol import Environment
@@ -34,6 +35,8 @@ class Shared(NamedTuple):
     policy: Policy
     critic: FeedForward | None
     """That of the checkpoint; None where there is none."""
+    central: bool = False
+    """Whether the critic reads the state, not an agent's observation."""
 
     @property
     def networks(self) -> dict[str, Any]:
@@ -53,34 +56,35 @@ class Shared(NamedTuple):
         return found
 
 
-def load_shared(run: Path, config: Config, environment: Environment | None) -> Shared:
+def load_shared(run: Path, config: Config, environment: Environment) -> Shared:
     """The acting network of a run's newest policy, and the critic of its checkpoint.
 
     Args:
         run: its folder.
         config: of the run.
-        environment: for the critic's shapes; without one it is left out.
+        environment: of the run.
 
     Raises:
         UserError: no policy.
     """
     policy = Policy.load(run)
-    if environment is None:
-        return Shared(policy, None)
     critic = getattr(shapes_of(config, environment.spec), "critic", None)
     if not isinstance(critic, FeedForward):
         return Shared(policy, None)
     try:
-        return Shared(policy, filled(critic, "critic", CheckpointStore(run).state_arrays()))
+        critic = filled(critic, "critic", CheckpointStore(run).state_arrays())
     except (UserError, KeyError):
         return Shared(policy, None)
+    algorithm = algorithm_entry(config.algorithm).algorithm
+    return Shared(policy, critic, getattr(algorithm, "central", False))
 
 
 def features_of(shared: Shared, environment: Environment) -> list[Features]:
     """What three agents' hidden layers make of the same observations.
 
     The observations, with the last actions, are those of all agents in greedy episodes of the team, evenly
-    taken; each of the three agents is shown every one of them, in sequence where it has a memory.
+    taken; each of the three agents is shown every one of them, in sequence where it has a memory. A critic
+    that reads the state is left out.
 
     Args:
         shared: the networks.
@@ -102,6 +106,8 @@ def features_of(shared: Shared, environment: Environment) -> list[Features]:
     chosen = np.unique(np.linspace(0, agents - 1, AGENTS).round().astype(int))
     found = []
     for network, each in shared.networks.items():
+        if network == "critic" and shared.central:
+            continue
         hidden = hidden_features(each, seen, last, agents)
         for layer in list(hidden)[-LAST_LAYERS:]:
             values = np.asarray(hidden[layer])
