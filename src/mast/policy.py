@@ -79,9 +79,10 @@ class Policy:
             path = path / "policy.safetensors"
         description, tensors = read_policy_file(path)
         if description["format"] == COMPACT_FORMAT:
+            first = layer_names(description)[0]
             for part in ("weight", "mask"):
-                tensors[f"fc1.{part}"] = _all_inputs(tensors[f"fc1.{part}"], description)
-        agent = _agent_of(description, tensors)
+                tensors[f"{first}.{part}"] = _all_inputs(tensors[f"{first}.{part}"], description)
+        agent = agent_of(description, tensors)
         masks = {name: tensors[f"{name}.mask"].astype(bool) for name in layer_names(description)}
         return cls(agent, masks, description)
 
@@ -198,7 +199,7 @@ def save_policy(
         spec: of the environment.
         about: more facts for the description (algorithm, method, sparsity, seed, env_steps).
     """
-    agent, of_layer = _as_saved(agent, masks)
+    agent, of_layer = as_saved(agent, masks)
     tensors: dict[str, np.ndarray] = {}
     for name, layer in layers_of(agent).items():
         tensors[f"{name}.weight"] = np.asarray(layer.weight)
@@ -246,10 +247,14 @@ def _description_of(agent: Agent, agents: int, neurons: bool) -> dict[str, Any]:
     }
 
 
-def _as_saved(agent: Agent, masks: Masks) -> tuple[Agent, dict[str, np.ndarray]]:
+def as_saved(agent: Agent, masks: Masks) -> tuple[Agent, dict[str, np.ndarray]]:
     """The agent as a file holds it, and the mask of each of its layers.
 
     Where agents share out several networks, or lack single weights of one, each gets a network of its own.
+
+    Args:
+        agent: any.
+        masks: by leaf path; all weights of a layer that is missing exist.
     """
     layers = layers_of(agent)
     of_layer = {
@@ -271,8 +276,13 @@ def _as_saved(agent: Agent, masks: Masks) -> tuple[Agent, dict[str, np.ndarray]]
     return expanded, of_layer
 
 
-def _agent_of(description: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> Agent:
-    """The acting network that a file holds."""
+def agent_of(description: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> Agent:
+    """The acting network that a file holds.
+
+    Args:
+        description: of the file.
+        tensors: of the file; of a compact one with all columns of the first layer.
+    """
     layers = [
         Linear(jnp.asarray(tensors[f"{name}.weight"]), jnp.asarray(tensors[f"{name}.bias"]))
         for name in layer_names(description)
@@ -292,7 +302,7 @@ def _agent_of(description: dict[str, Any], tensors: Mapping[str, np.ndarray]) ->
 
 
 def _all_inputs(columns: np.ndarray, description: dict[str, Any]) -> np.ndarray:
-    """A compact encoder's matrix with zeros for the inputs that it does not read."""
+    """A compact first layer's matrix with zeros for the inputs that it does not read."""
     whole = np.zeros((*columns.shape[:-1], input_width(description)), columns.dtype)
     whole[..., description["inputs"]] = columns
     return whole

@@ -12,10 +12,12 @@ from safetensors.numpy import save
 
 from mast.errors import UserError
 from mast.files import plain_number, write_atomically
+from mast.networks.spec import GATES, GRU
 
 FORMAT = 1
 COMPACT_FORMAT = 2
-"""Of `mast compact`: the encoder has a width of its own and reads some of the inputs only."""
+"""Of `mast compact` and of one agent alone: each hidden layer has a width of its own, and the first layer
+reads some of the inputs only."""
 LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")
 SIZES = ("features", "actions", "agents", "hidden_size")
 
@@ -108,6 +110,16 @@ def is_independent(description: Mapping[str, Any]) -> bool:
     return description.get("sharing", "shared") == "independent"
 
 
+def hidden_widths(description: Mapping[str, Any]) -> dict[str, int]:
+    """The hidden layers, from first to last, and how many neurons each has."""
+    h, compact = description["hidden_size"], description["format"] == COMPACT_FORMAT
+    if not is_feed_forward(description):
+        return {"fc1": description["encoded_size"] if compact else h, GRU: h}
+    names = layer_names(description)[:-1]
+    widths = description["widths"] if compact else [h] * len(names)
+    return dict(zip(names, widths, strict=True))
+
+
 def input_width(description: Mapping[str, Any]) -> int:
     """How many numbers the encoder is given: observation, last action and, where it is shared, agent id."""
     features, actions, agents, _ = (description[size] for size in SIZES)
@@ -124,21 +136,19 @@ def expected_tensors(description: Mapping[str, Any]) -> dict[str, str]:
     """Number type and shape of every tensor, as text."""
     _, actions, agents, h = (description[size] for size in SIZES)
     lead = (agents,) if is_independent(description) else ()
-    compact = description["format"] == COMPACT_FORMAT
-    encoded = description["encoded_size"] if compact else h
+    compact, hidden = description["format"] == COMPACT_FORMAT, hidden_widths(description)
     inputs = len(description["inputs"]) if compact else input_width(description)
-    sizes = {
-        "fc1": (encoded, inputs),
-        "gru_input": (3 * h, encoded),
-        "gru_hidden": (3 * h, h),
-        "fc2": (actions, h),
-    }
-    hidden: tuple[str, ...] = ("fc1", "gru")
     if is_feed_forward(description):
         names = layer_names(description)
-        widths = [inputs, *[h] * (len(names) - 1), actions]
+        widths = [inputs, *hidden.values(), actions]
         sizes = {name: (widths[place + 1], widths[place]) for place, name in enumerate(names)}
-        hidden = names[:-1]
+    else:
+        sizes = {
+            "fc1": (hidden["fc1"], inputs),
+            "gru_input": (GATES * h, hidden["fc1"]),
+            "gru_hidden": (GATES * h, h),
+            "fc2": (actions, h),
+        }
     expected: dict[str, str] = {}
     for name, (outputs, inputs) in sizes.items():
         expected |= {
@@ -147,7 +157,9 @@ def expected_tensors(description: Mapping[str, Any]) -> dict[str, str]:
             f"{name}.bias": f"float32 {(*lead, outputs)}",
         }
     if has_neurons(description):
-        expected |= {f"neurons.{name}": f"uint8 {(agents, h)}" for name in hidden}
+        expected |= {
+            f"neurons.{name}": f"uint8 {(agents, units)}" for name, units in hidden.items()
+        }
     return expected
 
 
@@ -168,12 +180,8 @@ def _check_description(path: Path, description: Any) -> None:
         known = f"{FORMAT} and {COMPACT_FORMAT}"
         raise UserError(f"{path}: format {description['format']}, this version reads {known}")
     compact = description["format"] == COMPACT_FORMAT
-    for name in (*SIZES, "encoded_size") if compact else SIZES:
-        size = description.get(name)
-        if type(size) is not int:
-            raise ValueError("a size is missing")
-        if not 1 <= size <= LARGEST_SIZE:
-            raise UserError(f"{path}: {name} is {size}, must be from 1 to {LARGEST_SIZE}")
+    for name in SIZES:
+        _check_size(path, name, description.get(name))
     if description.get("sharing", "shared") not in ("shared", "fups", "independent"):
         raise UserError(f"{path}: sharing is none of shared, fups, independent")
     if description.get("network", "recurrent") not in ("recurrent", "feed_forward"):
@@ -182,17 +190,36 @@ def _check_description(path: Path, description: Any) -> None:
         layers = description.get("layers")
         if type(layers) is not int or not 2 <= layers <= LARGEST_DEPTH:
             raise UserError(f"{path}: layers is {layers}, must be from 2 to {LARGEST_DEPTH}")
-    if compact and (is_feed_forward(description) or has_neurons(description)):
-        raise ValueError("only recurrent agents that use all their neurons are compacted")
     if compact:
-        inputs, width = description["inputs"], input_width(description)
-        if not isinstance(inputs, list) or not all(type(place) is int for place in inputs):
-            raise ValueError("the inputs are no columns")
-        if sorted(set(inputs) & set(range(width))) != inputs:
-            raise ValueError("the inputs are no columns in order")
-        copies = description["agents"] if is_independent(description) else 1
-        if copies * description["encoded_size"] * width > LARGEST_WEIGHTS:
-            raise UserError(f"{path}: fc1 would have more than {LARGEST_WEIGHTS} weights")
+        _check_compact(path, description)
+
+
+def _check_compact(path: Path, description: dict[str, Any]) -> None:
+    """The same, of what a compact file says beside."""
+    if is_feed_forward(description):
+        widths = description.get("widths")
+        if not isinstance(widths, list) or len(widths) != description["layers"] - 1:
+            raise ValueError("not a width for each hidden layer")
+        for place, units in enumerate(widths):
+            _check_size(path, f"widths[{place}]", units)
+    else:
+        _check_size(path, "encoded_size", description.get("encoded_size"))
+    inputs, width = description["inputs"], input_width(description)
+    if not isinstance(inputs, list) or not all(type(place) is int for place in inputs):
+        raise ValueError("the inputs are no columns")
+    if sorted(set(inputs) & set(range(width))) != inputs:
+        raise ValueError("the inputs are no columns in order")
+    copies = description["agents"] if is_independent(description) else 1
+    if copies * next(iter(hidden_widths(description).values())) * width > LARGEST_WEIGHTS:
+        first = layer_names(description)[0]
+        raise UserError(f"{path}: {first} would have more than {LARGEST_WEIGHTS} weights")
+
+
+def _check_size(path: Path, name: str, size: object) -> None:
+    if type(size) is not int:
+        raise ValueError("a size is missing")
+    if not 1 <= size <= LARGEST_SIZE:
+        raise UserError(f"{path}: {name} is {size}, must be from 1 to {LARGEST_SIZE}")
 
 
 def _check_shapes(path: Path, file: Any, expected: Mapping[str, str]) -> None:

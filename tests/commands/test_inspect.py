@@ -12,6 +12,7 @@ import pytest
 from examples.pursuit import Pursuit
 from played import last_json
 
+from export.teams import make_run
 from fresh_networks import recurrent_agent
 from mast.cli import main
 from mast.config import resolve, write_run_record
@@ -180,3 +181,21 @@ def test_several_seeds_have_a_page_that_leads_to_theirs(tmp_path: Path) -> None:
     assert main(["inspect", str(run), "--quiet"]) == 0
     page = (run / "pictures" / "index.html").read_text()
     assert re.findall('href="([^"]*)"', page) == ["seed-0/index.html", "seed-1/index.html"]
+
+
+def test_what_agents_share_is_drawn_or_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", sharing="snp", actor=True)
+    assert main(["inspect", str(run), "--json"]) == 0  # code of one's own is not run unasked
+    assert "own code is not imported unasked (--features)" in capsys.readouterr().out
+    monkeypatch.setattr("mast.commands.inspect_sharing.is_installed", lambda package: False)
+    assert main(["inspect", str(run), "--features", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert "needs scikit-learn, not installed: pip install 'mast-marl[sharing]'" in text
+    assert "maa2c has no action values" in text
+    assert list(last_json(text)["neurons"][str(run)]) == ["agent.layers.1"]
+    names = drawn(run / "pictures")
+    assert "neurons.png" in names
+    assert "features.png" not in names
+    assert 'src="neurons.png"' in (run / "pictures" / "index.html").read_text()

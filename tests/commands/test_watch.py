@@ -32,6 +32,28 @@ def test_a_team_becomes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [each.name for each in out.parent.iterdir()] == ["team.html"]
 
 
+def test_probabilities_and_agents_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = make_run(tmp_path / "run", sharing="snp", actor=True), tmp_path / "team.html"
+    assert main(["watch", str(run), "--out", str(out), "--episodes", "1", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert "note: the actions' probabilities are shown" in text
+    assert last_json(text)["values"] == "probabilities"
+    assert '"values":"probabilities"' in out.read_text()
+    alone = tmp_path / "alone"
+    line = ["export", str(run), "--to", "safetensors", "--out", str(alone), "--episodes", "1"]
+    assert main([*line, "--agent", "5"]) == 2
+    assert "agent = 5: must be an index from 0 to 1 or one of hunter_0" in capsys.readouterr().err
+    assert main([*line, "--agent", "hunter_0"]) == 0
+    assert (
+        "hunter_0, agent 0 of 2: neurons layers.0 16 of 16, layers.1 12" in capsys.readouterr().out
+    )
+    for command in (["watch", str(alone), "--out", str(out)], ["evaluate", str(alone)]):
+        assert main(command) == 2
+        assert (
+            "is one agent alone, hunter_0 of a team of 2: it cannot play" in capsys.readouterr().err
+        )
+
+
 def test_refusals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

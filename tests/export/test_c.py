@@ -45,7 +45,7 @@ def team(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[Path, l
 def artefact(source: CSource, folder: Path, *flags: str, prefix: str = "mast") -> CArtefact:
     sizes = (6, 5, source.networks[0].hidden)
     main = folder / f"{prefix}_agent.c"
-    return CArtefact(main, prefix, sizes, units_of(source, 2), flags or ("-O1",))
+    return CArtefact(main, prefix, sizes, units_of(source.networks, 2), flags or ("-O1",))
 
 
 @pytest.mark.parametrize("form", [*FORMS, None])
@@ -74,7 +74,10 @@ def test_int8_is_the_rounded_network_and_loses_little(
     source = written(run, tmp_path / "c", form=form, int8=True)
     exported = artefact(source, tmp_path / "c")
     # On the real episodes, but with the rounded network's values.
-    assert agreement(exported, rounded(source, recorded)).largest_difference < TOLERANCE
+    assert (
+        agreement(exported, rounded(source, recorded, exported.units)).largest_difference
+        < TOLERANCE
+    )
     lost = agreement(exported, recorded)
     assert 0 < lost.largest_difference < 0.5  # weights of about 1, and values of up to 10
     assert lost.same_action > 0.9 * lost.decisions

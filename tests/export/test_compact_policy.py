@@ -10,7 +10,7 @@ from teams import make_run, policy_of
 from mast.errors import SelfCheckError, UserError
 from mast.export import compact
 from mast.export.compact import compact_run, compacted
-from mast.export.network import networks_of
+from mast.export.network import networks_of, small_networks_of
 from mast.policy import LAYERS, Policy
 
 
@@ -97,12 +97,15 @@ def test_a_mismatch_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run = make_run(tmp_path / "run")
     before = sorted(tmp_path.rglob("*"))
 
-    def wrong(network: compact.Network) -> compact.Network:
+    def wrong(policy: Policy) -> list[compact.AnyNetwork]:
         from dataclasses import replace
 
-        return replace(network, output_bias=network.output_bias + 1)
+        return [
+            replace(network, output_bias=network.output_bias + 1)
+            for network in small_networks_of(policy)
+        ]
 
-    monkeypatch.setattr(compact, "without_dead_neurons", wrong)
+    monkeypatch.setattr(compact, "small_networks_of", wrong)
     with pytest.raises(SelfCheckError, match="the compact policy does not do what the policy does"):
         compact_run(run, tmp_path / "out", episodes=1)
     assert sorted(tmp_path.rglob("*")) == before

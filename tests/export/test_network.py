@@ -10,7 +10,8 @@ import pytest
 from teams import make_run, policy_of
 
 from mast.errors import UserError
-from mast.export.network import LANES, Network, networks_of, padded, without_dead_neurons
+from mast.export.feed_forward import LANES
+from mast.export.network import Network, networks_of, padded, without_dead_neurons
 
 
 def random_network(seed: int, hidden: int = 12, density: float = 0.08) -> Network:

@@ -71,6 +71,16 @@ def test_the_mixer_is_that_of_the_policy_or_none(tmp_path: Path) -> None:
         assert mixer_of(tmp_path, agent, config, spec) is None  # that of another policy
 
 
+def test_a_policy_that_draws_its_actions_shows_probabilities(tmp_path: Path) -> None:
+    agent = policy_of(make_run(tmp_path / "run", sharing="snp", actor=True)).agent
+    shown = play_to_watch(agent, None, Pursuit(), 1, 0, 0.9)[0]
+    np.testing.assert_allclose(shown.q.sum(-1), 1, rtol=1e-5)
+    assert (shown.q[~shown.available] == 0).all()
+    np.testing.assert_array_equal(shown.q.argmax(-1), shown.action)
+    config = resolve({"environment": "examples.pursuit:Pursuit", "algorithm": "maa2c"})
+    assert mixer_of(tmp_path, agent, config, Pursuit().spec) is None
+
+
 def test_smax_tells_where_the_units_are() -> None:
     env = Smax("2s3z")
     units, bits = 10, 6

@@ -57,18 +57,15 @@ def _show(report: Mapping[str, Any], output: Output) -> None:
         table.add_row(layer, shape, *_changes(sizes))
     table.add_row("all", "", *_changes(report["total"]), style="bold")
     output.show(table)
-    neurons, (there, read) = report["neurons"], report["inputs"]
-    output.say(
-        f"\nneurons left: encoder {neurons['encoder'][1]} of {neurons['encoder'][0]}, "
-        f"hidden {neurons['hidden'][1]} of {neurons['hidden'][0]}; inputs that are read: "
-        f"{read} of {there}"
-    )
+    there, read = report["inputs"]
+    left = ", ".join(f"{name} {now} of {was}" for name, (was, now) in report["neurons"].items())
+    output.say(f"\nneurons left: {left}; inputs that are read: {read} of {there}")
     if unread := report["unread"]:
         more = f" and {len(unread) - NAMED} more" if len(unread) > NAMED else ""
         output.say(f"never read: {', '.join(unread[:NAMED])}{more}")
     check = report["check"]
     output.say(
-        f"outputs are unchanged: over {check['episodes']} whole episodes action values differ by "
+        f"outputs are unchanged: over {check['episodes']} whole episodes {report['values']} differ by "
         f"{check['largest_difference']:.2g} at most, the same action in "
         f"{check['same_action']:,} of {check['decisions']:,} decisions"
     )

@@ -52,12 +52,30 @@ def run_export(values: Values) -> int:
             storage=storage,
             compare=values["to"] == "c",
             smallest=smallest,
+            agent=values.get("agent"),
         )
-    for line in [*_sizes(contract), _checked(contract)]:
+    for line in [*_alone(contract), *_sizes(contract), _checked(contract)]:
         output.say(line)
     output.say(f"{out}: {', '.join([*contract['files'], 'contract.json'])}")
     output.result(contract | {"out": str(out)})
     return 0
+
+
+def _alone(contract: Mapping[str, Any]) -> list[str]:
+    """Which agent it is and how much smaller than its team; nothing for a team."""
+    if "agent" not in contract:
+        return []
+    alone = contract["agent"]
+    before, left = alone["parameters"]
+    return [
+        f"{alone['name']}, agent {alone['index']} of {alone['of']}: neurons {_left(alone['neurons'])}; "
+        f"parameters {left:,} of {before:,}"
+    ]
+
+
+def _left(neurons: Mapping[str, Any]) -> str:
+    """How many neurons each hidden layer has left."""
+    return ", ".join(f"{name} {left} of {before}" for name, (before, left) in neurons.items())
 
 
 def _sizes(contract: Mapping[str, Any]) -> list[str]:
@@ -67,11 +85,9 @@ def _sizes(contract: Mapping[str, Any]) -> list[str]:
     facts, measured = contract["c"], contract["c"]["measured"]
     layers = ", ".join(f"{name} {form}" for name, form in facts["layers"][0].items())
     operations = facts["operations"]
-    neurons = facts["neurons"][0]
     lines = [
         f"layers: {layers}; {sum(facts['weights']):,} weights; neurons left: "
-        f"encoder {neurons['encoder'][1]} of {neurons['encoder'][0]}, "
-        f"hidden {neurons['hidden'][1]} of {neurons['hidden'][0]}"
+        f"{_left(facts['neurons'][0])}"
         + (" (of the first agent)" if len(facts["layers"]) > 1 else ""),
         f"RAM: {facts['state_bytes']:,} bytes per agent; constants: "
         f"{facts['constant_bytes']:,} bytes; a step: at most {operations['total']:,} operations, "
@@ -101,14 +117,11 @@ def _checked(contract: Mapping[str, Any]) -> str:
     difference = (
         f"{check['largest_difference']:.2g} at most, {check['mean_difference']:.2g} on average"
     )
-    beginning = (
-        "int8 loses: action values differ by"
-        if contract.get("c", {}).get("quantize")
-        else "checked against the policy: action values differ by"
-    )
+    rounded = contract.get("c", {}).get("quantize")
+    beginning = "int8 loses" if rounded else "checked against the policy"
     return (
-        f"{beginning} {difference}; the same action in {same:,} of {decisions:,} decisions of "
-        f"{check['episodes']} whole episodes"
+        f"{beginning}: {contract['values']} differ by {difference}; the same action in "
+        f"{same:,} of {decisions:,} decisions of {check['episodes']} whole episodes"
     )
 
 
@@ -116,12 +129,19 @@ EXPORT = Command(
     "export",
     "write a trained team as C, ONNX or safetensors",
     "Writes the policy of a run as one C99 file, an ONNX model or a safetensors file, with a contract.json "
-    "and test vectors, checked against the policy on whole episodes. The run may have been stopped.",
+    "and test vectors, checked against the policy on whole episodes; of the team, or with --agent of one "
+    "agent alone. The run may have been stopped.",
     (
         Option("run", "the run's folder; one of several seeds: DIR/seed-K", "DIR", positional=True),
         Option("to", "c, onnx or safetensors", "KIND", "required"),
         Option("out", "the folder to make", "FOLDER", "required"),
         CHECKPOINT,
+        Option(
+            "agent",
+            "this agent alone, by index or name: its own network, without the neurons that it lacks",
+            "K",
+            "default the team",
+        ),
         Option("episodes", "how many to check on and to keep as test vectors", "N", "default 3"),
         Option("prefix", "of every name in the C file", "NAME", "default mast · C only"),
         Option("quantize", "int8: weights in 8 bits with a scale per row", "int8", "C only"),

@@ -41,7 +41,11 @@ SHAPING = (
     "mixer_embed",
     "hypernet_hidden",
     "unrestricted_hidden",
+    "hidden_layers",
     "sharing",
+    "prune_ratio",
+    "critic_prune_ratio",
+    "seps_clusters",
     "density_per_agent",
     "preset",
     "learning_rate",
@@ -199,8 +203,9 @@ def _show_account(account: Account, output: Output) -> None:
     table.add_row("all, online", "", f"{account.density:.3f}", *_costs(account.costs), style="bold")
     output.show(table)
     size = account.costs.size
+    targets = "without" if size.sparse == account.parameters else "with"
     output.say(
-        f"\nwith target networks {size.sparse:,.0f} of {size.dense:,.0f} parameters "
+        f"\n{targets} target networks {size.sparse:,.0f} of {size.dense:,.0f} parameters "
         f"({size.sparse / size.dense:.3f}); in brackets: share of dense; parameters count biases, "
         "FLOPs are of one step of the whole team (MAST, Appendix B.4)"
     )

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mast.algorithms.registry import algorithm_entry
+from mast.commands.inspect_sharing import draw_sharing
 from mast.commands.options import JSON, QUIET, Command, Option, required
 from mast.config import Config, load_run_config, recorded_team
 from mast.configuration.suggestions import did_you_mean
@@ -13,11 +15,12 @@ from mast.envs.names import entry_of, is_code
 from mast.errors import UserError
 from mast.extras import check_matplotlib
 from mast.folders import seed_folders
+from mast.own_code import is_own
 from mast.terminal.output import Output
 from mast.terminal.values import Values
 
-FIRST = "agent.fc1.weight"
-"""The layer that the observation enters."""
+FIRST = ("agent.fc1.weight", "agent.layers.0.weight")
+"""The layer that the observation enters, of a recurrent agent or of an actor."""
 
 if TYPE_CHECKING:
     from mast.diagnosis.pictures import Snapshot
@@ -33,10 +36,16 @@ def run_inspect(values: Values) -> int:
     files: list[Path] = []
     missing: list[str] = []
     pages: list[Path] = []
+    neurons: dict[str, Any] = {}
     for folder in seed_folders(run, config):
         there = out if folder == run else out / folder.name
         with output.only_ours():
-            drawn, lacking = _draw(folder, config, there, values.get("layer"))
+            asked = bool(values.get("features"))
+            facts, shared, unshared = (
+                ({}, [], []) if "layer" in values else draw_sharing(folder, config, there, asked)
+            )
+            drawn, lacking = _draw(folder, config, there, values.get("layer"), shared, unshared)
+        neurons |= {str(folder): facts} if facts else {}
         *_, page = drawn
         pages.append(page)
         files += drawn
@@ -48,12 +57,29 @@ def run_inspect(values: Values) -> int:
         output.say(str(files[-1]))
     for line in missing:
         output.say(f"note: {line}")
-    output.result({"files": files, "missing": missing, "out": str(out), "run": str(run)})
+    about = {"files": files, "missing": missing, "out": str(out), "run": str(run)}
+    output.result(about | {"neurons": neurons})
     return 0
 
 
-def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list[Path], list[str]]:
-    """The pictures of one run: which were drawn, and one line about what could not be."""
+def _draw(
+    run: Path,
+    config: Config,
+    out: Path,
+    layer: str | None,
+    shared: Sequence[Path],
+    unshared: Sequence[str],
+) -> tuple[list[Path], list[str]]:
+    """The pictures of one run: which were drawn, and one line about what could not be.
+
+    Args:
+        run: its folder.
+        config: of the run.
+        out: folder of the pictures.
+        layer: the only one to be drawn.
+        shared: the pictures of what agents share, already drawn.
+        unshared: what could not be drawn of that.
+    """
     snapshots, missing = _snapshots(run)
     layers = _chosen(layer, list(snapshots[0].masks) if snapshots else [])
     from mast.diagnosis import pictures
@@ -80,6 +106,11 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
             draw(snapshots, path, files[-1])
     if layer is None and damage:
         missing = [*missing, damage]
+    elif layer is None and not records and not _has_action_values(config):
+        missing = [
+            *missing,
+            f"{run}: {config.algorithm} has no action values to hold to the returns",
+        ]
     elif layer is None and not records:
         asked = load_run_config(run).diagnostics
         why = "no evaluation is recorded yet" if asked else "train with --diagnostics true"
@@ -92,10 +123,12 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
             agents = len(records[0]["density_per_agent"])
             pictures.draw_densities(records, _unit_types(run, config, agents), files[-1])
     inputs = None
-    if FIRST in layers:
+    for first in (name for name in FIRST if name in layers):
         last = snapshots[-1]
         names = _input_names(config)
-        inputs = inputs_of(FIRST.removesuffix(".weight"), last.when, last.masks[FIRST], names)
+        inputs = inputs_of(first.removesuffix(".weight"), last.when, last.masks[first], names)
+    files += shared
+    missing = [*missing, *unshared]
     files.append(write_index(out, _title(run, config), files, inputs, missing))
     return files, missing
 
@@ -103,6 +136,11 @@ def _draw(run: Path, config: Config, out: Path, layer: str | None) -> tuple[list
 def _title(run: Path, config: Config) -> str:
     sparse = f" {100 * config.sparsity:g} %" if config.sparsity else ""
     return f"{run}: {config.algorithm}, {config.method}{sparse} on {config.environment}"
+
+
+def _has_action_values(config: Config) -> bool:
+    """Whether agents have action values, and no policy that actions are drawn from."""
+    return is_own(config.algorithm) or not algorithm_entry(config.algorithm).stochastic
 
 
 def _input_names(config: Config) -> list[str] | None:
@@ -113,8 +151,8 @@ def _input_names(config: Config) -> list[str] | None:
     from mast.export.contract import input_names
 
     environment = environment_of(config)
-    names = input_names(environment)
-    ids = 0 if config.sharing == "shared" else environment.spec.agents
+    names = input_names(environment, last_action=_has_action_values(config))
+    ids = 0 if config.sharing in ("shared", "snp+id") else environment.spec.agents
     return names[: len(names) - ids]
 
 
@@ -177,11 +215,17 @@ INSPECT = Command(
     "draw the masks, connections and values of a run",
     "Draws what a run has recorded to PNG: each layer's mask at every snapshot and its sorted connection "
     "counts; with --diagnostics, estimated values against returns, and the density of each agent that has "
-    "a network of its own. index.html shows all of it, with what reads each input of the agents.",
+    "a network of its own; where agents share a network in part, what they have in common. index.html "
+    "shows all of it, with what reads each input of the agents.",
     (
         Option("run", "the run's folder", "DIR", positional=True),
         Option("out", "folder for the pictures", "DIR", "default RUN/pictures"),
         Option("layer", "draw only this layer, such as agent.fc1", "NAME", "default all"),
+        Option(
+            "features",
+            "t-SNE of the hidden features of three agents for any run, not only where agents share in part; "
+            "plays episodes",
+        ),
         QUIET,
         JSON,
     ),

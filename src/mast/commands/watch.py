@@ -37,7 +37,11 @@ def run_watch(values: Values) -> int:
             f"episode {number}: {episode['outcome']} after {episode['steps']} steps, "
             f"return {episode['return']:.2f}"
         )
-    if not result["q_tot"]:
+    if result["values"] == "probabilities":
+        output.say(
+            "note: the actions' probabilities are shown: this policy has no action values, nor Q_tot"
+        )
+    elif not result["q_tot"]:
         output.say("note: Q_tot is not shown: there is no checkpoint with the mixer of this policy")
     output.say(str(out))
     output.result(result)
@@ -48,8 +52,8 @@ WATCH = Command(
     "watch",
     "see a trained team play, as a page or a film",
     "Plays whole greedy episodes and writes them to one file. A .html opens offline and has a time slider, "
-    "each agent's health, action and action values, and Q_tot against the return still to come; a .gif or "
-    ".mp4 is a film of the same.",
+    "each agent's health, action and action values (of a stochastic policy: probabilities), and Q_tot "
+    "against the return still to come; a .gif or .mp4 is a film of the same.",
     (
         Option("run", "the run's folder, or one that mast export made", "DIR", positional=True),
         Option("out", "the file: .html, .gif or .mp4 (which needs ffmpeg)", "FILE", "required"),

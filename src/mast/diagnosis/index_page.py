@@ -36,6 +36,8 @@ ABOUT = {
     "connections": "Active weights of each output and input, sorted.",
     "values": "Estimated values against the returns that followed.",
     "density": "Density of each agent's network.",
+    "neurons": "Neurons that agents have in common, of each layer that some agent has not whole.",
+    "features": "Hidden features of the same observations in three agents, by t-SNE.",
 }
 """What a picture shows, by the beginning of its name."""
 

@@ -58,13 +58,13 @@ def draw_masks(snapshots: Sequence[Snapshot], layer: str, path: Path) -> None:
     left, top, band = 64, 58, height + 78
     size = (max(left + columns * cell, 420), top + bands * band + 10)
     plural = "" if outputs == 1 else "s"
-    figure = _canvas(size, f"{_short(layer)}: {outputs} output{plural} × {inputs} inputs")
+    figure = canvas(size, f"{_short(layer)}: {outputs} output{plural} × {inputs} inputs")
     _legend_of_masks(figure, size, changed=any((s != stacks[0]).any() for s in stacks))
     for index, (snapshot, stack) in enumerate(zip(snapshots, stacks, strict=True)):
         row, column = divmod(index, columns)
         for agent in range(agents):
             x, y = left + column * cell, top + (row * agents + agent) * band + 42
-            axes = figure.add_axes(_box(size, x, y, width, height))
+            axes = figure.add_axes(box(size, x, y, width, height))
             whose = f"agent {agent}, " if agents > 1 else ""
             _draw_mask(axes, stack[agent], stacks[0][agent])
             axes.set_title(
@@ -94,11 +94,11 @@ def draw_connections(snapshots: Sequence[Snapshot], layer: str, path: Path) -> N
     stacks = [_stacked(each.masks[layer]) for each in snapshots]
     agents, outputs, inputs = stacks[0].shape
     size = (1320, 46 + 320 * agents)
-    figure = _canvas(size, f"{_short(layer)}: connections, sorted")
+    figure = canvas(size, f"{_short(layer)}: connections, sorted")
     colours = colormaps["viridis_r"](np.linspace(0.15, 1, len(snapshots)))
     for agent in range(agents):
         for column, (axis, what) in enumerate(((1, "output"), (0, "input"))):
-            axes = figure.add_axes(_box(size, 60 + 650 * column, 66 + 320 * agent, 370, 240))
+            axes = figure.add_axes(box(size, 60 + 650 * column, 66 + 320 * agent, 370, 240))
             for snapshot, stack, colour in zip(snapshots, stacks, colours, strict=True):
                 counts = sorted_counts(stack[agent], axis)
                 empty = int((counts == 0).sum())
@@ -136,7 +136,7 @@ def draw_values(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         path: of the PNG.
     """
     size = (980, 400)
-    figure = _canvas(size, "Q_tot and what really followed: means over the same steps")
+    figure = canvas(size, "Q_tot and what really followed: means over the same steps")
     steps = [record["env_steps"] for record in records]
     of_all = []
     for column, (name, title) in enumerate(
@@ -145,7 +145,7 @@ def draw_values(records: Sequence[Mapping[str, Any]], path: Path) -> None:
             ("replayed", "a replayed batch (older, ε-greedy policies)"),
         )
     ):
-        axes = figure.add_axes(_box(size, 62 + 480 * column, 74, 410, 270))
+        axes = figure.add_axes(box(size, 62 + 480 * column, 74, 410, 270))
         for key, label, colour, style in (
             ("q_tot", "estimate: Q_tot", ESTIMATE, "-"),
             ("discounted_return", "truth: discounted return", TRUTH, "--"),
@@ -181,8 +181,8 @@ def draw_densities(
         path: of the PNG.
     """
     size = (760, 420)
-    figure = _canvas(size, "Density of each agent's network")
-    axes = figure.add_axes(_box(size, 66, 64, 520, 300))
+    figure = canvas(size, "Density of each agent's network")
+    axes = figure.add_axes(box(size, 66, 64, 520, 300))
     steps = [record["env_steps"] for record in records]
     densities = np.array([record["density_per_agent"] for record in records])
     kinds = list(dict.fromkeys(unit_types))
@@ -226,13 +226,14 @@ def _short(layer: str) -> str:
     return layer.removesuffix(".weight")
 
 
-def _canvas(size: tuple[int, int], title: str) -> Figure:
+def canvas(size: tuple[int, int], title: str) -> Figure:
+    """An empty picture of so many pixels with its title."""
     figure = Figure(figsize=(size[0] / DOTS, size[1] / DOTS), dpi=DOTS, facecolor="white")
     figure.text(12 / size[0], 1 - 12 / size[1], title, fontsize=_TITLE, weight="bold", va="top")
     return figure
 
 
-def _box(
+def box(
     size: tuple[int, int], x: int, y: int, width: int, height: int
 ) -> tuple[float, float, float, float]:
     """A rectangle in pixels from the top left, as matplotlib wants it."""

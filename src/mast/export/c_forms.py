@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mast.export.c_build import flash_bytes
 from mast.export.c_source import c_source
-from mast.export.network import Network
+from mast.export.network import AnyNetwork
 
 BY_LAYER = "by layer"
 """The default: a form for each layer by its density and size."""
@@ -24,7 +24,9 @@ MOST_UNROLLED = 20_000
 """Weights; of more, a statement each takes compilers minutes."""
 
 
-def flash_by_form(compiler: str, networks: Sequence[Network], agents: int) -> dict[str, int | None]:
+def flash_by_form(
+    compiler: str, networks: Sequence[AnyNetwork], agents: int
+) -> dict[str, int | None]:
     """The bytes of code and constants of each form, the same team each time.
 
     Args:

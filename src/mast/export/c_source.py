@@ -1,14 +1,20 @@
 """The whole C export: one source file and one header for a team."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mast.export.c_layers import array, floats, layers_of, number, write
-from mast.export.c_text import HEADER, SOURCE_END, SOURCE_HEAD
-from mast.export.network import Network, padded
+from mast.export.c_columns import column_list
+from mast.export.c_feed_forward import feed_forward_source
+from mast.export.c_kept import kept_neurons
+from mast.export.c_layers import layers_of, number, write
+from mast.export.c_text import GATES, HEADER, OF_MEMORY, SOURCE_END, SOURCE_HEAD
+from mast.export.feed_forward import FeedForwardNetwork
+from mast.export.network import AnyNetwork, Network, padded
+from mast.networks.spec import GRU
 
 OVERFLOW = 1e37
 """What no sum inside the network may reach, so that no infinity can arise."""
@@ -30,11 +36,11 @@ class CSource:
     work_bytes: int
     operations: dict[str, int]
     observation_limit: float
-    networks: list[Network]
+    networks: list[AnyNetwork]
 
 
 def c_source(
-    networks: Sequence[Network],
+    networks: Sequence[AnyNetwork],
     agents: int,
     about: str,
     prefix: str = "mast",
@@ -53,11 +59,10 @@ def c_source(
         int8: round weights to 8 bits, row by row.
         vector_width: of the test vectors' rows, for the header.
     """
-    hidden = max(padded(network).hidden for network in networks)
-    networks = [padded(network, hidden) for network in networks]
-    encoded = max(network.encoded for network in networks)
+    networks, widest = _filled(networks)
+    hidden = networks[0].hidden
     limit = min(observation_limit(network) for network in networks)
-    names = {
+    names = {name: text if hidden else "" for name, text in OF_MEMORY.items()} | {
         "prefix": prefix,
         "PREFIX": prefix.upper(),
         "about": about,
@@ -65,15 +70,20 @@ def c_source(
         "features": networks[0].features,
         "actions": networks[0].actions,
         "hidden": hidden,
-        "encoded": encoded,
         "vector_width": vector_width,
+        "values": "action values" if hidden else "logits",
         "limit": number(limit),
         "limit_bits": f"0x{int(np.float32(limit).view(np.uint32)):08x}UL",
     }
-    text, forms, size, worst = SOURCE_HEAD, [], 0, 0
+    text, forms, size, worst = SOURCE_HEAD + (GATES if hidden else ""), [], 0, 0
     for index, network in enumerate(networks):
         suffix = f"_{index}" if len(networks) > 1 else ""
-        body, chosen, bytes_, count = _network(network, f"{prefix}{suffix}", form, int8)
+        arguments = f"{prefix}{suffix}", form, int8
+        body, chosen, bytes_, count = (
+            feed_forward_source(network, *arguments)
+            if isinstance(network, FeedForwardNetwork)
+            else _network(network, *arguments)
+        )
         text += body
         forms.append(chosen)
         size, worst = size + bytes_, max(worst, count)
@@ -93,26 +103,46 @@ def c_source(
         forms=forms,
         constant_bytes=size,
         state_bytes=4 * (2 + hidden + networks[0].actions),
-        work_bytes=4 * (encoded + 5 * hidden) + 2 * encoded * any("gru_input" in f for f in forms),
+        work_bytes=4 * (widest + 5 * hidden) + 2 * widest * any("gru_input" in f for f in forms),
         operations={
             "multiply_adds": worst,
             "activations": 3 * hidden,
-            "total": 2 * worst + (3 * GATE_OPERATIONS + 7) * hidden + encoded,
+            "total": 2 * worst + (3 * GATE_OPERATIONS + 7) * hidden + widest,
         },
         observation_limit=limit,
         networks=networks,
     )
 
 
-def observation_limit(network: Network) -> float:
+def _filled(networks: Sequence[AnyNetwork]) -> tuple[list[AnyNetwork], int]:
+    """The networks with widths of whole vectors, and how many numbers lie between their layers at most."""
+    recurrent = [padded(network) for network in networks if isinstance(network, Network)]
+    hidden = max((network.hidden for network in recurrent), default=0)
+    filled: list[AnyNetwork] = [
+        padded(network, hidden) if isinstance(network, Network) else network.padded()
+        for network in networks
+    ]
+    between = (
+        network.encoded if isinstance(network, Network) else 2 * max(network.widths().values())
+        for network in filled
+    )
+    return filled, max(between)
+
+
+def observation_limit(network: AnyNetwork) -> float:
     """The largest feature, positive or negative, for which no sum can overflow; at most 1e30.
 
-    The hidden state lies within ±1, so only the encoder and what reads it can grow with an observation.
+    A hidden state lies within ±1, so only the encoder and what reads it can grow with an observation; of a
+    feed-forward network all layers can.
     """
 
     def gain(*parts: np.ndarray) -> float:
         return max(1.0, *(np.abs(part.astype(float)).sum(-1).max(initial=0) for part in parts))
 
+    if isinstance(network, FeedForwardNetwork):
+        first = gain(network.observation) + gain(network.codes, network.matrices[0][1][:, None])
+        behind = (gain(weight) + gain(bias[:, None]) for weight, bias in network.matrices[1:])
+        return float(np.float32(min(1e30, OVERFLOW / (2 * first * math.prod(behind)))))
     encoder = gain(network.observation) + gain(network.codes, network.encoder_bias[:, None])
     gates = gain(network.gru_input) + gain(network.gru_input_bias[:, None])
     return float(np.float32(min(1e30, OVERFLOW / (2 * encoder * gates))))
@@ -141,7 +171,7 @@ def _network(
         network = _by_length_of_column(network)
         layers = layers_of(network, name)
     h, e = network.hidden, network.encoded
-    text, size, most = _column_list(network.codes.T, f"{name}_code")
+    text, size, most = column_list(network.codes.T, f"{name}_code")
     count = most[: network.actions].max(initial=0) + most[network.actions :].max(initial=0)
     gru = "    @name@_gru(x, y);\n"
     if by_columns:
@@ -150,7 +180,7 @@ def _network(
         whole = layers["gru"]
         layers["gru"] = replace(whole, weight=whole.weight[:, e:])
         forms["gru_input"] = "columns"
-        columns, bytes_, each = _column_list(whole.weight[:, :e].T, f"{name}_input")
+        columns, bytes_, each = column_list(whole.weight[:, :e].T, f"{name}_input")
         text += columns
         size, count = size + bytes_, count + int(each.sum())
         gru = INPUT_BY_COLUMNS
@@ -158,7 +188,13 @@ def _network(
         code = write(layer, forms[part])
         text += code.text
         size, count = size + code.bytes, count + code.multiply_adds
+    asks = {}
+    for hidden in ("fc1", GRU):
+        constants, asks[hidden], bytes_ = kept_neurons(network.neurons, hidden, f"{name}_{hidden}")
+        text, size = text + constants, size + bytes_
     parts = {
+        "has_code": asks["fc1"] and f" && {asks['fc1']}",
+        "unit": f"{asks[GRU]} ? x[@e@ + j] : 0.0f" if asks[GRU] else "x[@e@ + j]",
         "active": ACTIVE if "gru_input" in forms else "",
         "gru": gru,
         "id": BY_AGENT if network.codes.shape[1] > network.actions else "",
@@ -181,77 +217,14 @@ def _by_length_of_column(network: Network) -> Network:
         codes=network.codes[order],
         encoder_bias=network.encoder_bias[order],
         gru_input=network.gru_input[:, order],
+        neurons={
+            name: own[:, order] if name == "fc1" else own for name, own in network.neurons.items()
+        },
     )
-
-
-def _column_list(columns: np.ndarray, name: str) -> tuple[str, int, np.ndarray]:
-    """Columns of a matrix, each a list of rows and weights, and a function that adds one to y.
-
-    A list has a multiple of `TOGETHER` entries. No two of as many rows are the same, so that all can be read
-    before any is written; what fills a list up is zero times some other row.
-
-    Args:
-        columns: [columns, rows], at least `TOGETHER` rows.
-        name: of the arrays and the function.
-
-    Returns:
-        C, bytes, and the length of each list.
-    """
-    rows: list[Any] = []
-    values: list[Any] = []
-    starts = [0]
-    for column in columns:
-        places = np.flatnonzero(column)
-        last = places[len(places) - len(places) % TOGETHER :]
-        others = np.setdiff1d(np.arange(2 * TOGETHER), last)
-        fill = others[: -len(places) % TOGETHER]
-        rows += [*places, *fill]
-        values += [*column[places], *np.zeros(len(fill), np.float32)]
-        starts.append(len(rows))
-    wide = "uint16_t" if starts[-1] < 2**16 else "uint32_t"
-    text = array(f"{wide} {name}_start[{len(starts)}]", starts)
-    text += array(f"uint16_t {name}_row[{max(1, len(rows))}]", rows or [0])
-    text += floats(f"{name}_value", np.array(values or [0], np.float32))
-    bytes_ = (2 if wide == "uint16_t" else 4) * len(starts) + 6 * len(rows)
-    return text + ADD_COLUMN.replace("@name@", name), bytes_, np.diff(starts)
 
 
 LONG_COLUMN = 24
 """Weights of a mean column above which a step gains by reading only those of inputs that are not zero."""
-TOGETHER = 4
-"""Entries of a column that are added in one go."""
-ADD_COLUMN = """
-static void @name@_add(int column, float times, float *restrict y)
-{
-    const uint16_t *r = @name@_row + @name@_start[column];
-    const float *v = @name@_value + @name@_start[column];
-    int n = (int)(@name@_start[column + 1] - @name@_start[column]);
-
-    for (; n > 0; n -= 4) {
-#ifdef @PREFIX@_VECTORS
-        const @prefix@_four t = {times, times, times, times};
-        @prefix@_four y4 = {y[r[0]], y[r[1]], y[r[2]], y[r[3]]};
-
-        y4 += t * *(const @prefix@_four *)v;
-        y[r[0]] = y4[0];
-        y[r[1]] = y4[1];
-        y[r[2]] = y4[2];
-        y[r[3]] = y4[3];
-#else
-        const float y0 = y[r[0]] + times * v[0], y1 = y[r[1]] + times * v[1];
-        const float y2 = y[r[2]] + times * v[2], y3 = y[r[3]] + times * v[3];
-
-        y[r[0]] = y0;
-        y[r[1]] = y1;
-        y[r[2]] = y2;
-        y[r[3]] = y3;
-#endif
-        r += 4;
-        v += 4;
-    }
-}
-
-"""
 BY_AGENT = "    @name@_code_add(@PREFIX@_ACTIONS + state->agent, 1.0f, x);\n"
 ACTIVE = "    uint16_t active[@e@];\n    int count = 0;\n"
 INPUT_BY_COLUMNS = """    @name@_gru(x + @e@, y);
@@ -272,12 +245,12 @@ NETWORK = """static void @name@_network(@prefix@_state *state, const float *obse
     if (state->last_action >= 0)
         @name@_code_add(state->last_action, 1.0f, x);
 @id@    for (j = 0; j < @e@; j++)
-        x[j] = x[j] > 0.0f ? x[j] : 0.0f;
+        x[j] = x[j] > 0.0f@has_code@ ? x[j] : 0.0f;
     for (j = 0; j < @h@; j++)
         x[@e@ + j] = state->hidden[j];
 @gru@    @prefix@_gates(x + @e@, y);
     for (j = 0; j < @h@; j++)
-        state->hidden[j] = x[@e@ + j];
+        state->hidden[j] = @unit@;
     @name@_output(state->hidden, state->q);
 }
 

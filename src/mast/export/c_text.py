@@ -14,7 +14,7 @@ extern "C" {
 #define @PREFIX@_HIDDEN @hidden@
 
 /* 32-bit floats in a row of vectors.bin: episode, step, agent, action; then observation, available,
-   action values and hidden state as recorded. */
+   @values@ and hidden state as recorded. */
 #define @PREFIX@_VECTOR_WIDTH @vector_width@
 
 /* A larger feature, positive or negative, is refused like NaN: the sums could overflow. */
@@ -31,8 +31,7 @@ enum @prefix@_result {
 typedef struct {
     int agent;
     int last_action; /* -1: none */
-    float hidden[@PREFIX@_HIDDEN];
-    float q[@PREFIX@_ACTIONS]; /* the action values of the last step */
+@memory@    float q[@PREFIX@_ACTIONS]; /* the @values@ of the last step */
 } @prefix@_state;
 
 /* Before every episode. `agent` is 0 to @PREFIX@_AGENTS - 1, in the order of contract.json.
@@ -52,22 +51,28 @@ int @prefix@_step(@prefix@_state *state, const float observation[@PREFIX@_FEATUR
 """
 
 SOURCE_HEAD = """/* @about@ Made by `mast export`. C99; calls nothing.
-   With -D@PREFIX@_USE_LIBM, tanhf of the C library in place of an approximation within 1e-6.
-   With -D@PREFIX@_NO_VECTORS, nothing but C99 for GCC and Clang too. */
+@libm@   With -D@PREFIX@_NO_VECTORS, nothing but C99 for GCC and Clang too. */
 #include "@prefix@_agent.h"
 
 #include <stdint.h>
-#ifdef @PREFIX@_USE_LIBM
-#include <math.h>
-#endif
-
+@math@
 /* Four numbers at a time, as GCC and Clang can be told for any processor; C99 without it. */
 #if defined(__GNUC__) && !defined(@PREFIX@_NO_VECTORS)
 #define @PREFIX@_VECTORS
 typedef float @prefix@_four __attribute__((vector_size(16), may_alias, aligned(4)));
 #endif
 
-#ifdef @PREFIX@_USE_LIBM
+"""
+
+OF_MEMORY = {
+    "memory": "    float hidden[@PREFIX@_HIDDEN];\n",
+    "forget": "    for (j = 0; j < @hidden@; j++)\n        state->hidden[j] = 0.0f;\n",
+    "libm": "   With -D@PREFIX@_USE_LIBM, tanhf of the C library in place of an approximation within 1e-6.\n",
+    "math": "#ifdef @PREFIX@_USE_LIBM\n#include <math.h>\n#endif\n",
+}
+"""What only networks with a memory have."""
+
+GATES = """#ifdef @PREFIX@_USE_LIBM
 static float @prefix@_tanh(float x)
 {
     return tanhf(x);
@@ -115,9 +120,7 @@ SOURCE_END = """int @prefix@_reset(@prefix@_state *state, int agent)
 
     state->agent = agent >= 0 && agent < @agents@ ? agent : -1;
     state->last_action = -1;
-    for (j = 0; j < @hidden@; j++)
-        state->hidden[j] = 0.0f;
-    for (j = 0; j < @actions@; j++)
+@forget@    for (j = 0; j < @actions@; j++)
         state->q[j] = 0.0f;
     return state->agent < 0 ? @PREFIX@_BAD_AGENT : @PREFIX@_OK;
 }

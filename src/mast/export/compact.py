@@ -15,17 +15,24 @@ from mast.export.check import agreement, require
 from mast.export.contract import input_names
 from mast.export.folder import check_out, folder_made_whole, policy_file, write_contract
 from mast.export.kinds import Job, PolicyArtefact
-from mast.export.network import Network, networks_of, widened, without_dead_neurons
+from mast.export.network import (
+    AnyNetwork,
+    Network,
+    networks_of,
+    small_networks_of,
+    widened,
+)
 from mast.policy import Policy
-from mast.policy_file import COMPACT_FORMAT, LAYERS, is_independent, write_policy_file
+from mast.policy_file import (
+    COMPACT_FORMAT,
+    hidden_widths,
+    is_feed_forward,
+    is_independent,
+    write_policy_file,
+)
 
 if TYPE_CHECKING:
     from mast.envs.protocol import Environment
-
-BIASES = dict(
-    zip(LAYERS, ("encoder_bias", "gru_input_bias", "gru_hidden_bias", "output_bias"), strict=True)
-)
-"""What `Network` calls the bias of each layer."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class LayerSize:
 
 
 def layer_sizes(
-    networks: Sequence[Network], agents: int, inputs: Sequence[int] | None = None
+    networks: Sequence[AnyNetwork], agents: int, inputs: Sequence[int] | None = None
 ) -> dict[str, LayerSize]:
     """What each layer takes.
 
@@ -57,7 +64,7 @@ def layer_sizes(
     matrices = [_matrices(network, inputs) for network in networks]
     times = agents if len(networks) == 1 else 1  # a shared network runs once for each agent
     sizes = {}
-    for layer in LAYERS:
+    for layer in matrices[0]:
         mine = [each[layer] for each in matrices]
         weights = [int(np.count_nonzero(matrix)) for matrix, _ in mine]
         outputs = sum(len(matrix) for matrix, _ in mine)
@@ -78,26 +85,24 @@ def layer_sizes(
 
 
 def _matrices(
-    network: Network, inputs: Sequence[int] | None = None
+    network: AnyNetwork, inputs: Sequence[int] | None = None
 ) -> dict[str, tuple[np.ndarray, int]]:
     """Every layer's matrix, and how many products one of its outputs adds up."""
-    encoder = np.hstack([network.observation, network.codes])
+    matrices = {name: weight for name, (weight, _) in network.layers().items()}
     if inputs is not None:
-        encoder = encoder[:, list(inputs)]
-    of_gru = network.encoded + network.hidden
-    return {
-        "fc1": (encoder, encoder.shape[1]),
-        "gru_input": (network.gru_input, of_gru),
-        "gru_hidden": (network.gru_hidden, of_gru),
-        "fc2": (network.output, network.hidden),
-    }
+        first = next(iter(matrices))
+        matrices[first] = matrices[first][:, list(inputs)]
+    summands = {name: weight.shape[1] for name, weight in matrices.items()}
+    if isinstance(network, Network):
+        summands |= dict.fromkeys(("gru_input", "gru_hidden"), network.encoded + network.hidden)
+    return {name: (weight, summands[name]) for name, weight in matrices.items()}
 
 
 @dataclass(frozen=True)
 class Compacted:
     """A policy whose networks have lost what changes nothing."""
 
-    networks: list[Network]
+    networks: list[AnyNetwork]
     """Of equal widths; neurons of zeros where an agent of its own has fewer than another."""
     inputs: list[int]
     """Which columns of the encoder anything reads: observation, last action, agent id."""
@@ -118,32 +123,51 @@ def compacted(policy: Policy) -> Compacted:
     Raises:
         UserError: a weight is NaN or infinite.
     """
-    small = [without_dead_neurons(network) for network in networks_of(policy)]
-    encoded = max(1, *(network.encoded for network in small))
-    hidden = max(1, *(network.hidden for network in small))
-    networks = [widened(network, encoded, hidden) for network in small]
-    matrices = [_matrices(network) for network in networks]
-    read = np.any([each["fc1"][0].any(0) for each in matrices], axis=0)
-    inputs = np.flatnonzero(read)
+    networks = _of_equal_widths(small_networks_of(policy))
+    layers = [network.layers() for network in networks]
+    first = next(iter(layers[0]))
+    inputs = np.flatnonzero(np.any([each[first][0].any(0) for each in layers], axis=0))
     independent = is_independent(policy.description)
     tensors: dict[str, np.ndarray] = {}
-    for layer in LAYERS:
-        weight = np.stack([each[layer][0] for each in matrices])
-        bias = np.stack([getattr(network, BIASES[layer]) for network in networks])
-        if layer == "fc1":
+    for name in layers[0]:
+        weight, bias = (
+            np.stack(parts) for parts in zip(*(each[name] for each in layers), strict=True)
+        )
+        if name == first:
             weight = weight[..., inputs]
         weight, bias = (each if independent else each[0] for each in (weight, bias))
-        tensors[f"{layer}.weight"] = np.ascontiguousarray(weight, np.float32)
-        tensors[f"{layer}.bias"] = np.ascontiguousarray(bias, np.float32)
-        tensors[f"{layer}.mask"] = (tensors[f"{layer}.weight"] != 0).astype(np.uint8)
+        tensors[f"{name}.weight"] = np.ascontiguousarray(weight, np.float32)
+        tensors[f"{name}.bias"] = np.ascontiguousarray(bias, np.float32)
+        tensors[f"{name}.mask"] = (tensors[f"{name}.weight"] != 0).astype(np.uint8)
     description = policy.description | {
         "format": COMPACT_FORMAT,
-        "hidden_size": hidden,
-        "encoded_size": encoded,
         "inputs": inputs.tolist(),
-        "hidden_units": [network.units.tolist() for network in networks],
+        "neurons": bool(networks[0].neurons),
     }
+    if isinstance(networks[0], Network):
+        description |= {
+            "hidden_size": networks[0].hidden,
+            "encoded_size": networks[0].encoded,
+            "hidden_units": [network.units.tolist() for network in networks],
+        }
+    else:
+        description["widths"] = list(networks[0].widths().values())
+    if networks[0].neurons:
+        for name, units in hidden_widths(description).items():
+            whole = np.ones((description["agents"], units), np.uint8)
+            own = networks[0].neurons.get(name, whole)
+            tensors[f"neurons.{name}"] = np.ascontiguousarray(own, np.uint8)
     return Compacted(networks, inputs.tolist(), tensors, description)
+
+
+def _of_equal_widths(networks: Sequence[AnyNetwork]) -> list[AnyNetwork]:
+    """Networks as wide as the widest of them, and no layer without a neuron."""
+    widths = [list(network.widths().values()) for network in networks]
+    widest = [max(1, *each) for each in zip(*widths, strict=True)]
+    return [
+        widened(network, *widest) if isinstance(network, Network) else network.widened(widest)
+        for network in networks
+    ]
 
 
 def compact_run(
@@ -179,20 +203,23 @@ def compact_run(
     job = Job.load(path, config, environment, episodes, checkpoint)
     small = compacted(job.policy)
     before, agents = networks_of(job.policy), job.policy.description["agents"]
-    after = [without_dead_neurons(network) for network in before]
+    after = small_networks_of(job.policy)
     sizes = {
         "before": layer_sizes(before, agents),
         "after": layer_sizes(after, agents, small.inputs),
     }
     report = {
-        "layers": {layer: {when: vars(sizes[when][layer]) for when in sizes} for layer in LAYERS},
+        "layers": {
+            layer: {when: vars(sizes[when][layer]) for when in sizes} for layer in sizes["before"]
+        },
         "total": {when: _total(each) for when, each in sizes.items()},
         "neurons": {
-            "encoder": [before[0].encoded, small.networks[0].encoded],
-            "hidden": [before[0].hidden, small.networks[0].hidden],
+            name: [width, small.networks[0].widths()[name]]
+            for name, width in before[0].widths().items()
         },
         "inputs": [before[0].features + before[0].codes.shape[1], len(small.inputs)],
         "unread": _unread(small, job),
+        "values": job.contract()["values"],
     }
     if out is None:
         with tempfile.TemporaryDirectory() as place:
@@ -223,7 +250,7 @@ def _total(layers: Mapping[str, LayerSize]) -> dict[str, Any]:
 
 def _unread(small: Compacted, job: Job) -> list[str]:
     """The inputs that nothing reads, by name."""
-    names = input_names(job.environment)
+    names = input_names(job.environment, not is_feed_forward(job.policy.description))
     width = small.networks[0].features + small.networks[0].codes.shape[1]
     read = set(small.inputs)
     return [name for index, name in enumerate(names[:width]) if index not in read]

@@ -10,12 +10,16 @@ from pydantic import ValidationError
 from mast.config import Config
 from mast.errors import UserError
 from mast.files import read_json
+from mast.policy_file import is_feed_forward
 
 if TYPE_CHECKING:  # it imports JAX, which reading a contract is not to wait for
     from mast.envs.protocol import Environment
 
 FILE_NAME = "contract.json"
 FORMAT = 1
+ACTION_VALUES = "action values"
+LOGITS = "logits"
+"""Of a policy: softmax over the available actions gives its probabilities."""
 
 
 def contract(
@@ -65,6 +69,7 @@ def contract(
             "names_by_agent": _names_by_agent(environment),
         },
         "input": description["input"],
+        "values": ACTION_VALUES if not is_feed_forward(description) else LOGITS,
         "settings": config.model_dump(mode="json"),
     }
 
@@ -96,18 +101,22 @@ def names_of(environment: "Environment", attribute: str, size: int) -> Sequence[
     return None if names is None else list(names)
 
 
-def input_names(environment: "Environment") -> list[str]:
+def input_names(environment: "Environment", last_action: bool = True) -> list[str]:
     """What enters a network, in order: the observation, the last action, the agent.
 
     Features and actions that the environment does not name have numbers. Networks of agents of their own
     have no agent id: for them the list is longer than what they read.
+
+    Args:
+        environment: any.
+        last_action: whether the network reads it; an actor does not.
     """
     spec = environment.spec
     features = names_of(environment, "feature_names", spec.observation)
     actions = names_of(environment, "action_names", spec.actions)
     return [
         *(features or [f"feature {index}" for index in range(spec.observation)]),
-        *(f"last action {name}" for name in actions or range(spec.actions)),
+        *(f"last action {name}" for name in (actions or range(spec.actions)) if last_action),
         *(f"agent id {name}" for name in spec.agent_names),
     ]
 
@@ -148,12 +157,19 @@ def exported_description(folder: Path) -> dict[str, Any]:
 
 
 def exported_config(folder: Path) -> Config:
-    """The settings of the run that an exported folder comes from.
+    """The settings of the run that an exported team comes from, to play with it.
 
     Raises:
-        UserError: as `read_contract`, or they are not those of this version.
+        UserError: as `read_contract`, they are not those of this version, or it is one agent of a team.
     """
+    content = read_contract(folder)
     try:
-        return Config.model_validate(read_contract(folder)["settings"])
+        if "agent" in content:
+            alone = content["agent"]
+            raise UserError(
+                f"{folder} is one agent alone, {alone['name']} of a team of {alone['of']}: it cannot play; "
+                "export without --agent for that"
+            )
+        return Config.model_validate(content["settings"])
     except (KeyError, ValidationError):
         raise UserError(f"{folder / FILE_NAME} is damaged or of another version") from None

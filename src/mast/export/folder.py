@@ -36,6 +36,7 @@ def export_run(
     storage: str | None = None,
     compare: bool = False,
     smallest: bool = False,
+    agent: str | int | None = None,
     environment: "Environment | None" = None,
 ) -> dict[str, Any]:
     """Export the team of a run, checked against its policy on whole episodes.
@@ -51,6 +52,8 @@ def export_run(
         storage: the form of every layer of the exported C; chosen per layer where None.
         compare: measure the flash of every form, for C.
         smallest: take the form with the least flash on this machine, for C.
+        agent: index or name of the one agent whose network is exported alone, without the neurons that it
+            lacks; None for the team.
         environment: made from the run's settings where None.
 
     Returns:
@@ -68,7 +71,7 @@ def export_run(
     # What follows needs JAX, which the refusals above are not to wait for.
     from mast.export.kinds import Job, write_c, write_onnx, write_safetensors
 
-    job = Job.load(policy, config, environment, episodes, checkpoint)
+    job = Job.load(policy, config, environment, episodes, checkpoint, agent)
     with folder_made_whole(out) as folder:
         if to == "c":
             int8 = quantize == "int8"

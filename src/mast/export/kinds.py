@@ -14,14 +14,18 @@ from mast.envs.protocol import Environment
 from mast.errors import UserError
 from mast.execution.environment import environment_of
 from mast.export.c_build import CArtefact, c_compiler, footprint
+from mast.export.c_feed_forward import dequantized_layers
 from mast.export.c_forms import flash_by_form, smallest
 from mast.export.c_layers import dequantized
 from mast.export.c_source import CSource, c_source
 from mast.export.check import agreement, require
 from mast.export.contract import contract
-from mast.export.network import Network, networks_of, without_dead_neurons
+from mast.export.feed_forward import FeedForwardNetwork
+from mast.export.network import AnyNetwork, networks_of, small_networks_of
+from mast.export.one_agent import OneAgent, one_agent
 from mast.export.recording import Recorded, record_episodes, step, vectors
 from mast.policy import Policy, check_fit
+from mast.policy_file import has_neurons, layer_names
 
 VECTORS = "vectors.bin"
 
@@ -37,6 +41,8 @@ class Job:
     recorded: list[Recorded]
     checkpoint: str
     """Which of the run's policies it is."""
+    alone: OneAgent | None = None
+    """The agent whose network is exported, and whose policy this is, where it is not the team's."""
 
     @classmethod
     def load(
@@ -46,29 +52,49 @@ class Job:
         environment: Environment | None,
         episodes: int,
         checkpoint: str,
+        agent: str | int | None = None,
     ) -> "Job":
         """Read a policy and let it play.
 
         Raises:
-            UserError: no policy, or one for another environment than the run's.
+            UserError: no policy, one for another environment than the run's, or no such agent.
         """
         policy = Policy.load(path)
         networks_of(policy)  # refuses NaN before anything is played
+        alone = None if agent is None else one_agent(policy, agent)
         environment = environment or environment_of(config)
         check_fit(path, policy.description, environment.spec)
         recorded = record_episodes(policy, environment, episodes)
-        return cls(path, config, policy, environment, recorded, checkpoint)
+        if alone is not None:
+            recorded = [episode.of_agent(alone.index) for episode in recorded]
+            policy = alone.policy
+        return cls(path, config, policy, environment, recorded, checkpoint, alone)
 
     def contract(self) -> dict[str, Any]:
         """The part of contract.json that every kind shares."""
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         run = self.path.parent.resolve().name
         policy = {"run": run, "checkpoint": self.checkpoint, "sha256": digest}
-        return contract(self.environment, self.config, self.policy.description, policy)
+        content = contract(self.environment, self.config, self.policy.description, policy)
+        if self.alone is None:
+            return content
+        known = content["agents"][self.alone.index]
+        return content | {"agents": [known | {"id": 0}], "agent": self.alone.facts}
 
-    def networks(self) -> list[Network]:
+    def networks(self) -> list[AnyNetwork]:
         """The network of all agents, or of each, without dead neurons."""
-        return [without_dead_neurons(network) for network in networks_of(self.policy)]
+        return small_networks_of(self.policy)
+
+    def units(self, networks: Sequence[AnyNetwork]) -> np.ndarray:
+        """[agents, hidden]: which trained unit each hidden unit of an export is, -1 for padding.
+
+        Args:
+            networks: of the export, one for all agents or one each.
+        """
+        units = units_of(networks, self.policy.description["agents"])
+        if self.alone is not None and units.size:
+            units = np.where(units >= 0, self.alone.units[0][units], -1)
+        return units
 
     def write_vectors(
         self, folder: Path, recorded: Sequence[Recorded] | None = None
@@ -119,19 +145,20 @@ def write_c(
     about = f"{description['environment']}, {description.get('method', 'unknown method')}."
     about = re.sub(r"[^\w .,:/-]", "?", about, flags=re.ASCII)  # it goes into a comment
     agents = description["agents"]
-    before = networks_of(job.policy)
+    before, small = networks_of(job.policy), job.networks()
     written = job.write_vectors(folder)
     width = written["vectors"]["width"]
     compiler = c_compiler()
     flash: dict[str, int | None] = {}
     if compiler is not None and (compare or take_smallest):
-        flash = flash_by_form(compiler, job.networks(), agents)
+        flash = flash_by_form(compiler, small, agents)
     if take_smallest:
         if not any(flash.values()):
             raise UserError("smallest: needs a C compiler (CC or cc) and the program size")
         storage = smallest(flash, int8)
-    source = c_source(job.networks(), agents, about, prefix, storage, int8, width)
-    exact = rounded(source, job.recorded) if int8 else job.recorded
+    source = c_source(small, agents, about, prefix, storage, int8, width)
+    units = job.units(source.networks)
+    exact = rounded(source, job.recorded, units) if int8 else job.recorded
     if int8:
         written = job.write_vectors(folder, exact)
     for name, text in source.files.items():
@@ -145,39 +172,52 @@ def write_c(
         "layers": source.forms,
         "weights": [network.weights for network in source.networks],
         "neurons": [
-            {
-                "encoder": [old.encoded, int((new.codes.any(1) | new.observation.any(1)).sum())],
-                "hidden": [old.hidden, int((new.units >= 0).sum())],
-            }
-            for old, new in zip(before, source.networks, strict=True)
+            {name: [width, new.widths()[name]] for name, width in old.widths().items()}
+            for old, new in zip(before, small, strict=True)
         ],
         "state_bytes": source.state_bytes,
         "work_bytes": source.work_bytes,
         "constant_bytes": source.constant_bytes,
         "operations": source.operations,
         "observation_limit": source.observation_limit,
-        "hidden_units": units_of(source, agents).tolist(),
+        "hidden_units": units.tolist(),
         "measured": None if compiler is None else asdict(footprint(compiler, main)),
     }
     check = None
     if compiler is not None:
         sizes = (description["features"], description["actions"], source.networks[0].hidden)
-        artefact = CArtefact(main, prefix, sizes, units_of(source, agents))
+        artefact = CArtefact(main, prefix, sizes, units)
         found = agreement(artefact, job.recorded)
         require(agreement(artefact, exact) if int8 else found, "the exported C")
         check = found.as_json()
     return {"c": facts, "check": check} | written
 
 
-def units_of(source: CSource, agents: int) -> np.ndarray:
-    """[agents, hidden]: which trained unit each hidden unit of the export is, -1 for padding."""
-    units = [network.units for network in source.networks]
+def units_of(networks: Sequence[AnyNetwork], agents: int) -> np.ndarray:
+    """[agents, hidden]: which unit of the policy each hidden unit of a network is, -1 for padding.
+
+    Args:
+        networks: one for all agents or one each.
+        agents: how many there are.
+    """
+    units = [network.units for network in networks]
     return np.stack(units * agents if len(units) == 1 else units)
 
 
-def rounded(source: CSource, recorded: Sequence[Recorded]) -> list[Recorded]:
-    """The recorded episodes with the values of the 8-bit network, which C must reproduce exactly."""
-    networks = [dequantized(network) for network in source.networks]
+def rounded(source: CSource, recorded: Sequence[Recorded], units: np.ndarray) -> list[Recorded]:
+    """The recorded episodes with the values of the 8-bit network, which C must reproduce exactly.
+
+    Args:
+        source: in 8 bits.
+        recorded: episodes of the trained policy.
+        units: [agents, hidden], as `Artefact.units`.
+    """
+    networks = [
+        dequantized_layers(network)
+        if isinstance(network, FeedForwardNetwork)
+        else dequantized(network)
+        for network in source.networks
+    ]
     episodes = []
     for episode in recorded:
         agents = episode.action.shape[1]
@@ -185,12 +225,12 @@ def rounded(source: CSource, recorded: Sequence[Recorded]) -> list[Recorded]:
         q = np.empty(episode.q.shape, np.float32)
         hidden = np.zeros(episode.hidden.shape, np.float32)
         for agent, network in enumerate(each):
-            state, real = np.zeros(network.hidden), network.units >= 0
+            state, real = np.zeros(network.hidden), units[agent] >= 0
             for time, last in enumerate(episode.last_action[:, agent]):
                 q[time, agent], state = network.step(
                     episode.observation[time, agent], int(last), agent, state
                 )
-                hidden[time, agent, network.units[real]] = state[real]
+                hidden[time, agent, units[agent, real]] = state[real]
         episodes.append(replace(episode, q=q, hidden=hidden))
     return episodes
 
@@ -205,19 +245,30 @@ def write_onnx(job: Job, folder: Path) -> dict[str, Any]:
 
     networks = networks_of(job.policy)
     facts = write_model(networks, job.contract(), folder / "agent.onnx")
-    artefact = OnnxArtefact(folder / "agent.onnx", len(job.environment.spec.agent_names))
+    agents = job.policy.description["agents"]
+    artefact = OnnxArtefact(folder / "agent.onnx", agents, job.units(networks))
     found = agreement(artefact, job.recorded)
     require(found, "the exported ONNX model")
     return {"onnx": facts, "check": found.as_json()} | job.write_vectors(folder)
 
 
 def write_safetensors(job: Job, folder: Path) -> dict[str, Any]:
-    """The policy file itself, read again to be checked."""
+    """The policy file itself, or that of one agent, read again to be checked."""
     path = folder / "policy.safetensors"
-    path.write_bytes(job.path.read_bytes())
-    found = agreement(PolicyArtefact(Policy.load(path)), job.recorded)
+    if job.alone is None:
+        path.write_bytes(job.path.read_bytes())
+    else:
+        job.alone.write(path)
+    artefact = PolicyArtefact(Policy.load(path), job.units(networks_of(job.policy)))
+    found = agreement(artefact, job.recorded)
     require(found, "the exported policy file")
-    facts = {"tensors": "weights, biases and masks (1: exists) of fc1, gru_input, gru_hidden, fc2"}
+    names = ", ".join(layer_names(job.policy.description))
+    lacks = (
+        "; neurons: which of each hidden layer an agent has"
+        if has_neurons(job.policy.description)
+        else ""
+    )
+    facts = {"tensors": f"weights, biases and masks (1: exists) of {names}{lacks}"}
     return {"safetensors": facts, "check": found.as_json()} | job.write_vectors(folder)
 
 

@@ -14,7 +14,7 @@ from mast.config import Config
 from mast.errors import UserError
 from mast.export.c_build import CArtefact
 from mast.export.check import Artefact
-from mast.export.contract import exported_config, read_contract
+from mast.export.contract import ACTION_VALUES, exported_config, read_contract
 from mast.networks.agent import Agent
 from mast.policy import Policy
 
@@ -24,6 +24,8 @@ class ExportedAgent(eqx.Module):
 
     artefact: Artefact = eqx.field(static=True)
     actions: int = eqx.field(static=True)
+    stochastic: bool = eqx.field(static=True, default=False)
+    """Whether its values are a policy's logits."""
 
     @property
     def hidden_size(self) -> int:
@@ -91,19 +93,21 @@ def load_exported(folder: Path) -> tuple[Agent, Config]:
         if kind == "safetensors":
             return Policy.load(folder / "policy.safetensors").agent, config
         agents, actions = len(contract["agents"]), contract["actions"]["size"]
+        stochastic = contract.get("values", ACTION_VALUES) != ACTION_VALUES
         if kind == "onnx":
             from mast.export.onnx_model import OnnxArtefact
 
-            return ExportedAgent(OnnxArtefact(folder / "agent.onnx", agents), actions), config
+            artefact = OnnxArtefact(folder / "agent.onnx", agents)
+            return ExportedAgent(artefact, actions, stochastic), config
         facts = contract["c"]
-        units = np.asarray(facts["hidden_units"], int)
+        units = np.asarray(facts["hidden_units"], int).reshape(agents, -1)
         prefix, sizes = facts["prefix"], (contract["observation"]["size"], actions, units.shape[1])
     except (KeyError, TypeError, IndexError):
         raise UserError(f"{folder / 'contract.json'} is damaged or of another version") from None
     source = folder / f"{prefix}_agent.c"
     if source.name not in contract["files"] or source.parent != folder:
         raise UserError(f"{folder / 'contract.json'} is damaged: it has no file {prefix}_agent.c")
-    return ExportedAgent(CArtefact(source, prefix, sizes, units), actions), config
+    return ExportedAgent(CArtefact(source, prefix, sizes, units), actions, stochastic), config
 
 
 def _check_files(folder: Path, files: Any) -> None:

@@ -1,15 +1,16 @@
 """The acting networks as plain arrays, without the neurons that nothing depends on."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mast.errors import UserError
-from mast.policy import LAYERS, Policy
-
-LANES = 4
-"""Layer widths are kept to multiples of this, the narrowest vector of a processor that has any."""
+from mast.export.feed_forward import FeedForwardNetwork, Matrix, whole_vectors
+from mast.networks.feed_forward import FeedForward
+from mast.networks.spec import GRU
+from mast.policy import Policy, layers_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Network:
     output_bias: Float[np.ndarray, " actions"]
     units: Int[np.ndarray, " hidden"]
     """Which unit of the trained network each hidden unit is; -1 for padding, which stays 0."""
+    neurons: Mapping[str, Bool[np.ndarray, "agents units"]] = field(default_factory=dict)
+    """Which neurons of the encoder ("fc1") and units ("gru") each agent has, where some agent lacks any."""
 
     @property
     def encoded(self) -> int:
@@ -62,6 +65,19 @@ class Network:
         names = ("observation", "codes", "gru_input", "gru_hidden", "output")
         return {name: getattr(self, name) for name in names}
 
+    def widths(self) -> dict[str, int]:
+        """How many neurons each hidden layer has."""
+        return {"encoder": self.encoded, "hidden": self.hidden}
+
+    def layers(self) -> dict[str, Matrix]:
+        """Matrix and bias of each layer, by its name in a policy file."""
+        return {
+            "fc1": (np.hstack([self.observation, self.codes]), self.encoder_bias),
+            "gru_input": (self.gru_input, self.gru_input_bias),
+            "gru_hidden": (self.gru_hidden, self.gru_hidden_bias),
+            "fc2": (self.output, self.output_bias),
+        }
+
     def step(
         self, observation: np.ndarray, last_action: int, agent: int, hidden: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +86,7 @@ class Network:
         Args:
             observation: [features].
             last_action: -1 for none.
-            agent: whose id; ignored by a network of its own.
+            agent: whose id and neurons; ignored by a network of its own.
             hidden: [hidden].
         """
         code = np.zeros(self.codes.shape[1])
@@ -79,37 +95,56 @@ class Network:
         if self.codes.shape[1] > self.actions:
             code[self.actions + agent] = 1
         x = self.observation @ observation.astype(float) + self.codes @ code + self.encoder_bias
-        of_input = self.gru_input @ np.maximum(x, 0) + self.gru_input_bias
+        code = np.maximum(x, 0) * _owned(self.neurons, "fc1", agent)
+        of_input = self.gru_input @ code + self.gru_input_bias
         of_hidden = self.gru_hidden @ hidden + self.gru_hidden_bias
         h = self.hidden
         reset, update = (np.tanh((of_input + of_hidden)[: 2 * h] / 2) / 2 + 0.5).reshape(2, h)
         new = np.tanh(of_input[2 * h :] + reset * of_hidden[2 * h :])
-        hidden = (1 - update) * new + update * hidden
+        hidden = ((1 - update) * new + update * hidden) * _owned(self.neurons, GRU, agent)
         return self.output @ hidden + self.output_bias, hidden
 
 
-def networks_of(policy: Policy) -> list[Network]:
+AnyNetwork = Network | FeedForwardNetwork
+"""A network that can be exported."""
+
+
+def _owned(neurons: Mapping[str, np.ndarray], name: str, agent: int) -> np.ndarray | float:
+    """Which neurons of a layer an agent has; 1 where all have all."""
+    return neurons[name][agent] if name in neurons else 1.0
+
+
+def networks_of(policy: Policy) -> list[AnyNetwork]:
     """The network that all agents share, or that of each agent, every neuron still in it.
 
     Raises:
         UserError: a weight is NaN or infinite.
     """
-    layers = {}
-    for name in LAYERS:
-        layer = getattr(policy.agent, name)
+    layers: dict[str, Matrix] = {}
+    for name, layer in layers_of(policy.agent).items():
         layers[name] = (np.asarray(layer.weight), np.asarray(layer.bias))
         if not all(np.isfinite(part).all() for part in layers[name]):
             raise UserError(f"the policy's layer {name} holds NaN or infinity: nothing to export")
+    parts = policy.agent.parts
+    neurons = {} if parts is None or parts.neurons is None else parts.neurons
+    lacking = {
+        name: np.asarray(kept) for name, kept in neurons.items() if not np.asarray(kept).all()
+    }
     features = policy.description["features"]
-    if layers["fc1"][0].ndim == 2:
-        return [_network(layers, features)]
+    make = _feed_forward if isinstance(policy.agent, FeedForward) else _network
+    if next(iter(layers.values()))[0].ndim == 2:
+        return [make(layers, features, lacking)]
+    if lacking:
+        raise UserError("agents with networks of their own that lack neurons: nothing to export")
     return [
-        _network({name: (w[agent], b[agent]) for name, (w, b) in layers.items()}, features)
+        make({name: (w[agent], b[agent]) for name, (w, b) in layers.items()}, features, {})
         for agent in range(policy.description["agents"])
     ]
 
 
-def _network(layers: dict[str, tuple[np.ndarray, np.ndarray]], features: int) -> Network:
+def _network(
+    layers: Mapping[str, Matrix], features: int, neurons: Mapping[str, np.ndarray]
+) -> Network:
     weight, bias = layers["fc1"]
     return Network(
         weight[:, :features],
@@ -119,15 +154,32 @@ def _network(layers: dict[str, tuple[np.ndarray, np.ndarray]], features: int) ->
         *layers["gru_hidden"],
         *layers["fc2"],
         units=np.arange(layers["gru_hidden"][0].shape[1]),
+        neurons=neurons,
     )
+
+
+def _feed_forward(
+    layers: Mapping[str, Matrix], features: int, neurons: Mapping[str, np.ndarray]
+) -> FeedForwardNetwork:
+    return FeedForwardNetwork(tuple(layers.values()), features, neurons)
+
+
+def small_networks_of(policy: Policy) -> list[AnyNetwork]:
+    """The same without the neurons that nothing depends on."""
+    return [
+        network.without_dead_neurons()
+        if isinstance(network, FeedForwardNetwork)
+        else without_dead_neurons(network)
+        for network in networks_of(policy)
+    ]
 
 
 def without_dead_neurons(network: Network) -> Network:
     """The same function with fewer neurons.
 
-    A hidden unit goes if no chain of weights leads from it to an action value; a neuron of the encoder
-    goes if nothing reads it, or if it reads nothing: then it is a constant, and what it contributes is
-    added to the biases behind it.
+    A hidden unit goes if no chain of weights leads from it to an action value, or no agent has it; a neuron
+    of the encoder goes if nothing reads it, or if it reads nothing: then it is a constant, and what it
+    contributes is added to the biases behind it, unless some agents only have it.
     """
     live = np.flatnonzero(_reaches_output(network))
     gates = np.concatenate([live + gate * network.hidden for gate in range(3)])
@@ -139,10 +191,13 @@ def without_dead_neurons(network: Network) -> Network:
         gru_hidden_bias=network.gru_hidden_bias[gates],
         output=network.output[:, live],
         units=network.units[live],
+        neurons=_of_neurons(network.neurons, GRU, live),
     )
+    owned = network.neurons.get("fc1", np.ones((1, network.encoded), bool))
     reads = network.observation.any(1) | network.codes.any(1)
-    constant = np.where(reads, 0, np.maximum(network.encoder_bias, 0))
-    kept = np.flatnonzero(reads & network.gru_input.any(0))
+    varies = (reads & owned.any(0)) | (owned.any(0) & ~owned.all(0))
+    constant = np.where(varies | ~owned.any(0), 0, np.maximum(network.encoder_bias, 0))
+    kept = np.flatnonzero(varies & network.gru_input.any(0))
     return replace(
         network,
         observation=network.observation[kept],
@@ -150,16 +205,25 @@ def without_dead_neurons(network: Network) -> Network:
         encoder_bias=network.encoder_bias[kept],
         gru_input=network.gru_input[:, kept],
         gru_input_bias=network.gru_input_bias + network.gru_input @ constant,
+        neurons=_of_neurons(network.neurons, "fc1", kept),
     )
+
+
+def _of_neurons(
+    neurons: Mapping[str, np.ndarray], name: str, kept: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Who has which, with some neurons of one layer only."""
+    return {each: own[:, kept] if each == name else own for each, own in neurons.items()}
 
 
 def _reaches_output(network: Network) -> np.ndarray:
     """Which hidden units an action value depends on, now or some steps later."""
     h = network.hidden
+    owned = network.neurons.get(GRU, np.ones((1, h), bool)).any(0)
     reads = np.asarray(network.gru_hidden.reshape(3, h, h).any(0))
-    live = np.asarray(network.output.any(0))
+    live = np.asarray(network.output.any(0)) & owned
     while True:
-        grown = live | reads[live].any(0)
+        grown = (live | reads[live].any(0)) & owned
         if (grown == live).all():
             return live
         live = grown
@@ -172,11 +236,11 @@ def padded(network: Network, hidden: int | None = None) -> Network:
         network: any.
         hidden: the hidden width; the next multiple of `LANES` by default.
     """
-
-    def up(width: int) -> int:
-        return max(LANES, -(-width // LANES) * LANES)
-
-    return widened(network, up(network.encoded), up(network.hidden) if hidden is None else hidden)
+    return widened(
+        network,
+        whole_vectors(network.encoded),
+        whole_vectors(network.hidden) if hidden is None else hidden,
+    )
 
 
 def widened(network: Network, encoded: int, hidden: int) -> Network:
@@ -205,4 +269,8 @@ def widened(network: Network, encoded: int, hidden: int) -> Network:
         gru_hidden_bias=gates(network.gru_hidden_bias[:, None], 0)[:, 0],
         output=np.pad(network.output, ((0, 0), (0, more))),
         units=np.pad(network.units, (0, more), constant_values=-1),
+        neurons={
+            name: np.pad(own, ((0, 0), (0, more if name == GRU else extra)), constant_values=True)
+            for name, own in network.neurons.items()
+        },
     )

@@ -9,7 +9,9 @@ import numpy as np
 
 from mast.errors import UserError
 from mast.export.c_source import observation_limit
-from mast.export.network import Network
+from mast.export.feed_forward import FeedForwardNetwork
+from mast.export.network import AnyNetwork, Network
+from mast.networks.spec import GRU
 
 OPSET = 17
 IR_VERSION = 8
@@ -42,7 +44,7 @@ class _Graph:
 
 
 def write_model(
-    networks: Sequence[Network], contract: Mapping[str, Any], path: Path
+    networks: Sequence[AnyNetwork], contract: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
     """Write a team as an ONNX model; its metadata holds the contract under "mast".
 
@@ -105,9 +107,36 @@ def write_model(
     }
 
 
-def _build(graph: _Graph, networks: Sequence[Network]) -> None:
+def _build(graph: _Graph, networks: Sequence[AnyNetwork]) -> None:
     """The whole step."""
-    limit = min(map(observation_limit, networks))
+    actors = [network for network in networks if isinstance(network, FeedForwardNetwork)]
+    if actors:
+        _feed_forward(graph, actors)
+    else:
+        _recurrent(graph, [network for network in networks if isinstance(network, Network)])
+    _outputs(graph, min(map(observation_limit, networks)))
+
+
+def _feed_forward(graph: _Graph, networks: Sequence[FeedForwardNetwork]) -> None:
+    """From the observation to the logits; the memory is empty."""
+    affine = _shared if len(networks) == 1 else _own
+    source = "observation"
+    if agents := networks[0].codes.shape[1]:
+        inputs = [source, _one_hot(graph, "agent", agents)]
+        source = graph.node("Concat", inputs, "input", axis=1)
+    layers = len(networks[0].matrices)
+    for place in range(layers):
+        name = f"layers.{place}" if place < layers - 1 else "q_raw"
+        weights, biases = zip(*(network.matrices[place] for network in networks), strict=True)
+        affine(graph, name, source, weights, biases)
+        if place < layers - 1:
+            graph.node("Relu", [name], f"{name}.active")
+            source = _kept(graph, networks[0].neurons, name, f"{name}.active")
+    graph.node("Identity", ["hidden"], "after")
+
+
+def _recurrent(graph: _Graph, networks: Sequence[Network]) -> None:
+    """From observation, last action and memory to the action values and the memory after."""
     affine = _shared if len(networks) == 1 else _own
     h, actions = networks[0].hidden, networks[0].actions
     node = graph.node
@@ -119,7 +148,8 @@ def _build(graph: _Graph, networks: Sequence[Network]) -> None:
     encoder = [np.concatenate([network.observation, network.codes], 1) for network in networks]
     affine(graph, "encoder", "input", encoder, [network.encoder_bias for network in networks])
     node("Relu", ["encoder"], "encoded")
-    for name, source in (("gru_input", "encoded"), ("gru_hidden", "hidden")):
+    encoded = _kept(graph, networks[0].neurons, "fc1", "encoded")
+    for name, source in (("gru_input", encoded), ("gru_hidden", "hidden")):
         weights = [getattr(network, name) for network in networks]
         affine(graph, name, source, weights, [getattr(n, f"{name}_bias") for n in networks])
         graph.constant(f"{name}_sizes", [2 * h, h], np.int64)
@@ -137,9 +167,20 @@ def _build(graph: _Graph, networks: Sequence[Network]) -> None:
     node("Tanh", ["new_sum"], "new")
     node("Sub", ["hidden", "new"], "change")
     node("Mul", ["update", "change"], "kept")
-    node("Add", ["new", "kept"], "after")
+    lacks = GRU in networks[0].neurons
+    node("Add", ["new", "kept"], "whole" if lacks else "after")
+    if lacks:
+        node("Identity", [_kept(graph, networks[0].neurons, GRU, "whole")], "after")
     affine(graph, "q_raw", "after", [n.output for n in networks], [n.output_bias for n in networks])
-    _outputs(graph, limit)
+
+
+def _kept(graph: _Graph, neurons: Mapping[str, np.ndarray], layer: str, source: str) -> str:
+    """The neurons of a layer that a row's agent has, the others 0; itself where every agent has all."""
+    if layer not in neurons:
+        return source
+    graph.constant(f"{layer}.neurons", neurons[layer])
+    graph.node("Gather", [f"{layer}.neurons", "agent"], f"{layer}.has", axis=0)
+    return graph.node("Mul", [source, f"{layer}.has"], f"{layer}.kept")
 
 
 def _outputs(graph: _Graph, limit: float) -> None:
@@ -218,12 +259,13 @@ class OnnxArtefact:
     Args:
         path: the model.
         agents: how many there are.
+        units: [agents, hidden], as `Artefact.units`; those of the trained network where None.
 
     Raises:
         UserError: onnxruntime is not installed, or the file is damaged or no export of Mast.
     """
 
-    def __init__(self, path: Path, agents: int) -> None:
+    def __init__(self, path: Path, agents: int, units: np.ndarray | None = None) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -241,7 +283,8 @@ class OnnxArtefact:
         shapes = {value.name: value.shape for value in self.session.get_inputs()}
         if set(shapes) != set(INPUTS):
             raise UserError(f"{path} is no team exported by Mast: its inputs are {list(shapes)}")
-        self.units = np.tile(np.arange(shapes["hidden"][1]), (agents, 1))
+        own = np.tile(np.arange(shapes["hidden"][1]), (agents, 1))
+        self.units = own if units is None else units
 
     def step(
         self,

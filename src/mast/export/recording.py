@@ -34,6 +34,12 @@ class Recorded:
         start = np.full_like(self.action[:1], NO_ACTION)
         return np.concatenate([start, self.action[:-1]])
 
+    def of_agent(self, agent: int) -> "Recorded":
+        """What one agent saw and did, as a team of one."""
+        own = slice(agent, agent + 1)
+        parts = (self.observation, self.available, self.action, self.q, self.hidden)
+        return Recorded(*(np.ascontiguousarray(part[:, own]) for part in parts))
+
 
 def record_episodes(
     policy: Policy, environment: Environment, count: int, seed: int = 0

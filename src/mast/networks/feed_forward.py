@@ -46,14 +46,21 @@ class FeedForward(eqx.Module):
         self, observation: Float[Array, "*batch agents features"]
     ) -> Float[Array, "*batch agents outputs"]:
         """Logits or values of each agent's own observation."""
-        x = observation
+        return list(self.activations(observation).values())[-1]
+
+    def activations(
+        self, observation: Float[Array, "*batch agents features"]
+    ) -> dict[str, Float[Array, "*batch agents units"]]:
+        """The activation of every layer by its name, from first to last; that of the last are the outputs."""
+        x, found = observation, {}
         for index, layer in enumerate(self.layers):
             name = f"layers.{index}"
             used = layer_of_agents(self.parts, name, layer)
             x = self._first(used, x) if index == 0 else apply_layer(used, x)
             if index < len(self.layers) - 1:
                 x = keep_neurons(self.parts, name, jax.nn.relu(x))
-        return x
+            found[name] = x
+        return found
 
     def of_each(self) -> "FeedForward":
         """One network for each agent, whatever the agents share; neurons that one lacks stay marked."""

@@ -6,6 +6,7 @@ tiny widths.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -128,6 +129,10 @@ class LayerSpec(NamedTuple):
     def units(self) -> int:
         """How many neurons it makes."""
         return self.outputs // GATES if self.group == GRU else self.outputs
+
+    def rows(self, neurons: Sequence[int]) -> list[int]:
+        """Which rows of its matrix make these of its neurons; of a GRU's, those of all three gates."""
+        return [first + each for first in range(0, self.outputs, self.units) for each in neurons]
 
 
 class NetworkSpec(NamedTuple):

@@ -17,7 +17,7 @@ from mast.networks.mixers import Mixer, joint_value
 from mast.own_code import user_error
 from mast.runtime import prepare
 from mast.training.random_keys import PLAY, run_key
-from mast.training.rollout import Recording, Totals, episodes, play, players_for
+from mast.training.rollout import Recording, Totals, episodes, is_stochastic, play, players_for
 
 WON, LOST, DRAW, ENDED, CUT = "won", "lost", "draw", "ended", "cut"
 """How an episode ends; "ended" where nothing can be won, "cut" by the time limit."""
@@ -30,7 +30,8 @@ class Shown:
     available: Bool[np.ndarray, "steps agents actions"]
     action: Int[np.ndarray, "steps agents"]
     q: Float[np.ndarray, "steps agents actions"]
-    """Every action value, of actions that were not available too."""
+    """Every action value, of actions that were not available too; of a policy that actions are drawn from its
+    probabilities."""
     q_tot: Float[np.ndarray, " steps"] | None
     """Of the actions taken; None where the mixer is not known."""
     to_come: Float[np.ndarray, " steps"]
@@ -65,7 +66,7 @@ def play_to_watch(
         discount: γ, of the return to come.
 
     Raises:
-        UserError: an action value is NaN or infinite.
+        UserError: an action value or a probability is NaN or infinite.
     """
     prepare()
     kept: list[tuple[Totals, Recording]] = []
@@ -82,7 +83,8 @@ def play_to_watch(
     for place, episode in enumerate(episodes(totals, recording)):
         length = len(episode.reward)
         if not np.isfinite(q[:length, place]).all():
-            raise UserError("the policy's action values are NaN or infinite: nothing to watch")
+            what = "probabilities" if is_stochastic(agent) else "action values"
+            raise UserError(f"the policy's {what} are NaN or infinite: nothing to watch")
         scene = _scene(environment, episode.state, episode.action)
         shown.append(
             Shown(
@@ -118,16 +120,18 @@ def _scene(environment: Environment, state: Any, action: Any) -> Scene | None:
 
 @jax.jit
 def _values(agent: Agent, mixer: Any, recording: Recording, mask: Any, discount: Any) -> Any:
-    """Action values, Q_tot of the actions taken, and the discounted return, of every step."""
+    """Action values or probabilities, Q_tot of the actions taken, and discounted returns, of every step."""
     action = jnp.asarray(recording.action, jnp.int32)
     limit = len(action)
     q = agent.sequence(
         jnp.asarray(recording.observation[:limit], jnp.float32), last_actions(action)[:-1]
     )
+    available = jnp.asarray(recording.available[:limit], bool)
+    if is_stochastic(agent):
+        q = jax.nn.softmax(jnp.where(available, q, -jnp.inf))
     q_tot = None
     if mixer is not None:
         state = jnp.asarray(recording.state[:limit], jnp.float32)
-        available = jnp.asarray(recording.available[:limit])
         # Independent learners have a value per agent; what stands for the team is their mean.
         q_tot = joint_value(mixer, q, action, available, state).mean(-1)
     return q, q_tot, discounted_returns(jnp.asarray(recording.reward), mask, discount)

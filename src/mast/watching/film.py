@@ -236,7 +236,9 @@ def _table(axes: Axes, about: Mapping[str, Any], episode: Shown, step: int) -> N
         axes.set_xticks(range(actions), about["actions"], size=6, rotation=30, ha="right")
     else:
         axes.set_xticks([])
-    axes.set_title("action values; □ the action taken", size=8, loc="left", color=DIM)
+    axes.set_title(
+        f"{about.get('values', 'action values')}; □ the action taken", size=8, loc="left", color=DIM
+    )
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -90,7 +90,8 @@ def watch(
 
     Returns:
         what was shown: `environment`, `policy`, `episodes` (outcome, steps and return of each), `q_tot`
-        (whether the team's value is known) and `out`.
+        (whether the team's value is known), `values` (what is shown of each action: "action values", or
+        "probabilities" of a policy that actions are drawn from) and `out`.
 
     Raises:
         UserError: nothing to watch, or a file that cannot be made.
@@ -102,6 +103,7 @@ def watch(
     from mast.envs.scene import is_staged
     from mast.execution.environment import environment_of
     from mast.policy import check_fit
+    from mast.training.rollout import is_stochastic
     from mast.watching.episodes import play_to_watch
     from mast.watching.mixer import mixer_of, mixer_without_weights
 
@@ -117,6 +119,7 @@ def watch(
     check_fit(run, team.description, spec)
     known = mixer_without_weights if is_exported(run) else partial(mixer_of, run, team.agent)
     mixer, discount = known(config, spec), config.discount
+    stochastic = is_stochastic(team.agent)
     shown = play_to_watch(team.agent, mixer, environment, episodes, seed, discount)
     about = {
         "environment": spec.id,
@@ -124,6 +127,7 @@ def watch(
         "policy": {name: team.description.get(name) for name in TOLD} | {"from": str(run)},
         "seed": seed,
         "discount": discount,
+        "values": "probabilities" if stochastic else "action values",
         "agents": list(spec.agent_names),
         "kinds": list(spec.unit_types),
         "agent_actions": getattr(environment, "agent_action_names", None),
@@ -146,6 +150,7 @@ def watch(
             for each in shown
         ],
         "q_tot": shown[0].q_tot is not None,
+        "values": about["values"],
         "out": str(out),
     }
 

@@ -1,0 +1,62 @@
+"""The part of `mast inspect` about agents that share a network."""
+
+from pathlib import Path
+from typing import Any
+
+from mast.config import Config
+from mast.envs.names import is_code
+from mast.extras import SHARING, is_installed
+from mast.own_code import is_own
+
+WHOLE = ("shared", "fups", "independent")
+"""Ways of sharing in which no agent has another part than another, and there is nothing to draw unasked."""
+
+
+def draw_sharing(
+    run: Path, config: Config, out: Path, asked: bool
+) -> tuple[dict[str, Any], list[Path], list[str]]:
+    """What agents that share a network have in common, and what they make of the same observations.
+
+    Args:
+        run: its folder.
+        config: of the run.
+        out: folder of the pictures.
+        asked: whether the features are asked for, which plays episodes.
+
+    Returns:
+        facts about the neurons by layer, the pictures, and a line for each that could not be drawn.
+    """
+    if not asked and config.sharing in WHOLE:
+        return {}, [], []
+    if not (run / "policy.safetensors").is_file():
+        return {}, [], [f"{run} has saved no policy yet: nothing is drawn of what its agents share"]
+    if is_own(config.algorithm) or (is_code(config.environment) and not asked):
+        return (
+            {},
+            [],
+            [
+                f"{run}: a run's own code is not imported unasked (--features): nothing is drawn of sharing"
+            ],
+        )
+    from mast.diagnosis.sharing_pictures import draw_features, draw_overlaps
+    from mast.execution.environment import environment_of
+    from mast.watching.sharing import facts_of, features_of, load_shared
+
+    environment = environment_of(config)
+    shared = load_shared(run, config, environment)
+    names = list(environment.spec.agent_names)
+    out.mkdir(parents=True, exist_ok=True)
+    facts, files, missing = facts_of(shared.neurons), [], []
+    if facts:
+        files.append(out / "neurons.png")
+        draw_overlaps(facts, names, files[-1])
+    if not is_installed("sklearn"):
+        missing.append(f"t-SNE of hidden features needs scikit-learn, not installed: {SHARING}")
+        return facts, files, missing
+    if shared.central:
+        missing.append(
+            "features of the critic are not drawn: it reads the state, not an observation"
+        )
+    files.append(out / "features.png")
+    draw_features(features_of(shared, environment), names, files[-1])
+    return facts, files, missing
