@@ -1,11 +1,15 @@
 """Rollouts by chance, and trainings of seconds, for the tests of actor–critics."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from examples.pursuit import Pursuit
 
 from mast.config import Config, resolve
+from mast.envs.protocol import Outcome, TimeStep
 from mast.learning.trajectory import Trajectory
 from mast.training.logging import WALL_CLOCK, read_metrics
 
@@ -53,3 +57,16 @@ def small(**settings: Any) -> Config:
 
 def rows(run: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in read_metrics(run)]
+
+
+class Paid(Pursuit):
+    """Each agent is paid its number: what a critic must learn is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = dataclasses.replace(self.spec, rewards="agent", max_return=None)
+
+    def step(self, key: Any, env_state: Any, actions: Any) -> tuple[Any, TimeStep, Outcome]:
+        state, seen, outcome = super().step(key, env_state, actions)
+        reward = jax.numpy.arange(self.spec.agents, dtype=jax.numpy.float32)
+        return state, seen, outcome._replace(reward=reward)

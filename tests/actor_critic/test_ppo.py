@@ -74,7 +74,7 @@ def test_the_loss_is_the_definition(algorithm):
         hidden_size=6,
         discount=DISCOUNT,
         gae_lambda=LAMBDA,
-        clip=CLIP,
+        ppo_clip=CLIP,
     )
     learner = Learner(config, sizes_of(config, Sizes(4, 2, 3, AGENTS)))
     method, params = method_from_config(config), learner.dense_params(jax.random.key(0))

@@ -14,7 +14,7 @@ from mast.learning.seps import (
     clusters_of,
     encoder_loss,
     fresh_encoder,
-    transitions_of_trajectories,
+    transitions_of,
 )
 from mast.learning.trajectory import Trajectory
 from mast.runs.trainer import Trainer
@@ -108,7 +108,7 @@ def test_rows_that_end_an_episode_are_left_out():
         ended=ended,
         behaviour={},
     )
-    rows = transitions_of_trajectories([trajectory], 2)
+    rows = transitions_of(trajectory, 2)
     np.testing.assert_array_equal(rows.agent, [0, 1, 2] * 3)
     kept = [0, 1, 2, 6, 7, 8, 9, 10, 11]
     np.testing.assert_array_equal(rows.given[:, 0], kept)

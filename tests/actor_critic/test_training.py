@@ -1,15 +1,10 @@
 """Whole trainings of an actor–critic: resumed bit for bit, sparse, shared in every way, several at once."""
 
-import dataclasses
-from typing import Any
-
 import jax
 import numpy as np
 import pytest
-from examples.pursuit import Pursuit
-from rollouts import rows, small
+from rollouts import Paid, rows, small
 
-from mast.envs.protocol import Outcome, TimeStep
 from mast.policy import Policy
 from mast.runs.trainer import Trainer
 
@@ -77,19 +72,6 @@ def test_several_seeds_are_one_program(tmp_path):
     assert [row["env_steps"] for row in together] == [row["env_steps"] for row in alone]
     for name in ("loss", "value_loss", "entropy", "return"):
         assert together[-1][name] == pytest.approx(alone[-1][name], rel=1e-3, abs=1e-4)
-
-
-class Paid(Pursuit):
-    """Each agent is paid its number: what a critic must learn is known."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spec = dataclasses.replace(self.spec, rewards="agent", max_return=None)
-
-    def step(self, key: Any, env_state: Any, actions: Any) -> tuple[Any, TimeStep, Outcome]:
-        state, seen, outcome = super().step(key, env_state, actions)
-        reward = jax.numpy.arange(self.spec.agents, dtype=jax.numpy.float32)
-        return state, seen, outcome._replace(reward=reward)
 
 
 def test_each_agent_learns_from_its_own_reward():

@@ -29,6 +29,8 @@ from mast.terminal.output import Output
 MOST_EPISODES = 1_000_000
 
 COLUMNS = {"win_rate": "win rate", "return": "return", "episode_length": "episode length"}
+SAMPLED = {"sampled_win_rate": "win rate, sampled", "sampled_return": "return, sampled"}
+"""Of a policy that draws its actions."""
 
 
 def run_evaluate(values: Values) -> int:
@@ -146,7 +148,9 @@ def _show(played: list[dict[str, Any]], output: Output) -> None:
     for result in played:
         if len(played) > 1:
             table.add_row(Path(result["policy"]).parent.name, style="bold")
-        for name, words in COLUMNS.items():
+        for name, words in (COLUMNS | SAMPLED).items():
+            if name not in result:
+                continue
             interval = result[name]
             if interval is None:
                 table.add_row(words, "-", "this environment cannot be won")

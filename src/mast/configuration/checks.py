@@ -39,9 +39,11 @@ def check_together(config: Config) -> None:
         steps_of(config.environment, config.episode_limit)
     except UserError as error:
         raise ValueError(str(error)) from None
-    at_most("batch_size", "buffer_episodes")
-    at_most("online_episodes", "buffer_episodes")
-    at_most("parallel_envs", "buffer_episodes")
+    known = BUILT_IN.get(config.algorithm)
+    if known is None or known.loop == "replay":
+        at_most("batch_size", "buffer_episodes")
+        at_most("online_episodes", "buffer_episodes")
+        at_most("parallel_envs", "buffer_episodes")
     at_most("prune_begin_fraction", "prune_end_fraction")
     if config.online_batch > config.online_episodes:
         bound = f"{config.online_episodes} online_episodes"
@@ -51,7 +53,8 @@ def check_together(config: Config) -> None:
         )
     if config.operator == "res_softmax":
         only_with("operator", "algorithm", "res")
-    known = BUILT_IN.get(config.algorithm)
+    if config.critic_prune_ratio is not None and known is not None and known.loop == "replay":
+        raise ValueError(f"critic_prune_ratio: algorithm {config.algorithm} has no critic")
     if config.diagnostics and known is not None and known.loop == "on_policy":
         raise ValueError("diagnostics = true: needs an algorithm that learns action values")
     if config.density_per_agent is not None:

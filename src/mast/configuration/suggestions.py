@@ -31,7 +31,6 @@ OTHER_NAMES = {
     # JaxMARL, Stable-Baselines3, CleanRL, RLlib.
     "env_id": "environment",
     "env_name": "environment",
-    "epochs": "steps",
     "eps_decay": "epsilon_steps",
     "eps_finish": "epsilon_end",
     "eval_freq": "eval_interval",

@@ -39,6 +39,17 @@ def full_sizes(config: Config, team: TeamSizes) -> Sizes:
     )
 
 
+def densities_per_copy(config: Config, copies: int) -> tuple[float, ...] | None:
+    """Where each of the stacked networks has a budget of its own: their densities; else None.
+
+    Those of SePS are alike: until agents are shared out only one of them learns, and under one budget drop
+    and growth would move the others' weights to it.
+    """
+    if config.sharing == "seps":
+        return (1.0 if config.stays_dense else 1 - config.sparsity,) * copies
+    return config.density_per_agent
+
+
 def _lacks(config: Config, ratio: tuple[float, ...] | None) -> Lacks | None:
     """What an agent lacks of a network; the ratio is left empty where the network's own default holds."""
     if config.sharing not in PRUNING:
@@ -77,8 +88,9 @@ def account_of(config: Config, team: TeamSizes) -> Account:
         return tiny_account(entry.networks(tiny_of(config, team).sizes), networks, uses)
     sparsity = 0.0 if config.stays_dense else config.sparsity
     final = account(networks, uses, sparsity, config.allocation)
-    if config.density_per_agent is not None:
-        return _with_density_per_agent(final, networks, uses, config.density_per_agent, config)
+    densities = densities_per_copy(config, sizes.copies)
+    if densities is not None:
+        return _with_density_per_agent(final, networks, uses, densities, config)
     if config.pruning == "none":
         return final
     # The cubic law's mean: all weights before it begins, a quarter of those still to go while it runs.

@@ -27,7 +27,7 @@ def environment_of(config: Config) -> Environment:
 def with_rewards(environment: Environment, config: Config) -> Environment:
     """The environment, with one reward where its agents have their own and the algorithm wants one."""
     check_spec(environment, config.environment)
-    wanted = algorithm_entry(config.algorithm).rewards
-    if environment.spec.rewards == "agent" and wanted == "team":
+    of_team = "team" in (algorithm_entry(config.algorithm).rewards, config.rewards)
+    if environment.spec.rewards == "agent" and of_team:
         return TeamReward(environment, config.team_reward)
     return environment

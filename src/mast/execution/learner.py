@@ -14,9 +14,14 @@ from mast.algorithms.protocol import LossMetrics
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.errors import UserError
+from mast.execution.account import densities_per_copy
 from mast.execution.method import method_from_config
 from mast.execution.rules import Rules, rules_of
-from mast.execution.topology import agent_leaves, final_counts, initial_masks
+from mast.execution.topology import (
+    agent_leaves,
+    final_counts,
+    initial_masks,
+)
 from mast.learning.method import Method
 from mast.networks.spec import Sizes
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
@@ -185,7 +190,7 @@ class Learner:
             growth_score=score_by_number(method.growth, list(rules.growth.values())),
             grown_state=method.grown_state,
             active=self._active_at(env_steps, state.optimizer.masks, method, budget),
-            per_unit=agent_leaves(state.params) if self.config.density_per_agent else False,
+            per_unit=agent_leaves(state.params) if densities_per_copy(self.config, 1) else False,
         )
         params = eqx.combine(evolved, fixed)
         return LearnerState(params, state.target, opt_state), evolution

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from mast.config import Config
+from mast.execution.account import densities_per_copy
 from mast.sparsity.allocation import (
     LayerShape,
     active_counts,
@@ -54,8 +55,9 @@ def final_counts(params: Any, config: Config) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     stacked = agent_leaves(params)
     for layers in sparse_layers(params).values():
-        if config.density_per_agent and layers[0].name in stacked:
-            counts |= active_counts_per_copy(layers, config.density_per_agent, config.allocation)
+        densities = densities_per_copy(config, layers[0].copies)
+        if densities and layers[0].name in stacked:
+            counts |= active_counts_per_copy(layers, densities, config.allocation)
         else:
             counts |= active_counts(layers, allocate(layers, sparsity, config.allocation))
     return counts

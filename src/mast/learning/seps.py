@@ -140,12 +140,13 @@ def agent_codes(key: PRNGKeyArray, transitions: Transitions, agents: int) -> np.
 
     batch = min(BATCH, rows)
     state = optimizer.init(encoder)
-    for key in jax.random.split(order_key, EPOCHS):
-        order = np.asarray(jax.random.permutation(key, rows))[: rows // batch * batch]
+    for each in jax.random.split(order_key, EPOCHS):
+        shuffle_key, noise_key = jax.random.split(each)
+        order = np.asarray(jax.random.permutation(shuffle_key, rows))[: rows // batch * batch]
         batches = Transitions(
             *(each[order].reshape(-1, batch, *each.shape[1:]) for each in transitions)
         )
-        encoder, state = epoch(encoder, state, key, batches)
+        encoder, state = epoch(encoder, state, noise_key, batches)
     return np.asarray(encoder.code(jnp.arange(agents))[0])
 
 
@@ -178,19 +179,25 @@ def clusters_of(codes: np.ndarray, count: int | None, most: int, seed: int) -> C
     return Clusters([order[label] for label in chosen.tolist()], codes.tolist(), index)
 
 
-def transitions_of_trajectories(trajectories: Sequence[Trajectory], actions: int) -> Transitions:
-    """The rows of trajectories, [time envs …] each, in half precision.
+def transitions_of(trajectory: Trajectory, actions: int) -> Transitions:
+    """The rows of a trajectory, [time envs …] or [rows …], in half precision.
 
     Args:
-        trajectories: as host arrays.
+        trajectory: as host arrays.
         actions: how many there are.
     """
-    parts = [
-        _rows(
-            each.observation, each.action, each.reward, each.next_observation, ~each.ended, actions
-        )
-        for each in trajectories
-    ]
+    return _rows(
+        trajectory.observation,
+        trajectory.action,
+        trajectory.reward,
+        trajectory.next_observation,
+        ~trajectory.ended,
+        actions,
+    )
+
+
+def together(parts: Sequence[Transitions]) -> Transitions:
+    """All rows in one."""
     return Transitions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -213,7 +220,7 @@ def transitions_of_ring(ring: Ring) -> Transitions:
                 sizes.actions,
             )
         )
-    return Transitions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return together(parts)
 
 
 def _rows(

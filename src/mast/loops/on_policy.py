@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mast.config import Config
-from mast.learning.seps import Transitions, transitions_of_trajectories
+from mast.learning.seps import Transitions, together, transitions_of
 from mast.learning.trajectory import Trajectory
 from mast.loops.clustering import Clustering
 from mast.training.counters import Counters
@@ -51,7 +51,7 @@ class OnPolicyLoop:
         self._watch = watch
         self._streams = engine.begin_streams()
         self._clustering = Clustering(config, engine, runs)
-        self._trajectories: list[Trajectory] = []
+        self._transitions: list[list[Transitions]] = [[] for _ in runs]
         self._episodes = 0.0
 
     @property
@@ -89,23 +89,23 @@ class OnPolicyLoop:
                 )
                 self._watch.evolved(evolution)
             if done.trajectory is not None:
-                self._trajectories.append(done.trajectory)
+                self._keep(done.trajectory)
             if self._clustering.is_due:
-                state = self._clustering.assign(state, self._transitions)
-                self._trajectories = []
+                state = self._clustering.assign(
+                    state, lambda place: together(self._transitions[place])
+                )
+                self._transitions = [[] for _ in self._runs]
         self._episodes += float(np.mean(done.finished.episodes))
         counters.episodes = int(self._episodes)
         updates = [jax.tree.map(lambda each, i=i: each[i], done.metrics) for i in range(count)]
-        return state, Round(_means(done.finished), updates)
+        return state, Round(_means(done.finished), updates, self._updates_each)
 
-    def _transitions(self, place: int) -> Transitions:
-        """What the agents of one run saw, did and got so far."""
-        kept = [self._engine.of_run(each, place) for each in self._trajectories]
-        flat = [
-            jax.tree.map(lambda each: each.reshape(-1, *each.shape[3:]), trajectory)
-            for trajectory in kept
-        ]
-        return transitions_of_trajectories(flat, self._runs[place].spec.actions)
+    def _keep(self, trajectory: Trajectory) -> None:
+        """What the encoder of SePS will learn from, of every run."""
+        for place, run in enumerate(self._runs):
+            own = self._engine.of_run(trajectory, place)
+            flat = jax.tree.map(lambda each: each.reshape(-1, *each.shape[3:]), own)
+            self._transitions[place].append(transitions_of(flat, run.spec.actions))
 
     def record(self) -> dict[str, Any]:
         """Episodes that have ended, a mean over the runs."""
@@ -134,15 +134,15 @@ class OnPolicyLoop:
         return self._config.epochs * self._config.minibatches
 
     def _rollouts_now(self, done: int, per_rollout: int) -> int:
-        """How many rollouts this round makes: until the next evolution or the end at most."""
+        """How many rollouts this round makes: until the next evaluation, evolution or the end at most."""
         config = self._config
-        left = config.steps - min(run.counters.env_steps for run in self._runs)
+        taken = min(run.counters.env_steps for run in self._runs)
+        left = min(config.steps - taken, config.eval_interval - taken % config.eval_interval)
         count = min(ROLLOUTS_PER_ROUND, -(-left // per_rollout))
         if self._evolves:
             to_go = config.evolve_interval - done % config.evolve_interval
             count = min(count, -(-to_go // self._updates_each))
         if self._clustering.pending:
-            taken = config.steps - left
             count = min(count, -(-(config.seps_steps - taken) // per_rollout))
         return max(1, count)
 

@@ -156,10 +156,11 @@ def fresh_agent(key: PRNGKeyArray, network: NetworkSpec, sizes: Sizes) -> Agent:
     """A dense recurrent agent, shared as its declaration says: one network, several, or parts of one."""
     if network.per_agent:
         return independent_agents(key, network, sizes.observation, sizes.actions)
-    agent = recurrent_agent(key, network, sizes.observation, sizes.actions)
     if network.lacks is None:
-        return agent
-    parts = draw_parts(jax.random.fold_in(key, 1), network)
+        return recurrent_agent(key, network, sizes.observation, sizes.actions)
+    weights_key, parts_key = jax.random.split(key)
+    agent = recurrent_agent(weights_key, network, sizes.observation, sizes.actions)
+    parts = draw_parts(parts_key, network)
     kind = PrunedWeights if network.lacks.of == "weights" else RecurrentAgent
     return kind(
         agent.fc1,

@@ -44,7 +44,7 @@ class Lacks(NamedTuple):
     alike: bool = False
     """Whether all agents lack the same."""
 
-    def by_default(self, ratio: tuple[float, ...]) -> Lacks:
+    def by_default(self, ratio: tuple[float, ...], name: str = "prune_ratio") -> Lacks:
         """With a network's own ratio where none is given, and one for each of its hidden layers.
 
         Raises:
@@ -53,9 +53,7 @@ class Lacks(NamedTuple):
         given = ratio if self.ratio is None else self.ratio
         if len(given) != len(ratio):
             shown = "-".join(f"{each:g}" for each in given)
-            raise UserError(
-                f"prune_ratio = {shown}: must be {len(ratio)} numbers, one per hidden layer"
-            )
+            raise UserError(f"{name} = {shown}: must be {len(ratio)} numbers, one per hidden layer")
         return self._replace(ratio=given)
 
 
@@ -183,7 +181,13 @@ class NetworkSpec(NamedTuple):
         if self.lacks is None or self.lacks.of == "weights":
             return {}
         ratios = self.ratios
-        return {name: round(ratios[name] * units) for name, units in self.hidden.items()}
+        pruned = {name: round(ratios[name] * units) for name, units in self.hidden.items()}
+        for name, units in self.hidden.items():
+            if pruned[name] == units:
+                raise UserError(
+                    f"prune_ratio = {ratios[name]:g} of {name}: none of its {units} neurons is left"
+                )
+        return pruned
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -237,7 +241,7 @@ def actor_spec(sizes: Sizes) -> NetworkSpec:
 def critic_spec(sizes: Sizes, central: bool = False) -> NetworkSpec:
     """A critic of an agent's own observation, or of the state; under SNP-PS 0-0.1-0.9 is missing (§5.1)."""
     usual = (0.0, *(0.1,) * (sizes.hidden_layers - 2), 0.9)[-sizes.hidden_layers :]
-    lacks = sizes.critic_lacks and sizes.critic_lacks.by_default(usual)
+    lacks = sizes.critic_lacks and sizes.critic_lacks.by_default(usual, "critic_prune_ratio")
     return feed_forward_spec(sizes, 1, lacks, sizes.state if central else sizes.observation)
 
 

@@ -1,5 +1,6 @@
 """The loop: collect → learn → maybe evolve → maybe evaluate → maybe save, in plain Python."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,7 +27,6 @@ from mast.execution.environment import environment_of, with_rewards
 from mast.errors import EnvironmentFailure, EnvironmentNaN, StorageError, UserError
 from mast.extras import events_notice
 from mast.folders import begun, check_new, held
-from mast.execution.learner import UpdateMetrics
 from mast.loops import LOOPS, Loop
 from mast.runtime import prepare
 from mast.training.counters import Counters
@@ -269,7 +269,7 @@ class Trainer:
         with self._naming_what_is_kept(), self.meter.measured():
             self.state, done = self._loop_round()
             self.notices += self.engine.said()
-            self._check_finite(done.updates)
+            self._check_finite(done)
             if self.config.pruning != "none":
                 self.densities = self.engine.densities(self.state)
             row = self.meter.round(done)
@@ -295,16 +295,17 @@ class Trainer:
             self.close()
             raise type(error)(f"{error}; {self.runs[0].kept}") from error
 
-    def _check_finite(self, updates: Sequence[UpdateMetrics]) -> None:
+    def _check_finite(self, done: Round) -> None:
         """Stop at numbers that cannot be right, before they reach a checkpoint."""
+        updates, each = done.updates, done.updates_each
         if not updates:
             return
-        first = self.counters.updates - len(updates) + 1
+        first = self.counters.updates - (len(updates) - 1) * each
         finite = self.engine.finite(self.state)
         for place, run in enumerate(self.runs):
             if run.counters.done:
                 continue
-            for number, update in enumerate(updates, start=first):
+            for number, update in zip(itertools.count(first, each), updates, strict=False):
                 for name, value in (("loss", update.loss), ("gradient norm", update.gradient_norm)):
                     value = np.reshape(value, -1)[place]
                     if not np.isfinite(value):

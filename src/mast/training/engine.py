@@ -28,9 +28,8 @@ from mast.networks.sharing import assigned
 from mast.sparsity.topology import Evolution
 from mast.training.on_policy import Advanced, advance
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
-from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, run_key
+from mast.training.random_keys import BEGIN, COLLECT, EVALUATE, EVOLVE, INIT, run_key
 from mast.training.rollout import (
-    JaxPlayers,
     Players,
     Recording,
     Totals,
@@ -82,11 +81,9 @@ class Engine:
         )
         self._environment = environment
         self._players: Players = (
-            JaxPlayers(environment, config.replay_dtype, over_runs=True)
-            if vmapped
-            else WorkerPlayers(config, environment.spec)
+            WorkerPlayers(config, environment.spec)
             if config.env_workers
-            else players_for(environment, config.replay_dtype)
+            else players_for(environment, config.replay_dtype, over_runs=vmapped)
         )
         self._method = self.stacked([method_from_config(each, rules) for each in configs])
 
@@ -254,7 +251,7 @@ class Engine:
         """Every environment of every run at the start of an episode."""
         begin = partial(begin_streams, self._environment, count=self._configs[0].parallel_envs)
         over_runs = jax.vmap(begin) if self._vmapped else begin
-        keys = self.stacked([run_key(each.seed, COLLECT) for each in self._configs])
+        keys = self.stacked([run_key(each.seed, BEGIN) for each in self._configs])
         return self._timed("begin_streams", jax.jit(over_runs))(keys)
 
     def advance(

@@ -12,7 +12,7 @@ from mast.envs.protocol import Environment
 from mast.networks.agent import Agent
 from mast.runtime import prepare
 from mast.training.random_keys import PLAY, run_key
-from mast.training.rollout import Totals, play, players_for
+from mast.training.rollout import Totals, is_stochastic, play, players_for
 from mast.training.statistics import bootstrap_interval
 
 
@@ -69,7 +69,8 @@ def evaluate_policy(
 
     Returns:
         `win_rate`, `return`, `episode_length`, each {"mean", "low", "high"} (win_rate None where nothing
-        can be won), and `episodes`.
+        can be won), and `episodes`; of a stochastic policy also `sampled_win_rate` and `sampled_return`, of
+        as many episodes in which actions are drawn from it.
     """
     prepare()
     keys = jax.random.split(run_key(seed, PLAY), episodes)
@@ -80,12 +81,17 @@ def evaluate_policy(
         mean, low, high = bootstrap_interval(samples.astype(np.float64))
         return {"mean": mean, "low": low, "high": high}
 
-    return {
+    found = {
         "win_rate": interval(totals.won) if environment.spec.has_win else None,
         "return": interval(totals.return_),
         "episode_length": interval(totals.length),
         "episodes": episodes,
     }
+    if is_stochastic(agent):
+        drawn = play(players, agent, keys, jnp.float32(1.0), min(at_once, episodes))
+        found["sampled_win_rate"] = interval(drawn.won) if environment.spec.has_win else None
+        found["sampled_return"] = interval(drawn.return_)
+    return found
 
 
 def mean_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation | None:

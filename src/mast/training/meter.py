@@ -121,7 +121,7 @@ class Meter:
                 },
                 "gradient_norm": per_run([each.gradient_norm for each in updates]),
             }
-        self.updates += len(updates)
+        self.updates += len(updates) * done.updates_each
         self._window.append(means)
         return means
 

@@ -349,12 +349,19 @@ def _see(recording: Recording, step: int, episode: int, seen: TimeStep) -> None:
     recording.available[step, episode] = seen.available
 
 
-def players_for(environment: Environment, store_dtype: Any) -> Players:
-    """The player that fits an environment; individual rewards are added up."""
+def players_for(environment: Environment, store_dtype: Any, over_runs: bool = False) -> Players:
+    """The player that fits an environment; individual rewards are added up.
+
+    Args:
+        environment: where to play.
+        store_dtype: of recorded observations and states.
+        over_runs: whether there is a run axis; for JAX environments.
+    """
     if environment.spec.rewards == "agent":
         environment = TeamReward(environment, "sum")
-    kind = JaxPlayers if environment.spec.is_jax else HostPlayers
-    return kind(environment, store_dtype)
+    if environment.spec.is_jax:
+        return JaxPlayers(environment, store_dtype, over_runs)
+    return HostPlayers(environment, store_dtype)
 
 
 def play(

@@ -15,6 +15,8 @@ class Round(NamedTuple):
     played: Mapping[str, np.ndarray]
     """Means over the episodes, one number per run; NaN where none ended."""
     updates: Sequence[UpdateMetrics]
+    """What they tell; each stands for `updates_each`."""
+    updates_each: int = 1
 
 
 def means_of_episodes(totals: Totals, runs: int) -> dict[str, np.ndarray]:

@@ -178,7 +178,10 @@ class Run:
         self.counters.last_evaluation = asdict(evaluation)
         if evaluation.win_rate is not None:
             self.counters.win_rates.append(evaluation.win_rate)
-        worth = [evaluation.win_rate or 0.0, evaluation.return_]
+        drawn = evaluation.sampled_return is not None
+        won = evaluation.sampled_win_rate if drawn else evaluation.win_rate
+        earned = evaluation.sampled_return if drawn else evaluation.return_
+        worth = [won or 0.0, earned or 0.0]
         better = self.counters.best is None or worth > self.counters.best
         if better:
             self.counters.best = worth

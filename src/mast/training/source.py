@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mast.config import Config, load_run_config
+from mast.configuration.checks import PRUNING
 from mast.errors import UserError
 from mast.files import write_atomically, writing
 from mast.sparsity.masks import Masks, leaf_path
@@ -27,6 +28,7 @@ SHARED = (
     "hypernet_hidden",
     "unrestricted_hidden",
     "sharing",
+    "hidden_layers",
 )
 """The settings that a run and its source must have in common: they are the shapes of the networks."""
 
@@ -59,6 +61,10 @@ def with_source(config: Config) -> tuple[Config, list[str]]:
     source = load_run_config(run)
     if source.seeds > 1:
         raise UserError(f"--from {run}: holds {source.seeds} runs, choose one: seed-{source.seed}")
+    if config.sharing in (*PRUNING, "seps"):
+        raise UserError(
+            f"--from {run}: sharing = {config.sharing} draws anew which part of a network an agent uses"
+        )
     if source.widths != "full":
         raise UserError(f"--from {run}: a run of method {source.method} has other networks")
     for name in SHARED:

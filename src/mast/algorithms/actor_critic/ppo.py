@@ -99,7 +99,7 @@ class Ppo:
         zero = jnp.zeros(())
         return ActorCritic(
             feed_forward(actor_key, networks["agent"], sizes.observation, ACTOR_GAIN),
-            feed_forward(critic_key, networks["critic"], read),
+            feed_forward(critic_key, networks["critic"], read, 1.0),
             ValueStatistics(zero, zero, zero),
         )
 

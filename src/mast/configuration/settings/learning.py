@@ -88,7 +88,7 @@ class RolloutSettings(BaseModel):
     gae_lambda: float = setting(
         0.95, ON_POLICY, "λ of the advantages (ippo, mappo)", "MAPPO", ge=0, le=1
     )
-    clip: float = setting(
+    ppo_clip: float = setting(
         0.2,
         ON_POLICY,
         "how far a probability ratio and a value may move (ippo, mappo)",

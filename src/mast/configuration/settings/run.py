@@ -133,6 +133,12 @@ class EnvironmentSettings(BaseModel):
         gt=0,
         le=10**6,
     )
+    rewards: Literal["agent", "team"] = setting(
+        "agent",
+        ENVIRONMENT,
+        "where each agent has its own reward: what it learns from if the algorithm can, that or the team's",
+        "SNP-PS; ours",
+    )
     team_reward: Literal["sum", "mean"] = setting(
         "sum",
         ENVIRONMENT,
