@@ -3,9 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from examples.pursuit import Pursuit
 from rollouts import Paid, rows, small
 
-from mast.policy import Policy
+from mast.execution.account import sizes_of
+from mast.execution.learner import Learner
+from mast.policy import Policy, save_policy
 from mast.runs.trainer import Trainer
 
 
@@ -30,27 +33,25 @@ def test_an_interrupted_run_is_resumed_bit_for_bit(tmp_path):
 @pytest.mark.parametrize(
     "sharing", ["shared", "fups", "snp", "snp+id", "snp-nps", "usnp", "seps", "independent"]
 )
-def test_a_saved_policy_plays_as_the_trained_one(tmp_path, sharing):
-    trainer = Trainer(
-        small(sharing=sharing, steps=100, seps_clusters=2, seps_steps=40), tmp_path / "run"
-    )
-    trainer.run()
-    trained = trainer.engine.team(trainer.state, 0).params.agent
-    policy = Policy.load(tmp_path / "run")
-    spec = trainer.environment.spec
+def test_a_saved_policy_plays_as_the_network_that_was_saved(tmp_path, sharing):
+    config, spec = small(sharing=sharing, seps_clusters=2, seps_steps=40), Pursuit().spec
+    state = Learner(config, sizes_of(config, spec)).init(jax.random.key(0))
+    acting = state.params.agent
+    save_policy(tmp_path / "policy.safetensors", acting, state.optimizer.masks, spec, {})
+    policy = Policy.load(tmp_path / "policy.safetensors")
     chance = np.random.default_rng(0)
     observation = chance.normal(size=(spec.agents, spec.observation))
     observation = jax.numpy.asarray(observation, jax.numpy.float32)
-    np.testing.assert_allclose(policy.agent(observation), trained(observation), atol=1e-6)
+    np.testing.assert_allclose(policy.agent(observation), acting(observation), atol=1e-6)
     action, memory = policy.act(observation, np.ones((spec.agents, spec.actions), bool))
-    np.testing.assert_array_equal(action, np.argmax(trained(observation), -1))
+    np.testing.assert_array_equal(action, np.argmax(acting(observation), -1))
     policy.act(observation, np.ones((spec.agents, spec.actions), bool), memory)
     assert policy.description["network"] == "feed_forward"
 
 
-@pytest.mark.parametrize("method", ["dense", "tiny", "ss", "set", "rigl", "mast", "magnitude"])
+@pytest.mark.parametrize("method", ["dense", "tiny", "ss", "set", "mast", "magnitude"])
 def test_every_method_keeps_inactive_weights_at_zero(method):
-    trainer = Trainer(small(method=method, sparsity=0.6, steps=900))
+    trainer = Trainer(small(method=method, sparsity=0.6, steps=900, eval_interval=900))
     trainer.run()
     state = trainer.engine.team(trainer.state, 0)
     first = trainer.engine._learners[0].init(jax.random.key(0)).optimizer.masks
