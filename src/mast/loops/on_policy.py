@@ -15,15 +15,12 @@ from mast.learning.seps import Transitions, together, transitions_of
 from mast.learning.trajectory import Trajectory
 from mast.loops.clustering import Clustering
 from mast.training.counters import Counters
-from mast.training.engine import Engine, State
+from mast.training.engine import ROLLOUTS_AT_ONCE, Engine, State
 from mast.training.meter import Meter
 from mast.training.rounds import Round
 from mast.training.run import Run
 from mast.training.streams import Finished
 from mast.training.watch import Watch
-
-ROLLOUTS_PER_ROUND = 25
-"""At most: enough that a call's overhead does not count, few enough that progress is seen."""
 
 
 class OnPolicyLoop:
@@ -73,7 +70,8 @@ class OnPolicyLoop:
                 count,
                 keep=self._clustering.pending,
             )
-            done = jax.device_get(done)
+            done = jax.tree.map(lambda each: each[:count], jax.device_get(done))
+            finished = jax.tree.map(lambda each: each.sum(0), done.finished)
             before = counters.updates // config.evolve_interval
             counters.updates += count * self._updates_each
             counters.rounds += 1
@@ -95,15 +93,17 @@ class OnPolicyLoop:
                     state, lambda place: together(self._transitions[place])
                 )
                 self._transitions = [[] for _ in self._runs]
-        self._episodes += float(np.mean(done.finished.episodes))
+        self._episodes += float(np.mean(finished.episodes))
         counters.episodes = int(self._episodes)
         updates = [jax.tree.map(lambda each, i=i: each[i], done.metrics) for i in range(count)]
-        return state, Round(_means(done.finished), updates, self._updates_each)
+        return state, Round(_means(finished), updates, self._updates_each)
 
     def _keep(self, trajectory: Trajectory) -> None:
         """What the encoder of SePS will learn from, of every run."""
         for place, run in enumerate(self._runs):
-            own = self._engine.of_run(trajectory, place)
+            own = trajectory
+            if len(self._runs) > 1:
+                own = jax.tree.map(lambda each, place=place: each[:, place], trajectory)
             flat = jax.tree.map(lambda each: each.reshape(-1, *each.shape[3:]), own)
             self._transitions[place].append(transitions_of(flat, run.spec.actions))
 
@@ -138,7 +138,7 @@ class OnPolicyLoop:
         config = self._config
         taken = min(run.counters.env_steps for run in self._runs)
         left = min(config.steps - taken, config.eval_interval - taken % config.eval_interval)
-        count = min(ROLLOUTS_PER_ROUND, -(-left // per_rollout))
+        count = min(ROLLOUTS_AT_ONCE, -(-left // per_rollout))
         if self._evolves:
             to_go = config.evolve_interval - done % config.evolve_interval
             count = min(count, -(-to_go // self._updates_each))

@@ -41,6 +41,9 @@ from mast.training.source import Source, Weights, by_path, take_over
 from mast.training.streams import Streams, begin_streams
 from mast.training.worker_players import WorkerPlayers
 
+ROLLOUTS_AT_ONCE = 25
+"""In one call: enough that its overhead does not count, few enough that progress is seen."""
+
 State = Any
 """What the programs of an execution keep of all runs; `Engine.team` shows it as a `LearnerState`."""
 
@@ -270,25 +273,37 @@ class Engine:
             streams: where their environments are.
             number: rollouts made so far, for the random keys.
             env_steps: one per run.
-            count: how many rollouts.
+            count: how many rollouts, at most `ROLLOUTS_AT_ONCE`.
             keep: whether to give the trajectories back.
 
         Returns:
-            State and streams then, the last update's dense gradient, and what happened, whose metrics lead
-            with [rollouts, *runs] and whose other arrays with [*runs].
+            State and streams then, the last update's dense gradient, and what happened, whose arrays lead
+            with [rollouts, *runs].
         """
-        what = ("advance", count, keep)
+        what = ("advance", keep)
         if what not in self._advance:
-            step = partial(advance, self._learners[0], self._environment, rollouts=count, keep=keep)
-            over_runs = jax.vmap(step, in_axes=(0, 0, 0, 0, 0, None)) if self._vmapped else step
+            step = partial(
+                advance,
+                self._learners[0],
+                self._environment,
+                at_most=ROLLOUTS_AT_ONCE,
+                keep=keep,
+            )
+            axes = (0, 0, 0, 0, 0, None, None)
+            over_runs = jax.vmap(step, in_axes=axes) if self._vmapped else step
             self._advance[what] = jax.jit(over_runs, donate_argnums=(0, 1))
         keys = self.stacked([run_key(each.seed, COLLECT) for each in self._configs])
         state, streams, gradient, done = self._timed(what, self._advance[what])(
-            state, streams, self._method, keys, self._column(env_steps), jnp.int32(number)
+            state,
+            streams,
+            self._method,
+            keys,
+            self._column(env_steps),
+            jnp.int32(number),
+            jnp.int32(count),
         )
         if self._vmapped:  # rollouts lead
-            metrics = jax.tree.map(lambda each: jnp.swapaxes(each, 0, 1), done.metrics)
-            done = done._replace(metrics=metrics)
+            done = jax.tree.map(lambda each: jnp.swapaxes(each, 0, 1), done)
         return state, streams, gradient, done
 
     def copy_target(self, state: State) -> State:

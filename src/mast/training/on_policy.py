@@ -16,12 +16,12 @@ from mast.training.streams import Finished, Streams, roll
 
 
 class Advanced(NamedTuple):
-    """What happened in some rollouts."""
+    """What happened in some rollouts; of later rows, up to the most that there may be, zeros."""
 
     metrics: UpdateMetrics
     """Of the updates from each rollout, their means, [rollouts]."""
     finished: Finished
-    """Of all the episodes that ended."""
+    """Of the episodes that ended in each rollout, [rollouts]."""
     trajectory: Trajectory | None
     """What was learned from, [rollouts time envs …]; None where it is not kept."""
 
@@ -35,11 +35,14 @@ def advance(
     key: PRNGKeyArray,
     env_steps: Float[jax.Array, ""],
     number: Int[jax.Array, ""],
+    rollouts: Int[jax.Array, ""],
     *,
-    rollouts: int,
+    at_most: int,
     keep: bool = False,
 ) -> tuple[LearnerState, Streams, Any, Advanced]:
     """So many rollouts of the policy as it then is, and the updates from each.
+
+    One program for any number of them.
 
     Args:
         learner: of an algorithm of the loop "on_policy".
@@ -50,7 +53,8 @@ def advance(
         key: of the run; folded with the number of each update.
         env_steps: of the run so far.
         number: rollouts made so far.
-        rollouts: how many.
+        rollouts: how many, at least 1.
+        at_most: how many there may be.
         keep: whether to give the trajectories back.
 
     Returns:
@@ -59,10 +63,9 @@ def advance(
     config = learner.config
     algorithm = learner.entry.algorithm
     assert isinstance(algorithm, OnPolicyAlgorithm)
-    per_update = config.rollout_steps * config.parallel_envs
+    per_rollout = config.rollout_steps * config.parallel_envs
 
-    def update(carry: tuple[Any, ...], index: Int[jax.Array, ""]) -> tuple[Any, Any]:
-        state, streams, _ = carry
+    def one(index: Any, state: LearnerState, streams: Streams) -> tuple[Any, Advanced]:
         play_key, learn_key = jax.random.split(jax.random.fold_in(key, number + index + 1))
         streams, trajectory, finished = roll(
             environment,
@@ -72,18 +75,24 @@ def advance(
             config.rollout_steps,
         )
         params, batch = algorithm.targets(state.params, trajectory, method)
-        taken = env_steps + (index + 1) * per_update
+        taken = env_steps + (index + 1) * per_rollout
         state, metrics, gradient = _learn(
             learner, state._replace(params=params), batch, method, taken, learn_key
         )
-        return (state, streams, gradient), (metrics, finished, trajectory if keep else None)
+        return (state, streams, gradient), Advanced(metrics, finished, trajectory if keep else None)
 
-    trainable = jax.tree.map(jnp.zeros_like, learner.trainable(state))
-    (state, streams, gradient), (metrics, finished, trajectory) = jax.lax.scan(
-        update, (state, streams, trainable), jnp.arange(rollouts)
+    def step(index: Any, carry: tuple[Any, Advanced]) -> tuple[Any, Advanced]:
+        (state, streams, _), done = carry
+        after, told = one(index, state, streams)
+        return after, jax.tree.map(lambda all_, own: all_.at[index].set(own), done, told)
+
+    _, told = jax.eval_shape(one, jnp.int32(0), state, streams)
+    blank = jax.tree.map(lambda own: jnp.zeros((at_most, *own.shape), own.dtype), told)
+    gradient = jax.tree.map(jnp.zeros_like, learner.trainable(state))
+    (state, streams, gradient), done = jax.lax.fori_loop(
+        0, rollouts, step, ((state, streams, gradient), blank)
     )
-    finished = jax.tree.map(lambda each: each.sum(0), finished)
-    return state, streams, gradient, Advanced(metrics, finished, trajectory)
+    return state, streams, gradient, done
 
 
 def _learn(
