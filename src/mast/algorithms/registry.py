@@ -47,6 +47,7 @@ def check_entry(entry: AlgorithmEntry, name: str) -> None:
     Raises:
         UserError: what is wrong, in one line.
     """
+    from mast.algorithms.protocol import OnPolicyAlgorithm
     from mast.loops import LOOPS
     from mast.training.logging import AFTER, BEFORE
 
@@ -59,6 +60,8 @@ def check_entry(entry: AlgorithmEntry, name: str) -> None:
             )
     if entry.loop not in LOOPS:
         raise UserError(f"{name}: loop = {entry.loop}: must be one of {', '.join(LOOPS)}")
+    if entry.loop == "on_policy" and not isinstance(entry.algorithm, OnPolicyAlgorithm):
+        raise UserError(f"{name}: loop = on_policy: the implementation has no act and targets")
     networks = entry.networks(Sizes(observation=1, state=1, actions=1, agents=1))
     if "agent" not in networks:
         raise UserError(f"{name}: networks: the acting one must be called agent")
