@@ -50,7 +50,9 @@ def write_policy_file(
     described[CHECKSUM] = _checksum(tensors, described)
     # One entry: with two, safetensors would write them in any order.
     metadata = {"mast": json.dumps(described, sort_keys=True, default=plain_number)}
-    write_atomically(path, save(dict(tensors), metadata=metadata))
+    # safetensors writes the bytes as they lie: those of a transposed or broadcast array would be another's.
+    plain = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    write_atomically(path, save(plain, metadata=metadata))
 
 
 def read_policy_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -8,6 +8,7 @@ from rollouts import Paid, rows, small
 
 from mast.execution.account import sizes_of
 from mast.execution.learner import Learner
+from mast.networks.agent import NO_ACTION
 from mast.policy import Policy, save_policy
 from mast.runs.trainer import Trainer
 
@@ -30,11 +31,15 @@ def test_an_interrupted_run_is_resumed_bit_for_bit(tmp_path):
     assert rows(tmp_path / "whole")[0]["epsilon"] is None
 
 
+@pytest.mark.parametrize("algorithm", ["maa2c", "qmix"])
 @pytest.mark.parametrize(
     "sharing", ["shared", "fups", "snp", "snp+id", "snp-nps", "usnp", "seps", "independent"]
 )
-def test_a_saved_policy_plays_as_the_network_that_was_saved(tmp_path, sharing):
-    config, spec = small(sharing=sharing, seps_clusters=2, seps_steps=40), Pursuit().spec
+def test_a_saved_policy_plays_as_the_network_that_was_saved(tmp_path, sharing, algorithm):
+    spec = Pursuit().spec
+    config = small(
+        algorithm=algorithm, sharing=sharing, sparsity=0.6, seps_clusters=2, seps_steps=40
+    )
     state = Learner(config, sizes_of(config, spec)).init(jax.random.key(0))
     acting = state.params.agent
     save_policy(tmp_path / "policy.safetensors", acting, state.optimizer.masks, spec, {})
@@ -42,11 +47,16 @@ def test_a_saved_policy_plays_as_the_network_that_was_saved(tmp_path, sharing):
     chance = np.random.default_rng(0)
     observation = chance.normal(size=(spec.agents, spec.observation))
     observation = jax.numpy.asarray(observation, jax.numpy.float32)
-    np.testing.assert_allclose(policy.agent(observation), acting(observation), atol=1e-6)
-    action, memory = policy.act(observation, np.ones((spec.agents, spec.actions), bool))
-    np.testing.assert_array_equal(action, np.argmax(acting(observation), -1))
-    policy.act(observation, np.ones((spec.agents, spec.actions), bool), memory)
-    assert policy.description["network"] == "feed_forward"
+    last_action = jax.numpy.full(spec.agents, NO_ACTION)
+    memory = acting.initial_hidden(spec.agents)
+    values, after = acting.step(observation, last_action, memory)
+    action, found = policy.act(observation, np.ones((spec.agents, spec.actions), bool))
+    np.testing.assert_array_equal(action, np.argmax(values, -1))
+    np.testing.assert_allclose(found.hidden, after, atol=1e-6)
+    values, _ = acting.step(observation, jax.numpy.asarray(action), after)
+    action, _ = policy.act(observation, np.ones((spec.agents, spec.actions), bool), found)
+    np.testing.assert_array_equal(action, np.argmax(values, -1))
+    assert policy.density < 1
 
 
 @pytest.mark.parametrize("method", ["dense", "tiny", "ss", "set", "mast", "magnitude"])

@@ -95,7 +95,7 @@ def test_dense_must_win_something(
 ) -> None:
     play(monkeypatch, lambda config: 0.0)
     assert main(LINE) == 2
-    assert "dense scores 0 on smax/3m" in capsys.readouterr().err
+    assert "dense has a win rate of 0 on smax/3m" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

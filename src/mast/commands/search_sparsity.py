@@ -67,9 +67,11 @@ def run_search_sparsity(values: Values) -> int:
     dense = compute(_study(name, {**settings, "method": "dense"}, seeds))
     if dense is None:
         return INTERRUPTED
-    if dense.numbers.mean() <= 0 or dense.results[0].score is None:
+    if dense.numbers.mean() <= 0:
+        measure = dense.results[0].measure.replace("_", " ")
         raise UserError(
-            f"dense scores 0 on {environment}: nothing can be within {tolerance:.0%} of it"
+            f"dense has a {measure} of {dense.numbers.mean():g} on {environment}: nothing can be within "
+            f"{tolerance:.0%} of it"
         )
 
     def probe(sparsity: float) -> Probe | None:

@@ -86,7 +86,8 @@ def run_run(values: Values) -> int:
             interrupted=lambda: interruption.requested,
             settled=settled,
         ).run()
-    about = study.named() | {"go_on": f"mast study run {values['study']}"}
+    folders = "".join(f" --{name} {values[name]}" for name in ("results", "work") if name in values)
+    about = study.named() | {"go_on": f"mast study run {values['study']}{folders}"}
     return _report(outcome, about, len(cells), results, output)
 
 
