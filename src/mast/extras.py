@@ -5,6 +5,7 @@ import importlib.util
 from mast.errors import UserError
 
 SHARING = "pip install 'mast-marl[sharing]'"
+ONNX = "pip install 'mast-marl[onnx]'"
 REPORT = "pip install 'mast-marl[report]'"
 
 
@@ -40,6 +41,17 @@ def check_scikit_learn(what: str) -> None:
     """
     if not is_installed("sklearn"):
         raise UserError(f"{what} needs scikit-learn, which is not installed: {SHARING}")
+
+
+def check_onnx() -> None:
+    """Makes sure that an ONNX model can be made and tried.
+
+    Raises:
+        UserError: onnx or onnxruntime is not installed.
+    """
+    for package in ("onnx", "onnxruntime"):
+        if not is_installed(package):
+            raise UserError(f"{package} is not installed; ONNX needs: {ONNX}")
 
 
 def events_notice() -> list[str]:

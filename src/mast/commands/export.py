@@ -17,6 +17,7 @@ from mast.commands.options import (
 from mast.config import limit_threads, load_run_config
 from mast.errors import UserError
 from mast.export.folder import KINDS, check_options, check_out, export_run, policy_file
+from mast.extras import check_onnx
 from mast.terminal.output import Output
 
 
@@ -35,6 +36,8 @@ def run_export(values: Values) -> int:
     )
     smallest = bool(values.get("smallest"))
     check_options(values["to"], checkpoint, prefix, quantize, storage, smallest)
+    if values["to"] == "onnx":
+        check_onnx()
     episodes = whole_number(values, "episodes", 3, at_least=1, at_most=1000)
     config = load_run_config(run)
     policy_file(run, config, checkpoint)

@@ -21,7 +21,7 @@ from mast.commands.summary import show_summary
 from mast.config import Config, limit_threads, load_config_file, load_run_config, notices, resolve
 from mast.configuration.explain import check_word
 from mast.errors import UserError
-from mast.extras import is_installed
+from mast.extras import check_scikit_learn, is_installed
 from mast.folders import check_new, default_folder
 from mast.terminal.output import Output
 
@@ -64,6 +64,8 @@ def run_train(values: Values) -> int:
     config = resolve(given)
     out = Path(values["out"]) if "out" in values else default_folder(config)
     logger = _logger(values, config)
+    if config.sharing == "seps":
+        check_scikit_learn("sharing = seps")
     check_new(out)
     notes = notices(given)
     limit_threads(config.threads)
