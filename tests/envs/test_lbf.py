@@ -1,6 +1,5 @@
 """Level-based foraging: its rules one by one, its boards, and whole episodes of lbforaging's own."""
 
-import importlib.util
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -279,7 +278,6 @@ def test_a_wrong_step_does_not_pass_for_the_same() -> None:
         assert alike.tolist() == [False] + [True] * 8
 
 
-@pytest.mark.skipif(importlib.util.find_spec("lbforaging") is None, reason="needs lbforaging 2.0.0")
 @pytest.mark.parametrize("name", lbf_oracle.BOARDS)
 def test_fresh_episodes_of_lbforaging_are_the_same_here(name: str) -> None:
     seen: Counter[str] = Counter()

@@ -11,8 +11,9 @@ import numpy as np
 from mast.envs.protocol import Environment
 from mast.networks.agent import Agent
 from mast.runtime import prepare
+from mast.training.exploration import is_stochastic
 from mast.training.random_keys import PLAY, run_key
-from mast.training.rollout import Totals, is_stochastic, play, players_for
+from mast.training.rollout import Totals, play, players_for
 from mast.training.statistics import bootstrap_interval
 
 

@@ -13,9 +13,9 @@ from mast.envs.contract import call, refuse_endless, reset_parts, step_of, step_
 from mast.envs.padding import reset_padded, step_padded
 from mast.envs.protocol import Environment, EnvironmentSpec, Outcome, TimeStep
 from mast.envs.team_reward import TeamReward, unwrapped
-from mast.learning.operators import greedy_action
 from mast.learning.replay import Episode
 from mast.networks.agent import NO_ACTION, Actor
+from mast.training.exploration import epsilon_greedy_action, is_stochastic
 
 
 class Totals(NamedTuple):
@@ -70,38 +70,6 @@ class _Playing(NamedTuple):
     ended: Array
     totals: Totals
     recording: Any
-
-
-def epsilon_greedy_action(
-    key: PRNGKeyArray,
-    q: Float[Array, "agents actions"],
-    available: Bool[Array, "agents actions"],
-    epsilon: Float[Array, ""],
-    stochastic: bool = False,
-) -> tuple[Int[Array, " agents"], Int[Array, " agents"]]:
-    """Each agent by itself: with probability ε an action by chance, else the greedy one; and the latter.
-
-    Args:
-        key: random key.
-        q: action values, or logits of a policy.
-        available: which actions may be taken.
-        epsilon: ε.
-        stochastic: whether chance follows the policy, not all available actions alike.
-    """
-    explore_key, choice_key = jax.random.split(key)
-    explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon
-    chance = (
-        q + jax.random.gumbel(choice_key, q.shape)
-        if stochastic
-        else jax.random.uniform(choice_key, q.shape)
-    )
-    greedy = greedy_action(q, available)
-    return jnp.where(explore, greedy_action(chance, available), greedy), greedy
-
-
-def is_stochastic(agent: Actor) -> bool:
-    """Whether an agent draws its actions from a policy."""
-    return bool(getattr(agent, "stochastic", False))
 
 
 class JaxPlayers:

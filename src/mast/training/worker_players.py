@@ -13,7 +13,8 @@ from mast.envs.contract import refuse_endless
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import EnvironmentFailure
 from mast.networks.agent import NO_ACTION, Actor
-from mast.training.rollout import Recording, Totals, blank_on_host, epsilon_greedy_action
+from mast.training.exploration import epsilon_greedy_action
+from mast.training.rollout import Recording, Totals, blank_on_host
 from mast.training.worker import Stepped, Worker, WorkerDied
 
 MOST_DEATHS = 3

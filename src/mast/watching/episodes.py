@@ -16,8 +16,9 @@ from mast.networks.agent import Agent, last_actions
 from mast.networks.mixers import Mixer, joint_value
 from mast.own_code import user_error
 from mast.runtime import prepare
+from mast.training.exploration import is_stochastic
 from mast.training.random_keys import PLAY, run_key
-from mast.training.rollout import Recording, Totals, episodes, is_stochastic, play, players_for
+from mast.training.rollout import Recording, Totals, episodes, play, players_for
 
 WON, LOST, DRAW, ENDED, CUT = "won", "lost", "draw", "ended", "cut"
 """How an episode ends; "ended" where nothing can be won, "cut" by the time limit."""

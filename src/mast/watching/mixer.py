@@ -16,7 +16,7 @@ from mast.networks.mixers import IndependentMixer, Mixer
 from mast.policy import as_saved, layers_of
 from mast.sparsity.masks import leaf_path
 from mast.training.checkpoint import CheckpointStore
-from mast.training.rollout import is_stochastic
+from mast.training.exploration import is_stochastic
 
 
 def mixer_without_weights(config: Config, spec: EnvironmentSpec) -> Mixer | None:

@@ -103,7 +103,7 @@ def watch(
     from mast.envs.scene import is_staged
     from mast.execution.environment import environment_of
     from mast.policy import check_fit
-    from mast.training.rollout import is_stochastic
+    from mast.training.exploration import is_stochastic
     from mast.watching.episodes import play_to_watch
     from mast.watching.mixer import mixer_of, mixer_without_weights
 

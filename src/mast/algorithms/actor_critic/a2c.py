@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from mast.algorithms.actor_critic.policy import (
     ACTOR_GAIN,
     bootstrapped_returns,
+    draw,
     entropy,
     log_policy,
     taken,
@@ -59,8 +60,7 @@ class A2C:
         self, params: ActorCritic, key: PRNGKeyArray, seen: TimeStep
     ) -> tuple[Int[Array, "envs agents"], dict[str, Array]]:
         """Actions drawn from the policy."""
-        log_probability = log_policy(params.agent(seen.observation), seen.available)
-        return jax.random.categorical(key, log_probability), {}
+        return draw(params.agent, key, seen)[0], {}
 
     def targets(
         self, params: ActorCritic, trajectory: Trajectory, method: Method

@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from mast.envs.protocol import TimeStep
 from mast.learning.trajectory import Trajectory
+from mast.networks.feed_forward import FeedForward
 
 UNAVAILABLE = -1e10
 """The logit of an action that may not be taken."""
@@ -17,6 +19,15 @@ def log_policy(
 ) -> Float[Array, "*batch agents actions"]:
     """log π of every action; of those that are not available about −1e10."""
     return jax.nn.log_softmax(jnp.where(available, logits, UNAVAILABLE))
+
+
+def draw(
+    agent: FeedForward, key: PRNGKeyArray, seen: TimeStep
+) -> tuple[Int[Array, "envs agents"], Float[Array, "envs agents"]]:
+    """Actions drawn from the policy, and their log probabilities."""
+    log_probability = log_policy(agent(seen.observation), seen.available)
+    action = jax.random.categorical(key, log_probability)
+    return action, taken(log_probability, action)
 
 
 def entropy(

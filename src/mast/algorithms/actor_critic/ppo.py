@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mast.algorithms.actor_critic.policy import (
     ACTOR_GAIN,
+    draw,
     entropy,
     generalised_advantages,
     log_policy,
@@ -107,9 +108,8 @@ class Ppo:
         self, params: ActorCritic, key: PRNGKeyArray, seen: TimeStep
     ) -> tuple[Int[Array, "envs agents"], dict[str, Array]]:
         """Actions drawn from the policy, and their log probabilities."""
-        log_probability = log_policy(params.agent(seen.observation), seen.available)
-        action = jax.random.categorical(key, log_probability)
-        return action, {"log_probability": taken(log_probability, action)}
+        action, log_probability = draw(params.agent, key, seen)
+        return action, {"log_probability": log_probability}
 
     def targets(
         self, params: ActorCritic, trajectory: Trajectory, method: Method

@@ -132,7 +132,7 @@ def _actions(id: str, env: Any, agent: str) -> int:
 def _tells_available(env: Any, state: Any) -> bool:
     try:
         jax.eval_shape(env.get_avail_actions, state)
-    except NotImplementedError:
+    except NotImplementedError:  # of jaxmarl's base class: every action may always be taken
         return False
     return True
 

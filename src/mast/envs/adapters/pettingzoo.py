@@ -143,6 +143,7 @@ def _state(env: Any) -> np.ndarray | None:
     """The state as numbers in a row; None where the environment has none."""
     try:
         state = np.asarray(env.state(), np.float32).reshape(-1)
+    # PettingZoo's base class raises the first; environments without a state raise the others, or give rags.
     except (NotImplementedError, AttributeError, ValueError, TypeError):
         return None
     return state if state.size else None
