@@ -13,13 +13,13 @@ from safetensors.numpy import load, save
 
 from campaign.damage import OTHER, flip, replace_by_folder
 from campaign.trial import Trial, one_line
-from export.teams import SIZES, SPEC, make_run
+from export.teams import SPEC, make_run
 from mast.export.network import networks_of
 from mast.policy import LAYERS, Policy, check_fit
 from mast.policy_file import CHECKSUM, read_policy_file, write_policy_file
 
 NAME = "policy.safetensors"
-FEATURES, ACTIONS, AGENTS = SIZES
+FEATURES, ACTIONS, AGENTS = SPEC.observation, SPEC.actions, SPEC.agents
 Tensors = dict[str, np.ndarray]
 Description = dict[str, Any]
 Change = Callable[[Tensors, Description], object]
