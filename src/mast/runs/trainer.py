@@ -27,7 +27,12 @@ from mast.runs.report import evaluation_row, round_metrics, summary
 from mast.runs.session import Session
 from mast.training.engine import State
 from mast.training.evaluation import Evaluation, mean_evaluation, summarise
-from mast.training.execution import choose_execution, execution_on_resume
+from mast.training.execution import (
+    battle_on_resume,
+    choose_battle,
+    choose_execution,
+    execution_on_resume,
+)
 from mast.training.metrics import Metrics
 from mast.training.rounds import Round
 from mast.training.source import with_source
@@ -73,6 +78,7 @@ class Trainer(Session):
             config, said = with_source(config)
             config, chosen = choose_execution(config, config.seeds > 1)
             said += chosen
+            config = choose_battle(config, environment is not None)
         super().__init__(config, folder, environment)
         self.notices += said
         self.callback = callback
@@ -144,6 +150,8 @@ class Trainer(Session):
             config = config.model_copy(update={"steps": steps})
         recorded = record["settings"].get("execution", "masked")
         config, said = execution_on_resume(config, recorded, config.seeds > 1)
+        config, more = battle_on_resume(config, record["settings"].get("battle", "jax"))
+        said += more
         trainer = cls(config, out, environment=environment, callback=callback, resumed=True)
         trainer.notices += said
         for run in trainer.runs:
