@@ -166,15 +166,8 @@ def test_workers_end_with_their_players(worlds: Path) -> None:
     config = config_of("Uneven")
     players = WorkerPlayers(config, environment_of(config).spec)
     record(players, 2)
-    pids = [worker._process.pid for worker in players._workers]
+    pids = [worker._process.pid for worker in players._workers._workers]
     players.close()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-
-
-@pytest.mark.usefixtures("worlds")
-def test_on_policy_learning_refuses_a_python_environment() -> None:
-    config = resolve({"environment": "crashing_worlds:Uneven", "algorithm": "maa2c"})
-    with pytest.raises(UserError, match=r"algorithm = maa2c: .* is no JAX environment"):
-        Trainer(config)

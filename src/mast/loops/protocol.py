@@ -18,6 +18,11 @@ class Loop(Protocol):
         """Whether a checkpoint made now would hold all that the loop needs to go on."""
         ...
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a run that goes on from a checkpoint made now is the same as one that was never stopped."""
+        ...
+
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """Plays and makes the updates that are due; `state` is given away."""
         ...

@@ -140,6 +140,11 @@ class ReplayLoop:
         """Always: whatever is learned from is in the ring."""
         return True
 
+    @property
+    def is_whole(self) -> bool:
+        """Always: rounds are whole episodes."""
+        return True
+
     def _transitions(self, place: int) -> Transitions:
         """What the agents of one run saw, did and got, as far as its ring holds it."""
         return transitions_of_ring(self._runs[place].ring)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mast.config import extend_run_record
 from mast.errors import UserError
 from mast.execution.learner import LearnerState
+from mast.learning.observed import Observed
 from mast.sparsity.optimizer import SparseState
 from mast.training.beside import (
     POLICY,
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
 
 
 class SavedRun(NamedTuple):
-    """The arrays of a checkpoint: a `LearnerState`'s, and the loop's own."""
+    """The arrays of a checkpoint: a `LearnerState`'s, the loop's own, and what was observed."""
 
     params: Any
     target: Any
     optimizer: SparseState
     loop: Any
+    observed: Observed | None
+    """None where nothing is normalised."""
+
+    @property
+    def learner(self) -> LearnerState:
+        """What learning changes."""
+        return LearnerState(self.params, self.target, self.optimizer)
 
 
 def save(trainer: "Trainer") -> None:
@@ -45,7 +53,7 @@ def save(trainer: "Trainer") -> None:
         run.check_folder()
         state = trainer.engine.team(trainer.state, place)
         if not run.counters.done:
-            run.save_policy(POLICY, state)
+            run.save_policy(POLICY, state, trainer.engine.observation_scale(place))
         assert run.store is not None
         counters = {
             "environment": trainer.environment.spec.identity,
@@ -54,7 +62,7 @@ def save(trainer: "Trainer") -> None:
             "run": asdict(run.counters),
             "beside": known_files(run),
         }
-        saved = SavedRun(*state, trainer.loop.arrays(place))
+        saved = SavedRun(*state, trainer.loop.arrays(place), trainer.engine.observed(place))
         run.store.save(trainer.counters.rounds, saved, counters, run.ring)
 
 
@@ -66,7 +74,9 @@ def restore(trainer: "Trainer") -> list[Restored] | None:
     """
     engine = trainer.engine
     templates = [
-        SavedRun(*engine.team(trainer.state, place), trainer.loop.arrays(place))
+        SavedRun(
+            *engine.team(trainer.state, place), trainer.loop.arrays(place), engine.observed(place)
+        )
         for place in range(len(trainer.runs))
     ]
     restored = restore_together(trainer.runs, templates)
@@ -82,6 +92,10 @@ def restore(trainer: "Trainer") -> list[Restored] | None:
         run.counters.done = run.counters.done and run.finished
         trainer.counters = Counters(**found.counters["shared"])
         trainer.loop.restore(found.counters["loop"])
+        if not found.counters["loop"].get("whole", True):
+            trainer.notices.append(
+                "the episodes in flight are dropped: the run will not be bit-identical to one that was not stopped"
+            )
     return restored
 
 
@@ -120,7 +134,8 @@ def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
             trainer.notices += run.start_again()
         trainer.begin_files()
         return
-    trainer.state = trainer.engine.begin([LearnerState(*found.state[:-1]) for found in restored])
+    trainer.state = trainer.engine.begin([found.state.learner for found in restored])
+    trainer.engine.take_up([found.state.observed for found in restored])
     trainer.loop.take_up([found.state.loop for found in restored])
     trainer.densities = trainer.engine.densities(trainer.state)
     shared = trainer.counters
@@ -134,5 +149,6 @@ def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
         trainer.notices += others
         # Beside slower runs of its program a finished one plays on: its policy is not that of the state.
         if others and not (run.counters.done and len(trainer.runs) > 1):
-            run.save_policy(POLICY, trainer.engine.team(trainer.state, place))
+            scale = trainer.engine.observation_scale(place)
+            run.save_policy(POLICY, trainer.engine.team(trainer.state, place), scale)
         trainer.notices += run.forget_metrics_after(run.counters.env_steps)

@@ -27,7 +27,7 @@ from mast.execution.environment import environment_of, with_rewards
 from mast.errors import EnvironmentFailure, EnvironmentNaN, StorageError, UserError
 from mast.extras import events_notice
 from mast.folders import begun, check_new, held
-from mast.loops import LOOPS, Loop
+from mast.loops import Loop, loop_of
 from mast.runtime import prepare
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
@@ -40,7 +40,7 @@ from mast.runs.persistence import extend, restore, save, take_up
 from mast.runs.report import evaluation_row, round_metrics, summary
 from mast.training.rounds import Round
 from mast.training.run import Run
-from mast.training.source import load_source, save_initial_weights, with_source
+from mast.training.source import check_sizes, load_source, save_initial_weights, with_source
 from mast.training.watch import Watch
 
 Callback = Callable[[Metrics], object]
@@ -190,9 +190,11 @@ class Trainer:
         if config.env_workers and (spec.is_jax or environment is not None):
             why = "an object of this process" if environment is not None else "a JAX environment"
             raise UserError(f"env_workers = {config.env_workers}: {spec.id} is {why}; must be 0")
-        if not spec.is_jax and algorithm_entry(config.algorithm).loop == "on_policy":
+        loop = algorithm_entry(config.algorithm).loop
+        if not spec.is_jax and loop == "on_policy" and environment is not None:
             raise UserError(
-                f"algorithm = {config.algorithm}: {spec.id} is no JAX environment, which it needs"
+                f"algorithm = {config.algorithm}: {spec.id} is one object of this process, and it plays "
+                "parallel_envs of them side by side; name the environment instead"
             )
         if several and config.placement == "process":
             raise UserError("placement = process: only the command line starts processes; use vmap")
@@ -207,10 +209,12 @@ class Trainer:
         self.counters = Counters()
         self.engine = Engine(configs, self.environment, several)
         begun = any(run.has_checkpoint for run in self.runs)
+        if not begun:
+            check_sizes(config, spec)
         sources = [None if begun else load_source(each) for each in configs]
         self.state, self._first_weights = self.engine.init(sources)
         self.watch = Watch(self.engine, self.runs)
-        make_loop = LOOPS[algorithm_entry(config.algorithm).loop]
+        make_loop = loop_of(loop, spec.is_jax)
         self.loop: Loop = make_loop(config, self.engine, self.runs, self.watch, spec.episode_limit)
         self.densities = self.engine.densities(self.state)
         self.meter = Meter(self.engine, len(configs))
@@ -277,7 +281,8 @@ class Trainer:
             elapsed = time.perf_counter() - self._saved_at
             interval = self.config.checkpoint_interval
             # At most 2 % of the time goes into checkpoints, whatever the interval (0 asks for all).
-            if elapsed >= interval and (interval == 0 or elapsed >= 50 * self._save_cost):
+            worth = interval == 0 or elapsed >= 50 * self._save_cost
+            if elapsed >= interval and worth and self.loop.is_whole:
                 self._save()
         compiling = self.engine.compile_seconds > compiled
         return round_metrics(self, row, evaluation, compiling)
@@ -349,13 +354,14 @@ class Trainer:
                     None if drawn is None else self.engine.of_run(drawn, place),
                 )
                 done.append(evaluation)
+                scale = self.engine.observation_scale(place)
                 if run.note_evaluation(evaluation):
-                    run.save_policy("policy-best.safetensors", state)
+                    run.save_policy("policy-best.safetensors", state, scale)
                 row = evaluation_row(self, place, evaluation)
                 run.write_row(row)
                 self.watch.evaluated(place, state, row, self.counters.evaluations)
                 if run.finished:
-                    run.save_policy("policy.safetensors", state)
+                    run.save_policy("policy.safetensors", state, scale)
                     run.counters.done = True
             self.meter.forget_rounds()
             return mean_evaluation(done)
