@@ -171,3 +171,19 @@ def test_workers_end_with_their_players(worlds: Path) -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("worlds")
+def test_a_signal_to_the_whole_group_leaves_the_workers_to_their_parent() -> None:
+    config = config_of("Uneven", workers=1)
+    players = WorkerPlayers(config, environment_of(config).spec)
+    try:
+        record(players, 1)
+        pid = players._workers._workers[0]._process.pid
+        assert pid is not None
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            os.kill(pid, number)
+        record(players, 1)
+        assert players.said() == []
+    finally:
+        players.close()

@@ -1,5 +1,6 @@
 """Processes that hold Python environments and play them as they are told."""
 
+import atexit
 import multiprocessing
 import signal
 from collections.abc import Sequence
@@ -52,6 +53,9 @@ class Worker:
         self._process = context.Process(target=_serve, args=(theirs, config), daemon=True)
         self._process.start()
         theirs.close()  # so that its end is seen here
+        atexit.register(
+            self.close
+        )  # before multiprocessing waits for a process that ignores SIGTERM
 
     def tell(self, game: int, order: tuple[Any, ...]) -> None:
         """Send an order, whose answer `answer` waits for.
@@ -86,6 +90,7 @@ class Worker:
 
     def close(self) -> str:
         """End the process; how it ended, in words."""
+        atexit.unregister(self.close)
         self._connection.close()
         self._process.join(1)
         code = self._process.exitcode
@@ -184,7 +189,7 @@ class Workers:
 
 def _serve(connection: Connection, config: Config) -> None:
     """The worker's own loop, until its parent is gone."""
-    for name in ("SIGINT", "SIGHUP"):  # of the whole group; the parent saves and ends
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):  # of the whole group; the parent saves and ends
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     games: dict[int, Game] = {}
