@@ -7,7 +7,7 @@ import pytest
 
 from kernels.cases import needs_kernels
 from mast.config import resolve
-from mast.errors import UserError
+from mast.errors import EnvironmentFailure, UserError
 from mast.runs.trainer import Trainer
 from training.small_runs import SMALL, assert_same_run
 
@@ -49,6 +49,29 @@ def test_updates_see_the_rounds_before() -> None:
     assert len(seen) == trainer.counters.updates
     warm = seen[0][0]
     assert len(seen) == (trainer.counters.rounds - warm) * config.parallel_envs
+
+
+def test_what_was_learnt_is_saved_where_the_environment_fails(tmp_path: Path) -> None:
+    """The state that the failing round was given is gone by then."""
+    given = PIPELINE | {"execution": "masked"}
+    trainer = Trainer(resolve(given), tmp_path / "run", given=given)
+    rounds = iter(trainer)
+    while trainer.counters.updates < 30:
+        next(rounds)
+    engine, made = trainer.engine, trainer.counters.updates
+
+    def failing(*arguments: Any) -> Any:
+        def play() -> Any:
+            raise EnvironmentFailure("the simulator is gone")
+
+        return play
+
+    engine.record_beside = failing  # type: ignore[method-assign]
+    with pytest.raises(EnvironmentFailure, match="simulator is gone; .*checkpoint"):
+        next(rounds)
+    resumed = Trainer.resume(tmp_path / "run")
+    assert resumed.counters.updates > made
+    resumed.run()
 
 
 def test_on_policy_learning_has_no_pipeline() -> None:

@@ -85,10 +85,6 @@ def check_together(config: Config) -> None:
     if config.needs_run and config.from_run is None:
         wanted = "method" if config.method in ("winning-ticket", "one-shot") else "initial_weights"
         raise ValueError(f"{wanted} = {getattr(config, wanted)}: needs --from RUN")
-    if config.from_run is not None and not config.needs_run:
-        raise ValueError(
-            f"from_run = {config.from_run}: method {config.method} takes nothing from it"
-        )
     if config.pruning != "none" and config.initial_mask != "ones":
         only_with("pruning", "initial_mask", "ones")
     if config.widths == "tiny" and not config.stays_dense:

@@ -54,6 +54,7 @@ class ReplayLoop:
         self._clustering = Clustering(config, engine, runs)
         self._update_credit = 0.0
         self._target_copied_at = 0
+        self._learnt: State | None = None
         self._beside = ThreadPoolExecutor(1, "playing") if config.pipeline else None
 
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
@@ -81,6 +82,7 @@ class ReplayLoop:
             state, updates = self._learn(state, counters, meter)
         finally:
             wait([playing])
+        self._learnt = state
         with meter.phase("collect"):
             totals = self._store(playing.result(), state, counters, meter)
         if self._clustering.is_due:
@@ -153,6 +155,10 @@ class ReplayLoop:
         with meter.phase("learn"):
             return state, jax.device_get(done)
 
+    def learnt(self, state: State) -> State:
+        """What it was given; beside a playing that failed, what was learnt."""
+        return state if self._learnt is None else self._learnt
+
     def record(self) -> dict[str, Any]:
         """Updates that are due but not whole yet, and the episode of the last target copy."""
         return {
@@ -169,6 +175,11 @@ class ReplayLoop:
     @property
     def can_save(self) -> bool:
         """Always: whatever is learned from is in the ring."""
+        return True
+
+    @property
+    def is_whole(self) -> bool:
+        """Always: rounds are whole episodes."""
         return True
 
     def _transitions(self, place: int) -> Transitions:

@@ -41,7 +41,7 @@ def settings_obstacle(config: Config) -> str | None:
         return f"optimizer = {config.optimizer} has none"
     if config.sharing != "shared":
         return f"sharing = {config.sharing} has none yet"
-    if config.initial_weights == "final":
+    if config.initial_weights == "final" and config.initial_mask != "run":
         return f"method {config.method} starts dense and is masked only"
     if config.grown_state == "keep" and config.growth != "none":
         return "grown_state = keep needs the slots of inactive weights"
