@@ -46,10 +46,12 @@ def draw_sharing(
     shared = load_shared(run, config, environment)
     names = list(environment.spec.agent_names)
     out.mkdir(parents=True, exist_ok=True)
-    facts, files, missing = facts_of(shared.neurons), [], []
+    rows = _drawn_for(shared.policy, environment) or names
+    own = {layer: each for layer, each in shared.neurons.items() if len(each) == len(rows)}
+    facts, files, missing = facts_of(own), [], []
     if facts:
         files.append(out / "neurons.png")
-        draw_overlaps(facts, names, files[-1])
+        draw_overlaps(facts, rows, files[-1])
     if not is_installed("sklearn"):
         missing.append(f"t-SNE of hidden features needs scikit-learn, not installed: {SHARING}")
         return facts, files, missing
@@ -60,3 +62,10 @@ def draw_sharing(
     files.append(out / "features.png")
     draw_features(features_of(shared, environment), names, files[-1])
     return facts, files, missing
+
+
+def _drawn_for(policy: Any, environment: Any) -> list[str]:
+    """The types by which neurons go, or nothing where they go by agent."""
+    types = () if policy.agent.parts is None else policy.agent.parts.types
+    known = getattr(environment, "feature_names", ())
+    return [known[feature] if feature < len(known) else f"type {feature}" for feature in types]

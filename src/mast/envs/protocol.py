@@ -95,6 +95,9 @@ class EnvironmentSpec:
     """The features of each agent's own observation; () where all have `observation`."""
     agent_actions: tuple[int, ...] = ()
     """The number of each agent's own actions; () where all have `actions`."""
+    type_features: tuple[int, ...] = ()
+    """Where episodes draw the agents' types anew: the features of an observation that say, one-hot, which
+    type its agent has; all 0 of one that plays no more. () where an agent's type never changes."""
 
     def __post_init__(self) -> None:
         for name in _WHOLE:
@@ -106,7 +109,7 @@ class EnvironmentSpec:
         for name in ("has_win", "is_jax"):
             if isinstance(getattr(self, name), np.bool_):
                 object.__setattr__(self, name, bool(getattr(self, name)))
-        for name in ("agent_features", "agent_actions"):
+        for name in ("agent_features", "agent_actions", "type_features"):
             sizes = getattr(self, name)
             with suppress(TypeError):
                 object.__setattr__(self, name, tuple(operator.index(size) for size in sizes))
