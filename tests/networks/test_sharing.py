@@ -11,7 +11,7 @@ from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.protocol import AgentSpec, EnvironmentSpec
 from mast.errors import UserError
-from mast.execution.account import account_of, sizes_of
+from mast.execution.account import account_of, parameters_of_an_agent, sizes_of
 from mast.execution.learner import Learner
 from mast.export.network import networks_of
 from mast.export.one_agent import one_agent
@@ -256,15 +256,23 @@ class TypedTeam:
     agents: int = AGENTS
 
 
+def spec_of_team() -> EnvironmentSpec:
+    return EnvironmentSpec.of_team(
+        [AgentSpec(f"agent {i}", FEATURES, ACTIONS) for i in range(AGENTS)],
+        id="own:Game",
+        state=6,
+        episode_limit=5,
+        has_win=False,
+        is_jax=True,
+        identity="a game",
+    )
+
+
 def test_a_policy_keeps_by_which_features_its_neurons_go(tmp_path):
     config = Config(environment="own:Game", method="dense", hidden_size=10, sharing="snp")
     sizes = sizes_of(config, TypedTeam((1, 4)))
     agent = Learner(config, sizes).dense_params(jax.random.key(0)).agent
-    spec = EnvironmentSpec.of_team(
-        [AgentSpec(f"agent {i}", FEATURES, ACTIONS) for i in range(AGENTS)],
-        id="own:Game", state=6, episode_limit=5, has_win=False, is_jax=True, identity="a game",
-    )  # fmt: skip
-    save_policy(tmp_path / "policy.safetensors", agent, {}, spec, {})
+    save_policy(tmp_path / "policy.safetensors", agent, {}, spec_of_team(), {})
     policy = Policy.load(tmp_path / "policy.safetensors")
     assert policy.agent.parts.types == (1, 4)
     for mine, kept in zip(jax.tree.leaves(policy.agent), jax.tree.leaves(agent), strict=True):
@@ -272,3 +280,15 @@ def test_a_policy_keeps_by_which_features_its_neurons_go(tmp_path):
     for refused in (networks_of, lambda policy: one_agent(policy, 1)):
         with pytest.raises(UserError, match="goes by the type that an episode draws"):
             refused(policy)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "fups", "snp", "snp+id", "snp-nps"])
+def test_what_an_agent_uses_is_what_its_export_has(tmp_path, sharing):
+    lacks = {"prune_ratio": "0.2-0.4"} if "snp" in sharing else {}
+    config = Config(
+        environment="own:Game", method="dense", hidden_size=10, sharing=sharing, **lacks
+    )
+    agent = Learner(config, sizes_of(config, TEAM)).dense_params(jax.random.key(0)).agent
+    save_policy(tmp_path / "policy.safetensors", agent, {}, spec_of_team(), {})
+    alone = one_agent(Policy.load(tmp_path / "policy.safetensors"), 1)
+    assert parameters_of_an_agent(config, TEAM) == pytest.approx(alone.facts["parameters"][1])

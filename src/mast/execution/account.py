@@ -108,6 +108,24 @@ def account_of(config: Config, team: TeamSizes) -> Account:
     return _with_training_of(final, account_active(networks, uses, mean))
 
 
+def parameters_of_an_agent(config: Config, team: TeamSizes) -> float:
+    """How many parameters of the acting network one agent uses, the mean over masks drawn by chance.
+
+    Weights between neurons that it has, and their biases; the columns of ids are not counted, as they come to
+    a bias (`mast export --agent`).
+    """
+    sizes = sizes_of(config, team)
+    network = algorithm_entry(config.algorithm).networks(sizes)["agent"]
+    layers = [each for each in account_of(config, team).layers if each.network == "agent"]
+    hidden, pruned, used = network.hidden, network.pruned, 0.0
+    for layer, counted in zip(network.layers, layers, strict=True):
+        ids = 0 if layer.reads else sizes.id_input
+        share = network.used(layer) * (layer.inputs - ids) / layer.inputs
+        lacks = pruned.get(layer.makes, 0) / hidden.get(layer.makes, 1)
+        used += counted.active / network.copies * share + layer.outputs * (1 - lacks)
+    return used
+
+
 def _with_density_per_agent(
     shared: Account,
     networks: Mapping[str, NetworkSpec],
