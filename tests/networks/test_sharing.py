@@ -292,3 +292,38 @@ def test_what_an_agent_uses_is_what_its_export_has(tmp_path, sharing):
     save_policy(tmp_path / "policy.safetensors", agent, {}, spec_of_team(), {})
     alone = one_agent(Policy.load(tmp_path / "policy.safetensors"), 1)
     assert parameters_of_an_agent(config, TEAM) == pytest.approx(alone.facts["parameters"][1])
+
+
+def test_random_weights_of_a_recurrent_agent_are_missing_in_the_same_number():
+    agent = agent_of("usnp", prune_ratio=(0.2, 0.5))
+    missing = {name: (~np.asarray(each)).sum((1, 2)) for name, each in agent.parts.weights.items()}
+    # fc1 [10, 9] at 0.2, both matrices of the GRU [30, 10] at 0.5; the head is whole.
+    expected = {"fc1": [18] * 3, "gru_input": [150] * 3, "gru_hidden": [150] * 3}
+    assert {name: counts.tolist() for name, counts in missing.items()} == expected
+    assert len({np.asarray(each).tobytes() for each in agent.parts.weights["gru_input"]}) == 3
+
+
+def test_a_neuron_that_no_agent_has_gets_no_gradient_in_any_gate():
+    agent = agent_of("snp-nps", prune_ratio=(0.4, 0.4))
+    first, state = (~np.asarray(agent.parts.neurons[name][0]) for name in ("fc1", "gru"))
+    assert first.sum() == state.sum() == 4
+    observation, last_action = episodes()
+    layers = (agent.fc1, agent.gru_input, agent.gru_hidden, agent.fc2)
+
+    def loss(layers):
+        return jnp.square(rebuilt(agent, layers).sequence(observation, last_action)).sum()
+
+    fc1, gru_input, gru_hidden, fc2 = jax.grad(loss)(layers)
+    gates = np.tile(state, 3)
+    for row_weights in (fc1.weight[first], fc1.bias[first], gru_input.weight[gates]):
+        assert not np.asarray(row_weights).any()
+    for column_weights in (
+        gru_input.weight[:, first],
+        gru_hidden.weight[:, state],
+        fc2.weight[:, state],
+    ):
+        assert not np.asarray(column_weights).any()
+    assert not np.asarray(gru_hidden.weight[gates]).any()
+    assert not np.asarray(gru_input.bias[gates]).any()
+    for kept in (fc1.weight[~first], gru_hidden.weight[~gates][:, ~state], fc2.weight[:, ~state]):
+        assert (np.abs(np.asarray(kept)).max(1) > 0).all()
