@@ -128,13 +128,14 @@ class EnvironmentSpec:
         reward_scale: float = 1.0,
         max_return: float | None = None,
         rewards: Literal["team", "agent"] = "team",
+        type_features: tuple[int, ...] = (),
     ) -> "EnvironmentSpec":
         """The facts of a team whose agents may differ in what they observe and do.
 
         Args:
             team: the agents, in the order of the rows.
-            id, state, episode_limit, has_win, is_jax, identity, reward_scale, max_return, rewards: as the
-                fields.
+            id, state, episode_limit, has_win, is_jax, identity, reward_scale, max_return, rewards,
+                type_features: as the fields.
         """
         return cls(
             id=id,
@@ -153,6 +154,7 @@ class EnvironmentSpec:
             rewards=rewards,
             agent_features=tuple(agent.features for agent in team),
             agent_actions=tuple(agent.actions for agent in team),
+            type_features=type_features,
         )
 
     @property

@@ -38,6 +38,7 @@ HANDLERS = (
     "rmsprop_step",
     "layers_forward",
     "layers_backward",
+    "battle_step",
 )
 """What XLA can call, each exported as `mast_` and this name."""
 
