@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex gpu regress lint format figures
+.PHONY: install train test campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex gpu oracle regress lint format figures
 
 install: .venv/installed
 
@@ -71,6 +71,10 @@ bench-peers: .peers/installed
 # a checkout), and cells of table1-default; rows in build/gpu. DRY=--dry tries it on a CPU.
 gpu: install
 	$(BIN)/python benchmarks/gpu.py --out build/gpu $(if $(JAXMARL),--jaxmarl $(JAXMARL)) $(DRY)
+
+# Native battles held to jaxmarl's over 1,000 episodes of every map; rewrites results/oracle_battle.csv. About half an hour.
+oracle: install
+	$(BIN)/python benchmarks/oracle_battle.py
 
 lint: install
 	$(BIN)/ruff check .

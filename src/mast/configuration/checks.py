@@ -57,6 +57,10 @@ def check_together(config: Config) -> None:
         raise ValueError(f"critic_prune_ratio: algorithm {config.algorithm} has no critic")
     if config.diagnostics and known is not None and known.loop == "on_policy":
         raise ValueError("diagnostics = true: needs an algorithm that learns action values")
+    if config.pipeline and known is not None and known.loop == "on_policy":
+        raise ValueError(
+            f"pipeline = true: {config.algorithm} learns from what it has just played; must be false"
+        )
     if config.density_per_agent is not None:
         only_with("density_per_agent", "sharing", "independent")
         if config.initial_mask in ("ones", "run"):

@@ -148,11 +148,21 @@ class Engine:
         self, state: State, number: int, epsilon: Sequence[float], episodes: int
     ) -> tuple[Totals, Recording]:
         """Play and keep `episodes` episodes in every run (collection round `number`)."""
-        return self._timed("record", self._players.record)(
-            self._programs.agent(state),
-            self._keys(COLLECT, number, episodes),
-            self._column(epsilon),
-        )
+        return self.recording(self._programs.agent(state), number, epsilon, episodes)()
+
+    def record_beside(
+        self, state: State, number: int, epsilon: Sequence[float], episodes: int
+    ) -> Callable[[], tuple[Totals, Recording]]:
+        """As `record`, to be called in another thread, while `state` is given away to updates."""
+        return self.recording(_copied(self._programs.agent(state)), number, epsilon, episodes)
+
+    def recording(
+        self, agent: Any, number: int, epsilon: Sequence[float], episodes: int
+    ) -> Callable[[], tuple[Totals, Recording]]:
+        """What plays a round with an agent."""
+        keys, chance = self._keys(COLLECT, number, episodes), self._column(epsilon)
+        record = self._timed("record", self._players.record)
+        return lambda: jax.block_until_ready(record(agent, keys, chance))
 
     def evaluate(
         self,
@@ -372,6 +382,11 @@ class Engine:
             return result
 
         return first_call
+
+
+@jax.jit
+def _copied(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def _program_text(config: Config) -> tuple[Any, ...]:

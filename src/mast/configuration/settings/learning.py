@@ -144,6 +144,13 @@ class OptimizerSettings(BaseModel):
     updates_per_episode: float = setting(
         1.0, OPTIMIZER, "updates per collected episode", "PyMARL", gt=0, le=1000
     )
+    pipeline: bool = setting(
+        False,
+        OPTIMIZER,
+        "play each round while learning from the rounds before it, on two cores: what is played is one round "
+        "of updates older",
+        "ours; docs/kernels.md",
+    )
     target_interval: int = setting(
         200,
         OPTIMIZER,
