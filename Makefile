@@ -45,6 +45,7 @@ bench: install
 	MAST_KERNELS=avx2 taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --sparsities 0 0.5 0.8 0.9 0.95 --add
 	MAST_KERNELS=baseline taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --sparsities 0 0.5 0.8 0.9 0.95 --add
 	$(BIN)/python benchmarks/compact_speed.py
+	taskset -c 0 $(BIN)/python benchmarks/neuron_masks.py 3m 3s5z
 	$(BIN)/python benchmarks/growth.py
 	taskset -c 0 $(BIN)/python benchmarks/roofline.py
 	$(BIN)/python results/plot_kernels.py

@@ -280,6 +280,8 @@ def _description_of(agent: Agent, agents: int, neurons: bool) -> dict[str, Any]:
     stacked = first.ndim == 3
     read, text = agent.features, "observation"
     kind: dict[str, Any] = {"neurons": True} if neurons else {}
+    if neurons and agent.parts is not None and agent.parts.types:
+        kind["type_features"] = list(agent.parts.types)
     if isinstance(agent, FeedForward):
         kind |= {"network": "feed_forward", "layers": len(agent.layers)}
     else:
@@ -338,7 +340,8 @@ def agent_of(description: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> 
         for name, kept in tensors.items()
         if name.startswith("neurons.")
     }
-    parts = Parts(neurons=neurons) if neurons else None
+    types = tuple(description.get("type_features", ()))
+    parts = Parts(neurons=neurons, types=types) if neurons else None
     if is_feed_forward(description):
         return FeedForward(tuple(layers), parts, description["features"])
     fc1, gru_input, gru_hidden, fc2 = layers

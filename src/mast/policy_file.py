@@ -176,9 +176,8 @@ def expected_tensors(description: Mapping[str, Any]) -> dict[str, str]:
             f"{name}.bias": f"float32 {(*lead, outputs)}",
         }
     if has_neurons(description):
-        expected |= {
-            f"neurons.{name}": f"uint8 {(agents, units)}" for name, units in hidden.items()
-        }
+        draws = len(description.get("type_features", ())) or agents
+        expected |= {f"neurons.{name}": f"uint8 {(draws, units)}" for name, units in hidden.items()}
     if is_normalised(description):
         expected |= dict.fromkeys(SCALE, f"float32 ({description['features']},)")
     return expected
@@ -211,6 +210,11 @@ def _check_description(path: Path, description: Any) -> None:
         layers = description.get("layers")
         if type(layers) is not int or not 2 <= layers <= LARGEST_DEPTH:
             raise UserError(f"{path}: layers is {layers}, must be from 2 to {LARGEST_DEPTH}")
+    types = description.get("type_features", [])
+    if not isinstance(types, list) or not all(
+        type(feature) is int and 0 <= feature < description["features"] for feature in types
+    ):
+        raise UserError(f"{path}: type_features is {types}, must be features of an observation")
     if compact:
         _check_compact(path, description)
 

@@ -67,7 +67,7 @@ def test_what_was_learnt_is_saved_where_the_environment_fails(tmp_path: Path) ->
         return play
 
     engine.record_beside = failing  # type: ignore[method-assign]
-    with pytest.raises(EnvironmentFailure, match="simulator is gone; .*checkpoint"):
+    with pytest.raises(EnvironmentFailure, match=r"simulator is gone; .*checkpoint"):
         next(rounds)
     resumed = Trainer.resume(tmp_path / "run")
     assert resumed.counters.updates > made

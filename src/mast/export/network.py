@@ -131,6 +131,10 @@ def networks_of(policy: Policy) -> list[AnyNetwork]:
             raise UserError(f"the policy's layer {name} holds NaN or infinity: nothing to export")
     parts = policy.agent.parts
     neurons = {} if parts is None or parts.neurons is None else parts.neurons
+    if neurons and parts is not None and parts.types:
+        raise UserError(
+            "what an agent lacks goes by the type that an episode draws for it: nothing to export"
+        )
     lacking = {
         name: np.asarray(kept) for name, kept in neurons.items() if not np.asarray(kept).all()
     }

@@ -28,7 +28,7 @@ class Loop(Protocol):
         ...
 
     def learnt(self, state: State) -> State:
-        """What there is to save where a round failed: `state`, which it was given, or what came of it since."""
+        """What to save where a round failed: `state`, which it was given, or what came of it since."""
         ...
 
     def record(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, seed_configs, thread_notices
+from mast.configuration.checks import PRUNING
 from mast.envs.protocol import Environment
 from mast.errors import UserError
 from mast.execution.account import size_notices
@@ -56,6 +57,11 @@ class Session:
             raise UserError(
                 f"algorithm = {config.algorithm}: {spec.id} is one object of this process, and it plays "
                 "parallel_envs of them side by side; name the environment instead"
+            )
+        if config.normalise_observations and config.sharing in PRUNING and spec.type_features:
+            raise UserError(
+                f"normalise_observations = true: with sharing = {config.sharing} agents of {spec.id} read their "
+                "types from observations as they come; must be false"
             )
         if several and config.placement == "process":
             raise UserError("placement = process: only the command line starts processes; use vmap")

@@ -77,6 +77,11 @@ class Engine:
         self._vmapped = vmapped
         config = configs[0]
         sizes = sizes_of(config, environment.spec)
+        if config.execution == "compact" and sizes.lacks and sizes.lacks.types:
+            raise UserError(
+                f"{config.environment} draws types anew, by which sharing = {config.sharing} goes: "
+                "no native kernels; use execution = masked"
+            )
         self.compile_seconds = 0.0
         self._seen: set[Any] = set()
         self._advance: dict[Any, Callable[..., Any]] = {}
