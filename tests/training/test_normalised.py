@@ -269,3 +269,9 @@ def test_several_seeds_have_statistics_of_their_own(tmp_path: Path) -> None:
     assert other is not None
     np.testing.assert_allclose(both.mean, alone.mean, rtol=0.05, atol=1)
     assert not np.array_equal(both.mean, other.mean)
+
+
+def test_types_are_read_from_observations_as_they_come() -> None:
+    given = {"environment": "smax/smacv2_5_units", "sharing": "snp", "normalise_observations": True}
+    with pytest.raises(UserError, match="read their types from observations as they come"):
+        Trainer(resolve(given | {"buffer_episodes": 32}))

@@ -60,8 +60,8 @@ class Session:
             )
         if config.normalise_observations and config.sharing in PRUNING and spec.type_features:
             raise UserError(
-                f"normalise_observations = true: with sharing = {config.sharing} agents of {spec.id} read their "
-                "types from observations as they come; must be false"
+                f"normalise_observations = true: with sharing = {config.sharing} agents of {spec.id} read "
+                "their types from observations as they come; must be false"
             )
         if several and config.placement == "process":
             raise UserError("placement = process: only the command line starts processes; use vmap")

@@ -62,6 +62,7 @@ struct Buffer {
       if (type == XLA_FFI_DataType_F32) as<float>()[i] = static_cast<float>(below(2001)) / 1000 - 1;
       if (type == XLA_FFI_DataType_F64) as<double>()[i] = 1;
       if (type == XLA_FFI_DataType_F16) as<uint16_t>()[i] = static_cast<uint16_t>(0x3000 + below(4096));
+      if (type == XLA_FFI_DataType_U32) as<uint32_t>()[i] = static_cast<uint32_t>(generator());
       if (type == XLA_FFI_DataType_U8) raw[i] = static_cast<char>(below(256));
       if (type == XLA_FFI_DataType_S16) as<int16_t>()[i] = static_cast<int16_t>(between(-1, 4));
       if (type == XLA_FFI_DataType_PRED) raw[i] = i % 3 != 1;
@@ -84,9 +85,10 @@ struct Call {
   XLA_FFI_Handler* handler = nullptr;
   std::vector<Buffer> operands{}, results{};
   std::vector<int64_t> table{};
+  std::vector<float> numbers{};
   std::vector<size_t> structures{}, counts{}, methods{};  // which operands are these
   int64_t threads = 1, mixing = 0;
-  bool takes_table = true, takes_mixing = false, may_be_refused = false;
+  bool takes_table = true, takes_mixing = false, takes_numbers = false, may_be_refused = false;
 };
 
 XLA_FFI_Error* create(XLA_FFI_Error_Create_Args* args) { return new XLA_FFI_Error{args->message}; }
@@ -127,7 +129,12 @@ std::string answer(Call& c) {
   std::vector<std::string> names;  // in the order of the alphabet
   std::vector<void*> attributes;
   std::vector<XLA_FFI_AttrType> types;
-  if (c.takes_table) {
+  XLA_FFI_Array given{F32, c.numbers.size(), c.numbers.data()};
+  if (c.takes_numbers) {
+    names = {"numbers", "sizes"};
+    attributes = {&given, &table};
+    types = {XLA_FFI_AttrType_ARRAY, XLA_FFI_AttrType_ARRAY};
+  } else if (c.takes_table) {
     names = {"layers", "threads"};
     attributes = {&table, &threads};
     types = {XLA_FFI_AttrType_ARRAY, XLA_FFI_AttrType_SCALAR};

@@ -292,6 +292,46 @@ Call layers(bool backward) {
   return c;
 }
 
+// Battles, as many as two leading axes say; `table` has their sizes.
+Call battle_step() {
+  const int64_t allies = between(1, 5), enemies = between(1, 6), types = between(1, 4), units = allies + enemies;
+  const std::vector<int64_t> lead = below(2) ? std::vector<int64_t>{between(0, 4)} : std::vector<int64_t>{2, between(0, 2)};
+  const auto all = [&lead](XLA_FFI_DataType type, std::vector<int64_t> each) {
+    each.insert(each.begin(), lead.begin(), lead.end());
+    return made(type, std::move(each));
+  };
+  Call c{"battle_step", mast::mast_battle_step};
+  c.takes_numbers = true;
+  c.table = {allies, enemies, types, between(0, 3), between(0, 3)};
+  c.numbers = {4, 4, 0.0625f, 1, 10};
+  for (int64_t i = 0; i < mast::kUnitTables * types + 2 * mast::kMoves; ++i) c.numbers.push_back(float(below(40)) / 10);
+  c.operands.push_back(all(XLA_FFI_DataType_U32, {2}));
+  c.operands.push_back(all(F32, {units, 2}));
+  c.operands.push_back(all(PRED, {units}));
+  c.operands.push_back(all(F32, {units}));
+  Buffer kinds = all(XLA_FFI_DataType_U8, {units});
+  for (int64_t i = 0; i < kinds.count(); ++i) kinds.raw[i] = static_cast<char>(below(types));
+  c.operands.push_back(std::move(kinds));
+  c.operands.push_back(all(F32, {units}));
+  add_counts(c, all(S32, {}));
+  c.operands.push_back(all(F32, {enemies, 2}));
+  add_counts(c, all(S32, {enemies}));
+  add_counts(c, all(S32, {allies}));
+  c.results.push_back(all(F32, {units, 2}));
+  c.results.push_back(all(PRED, {units}));
+  for (int k = 0; k < 2; ++k) c.results.push_back(all(F32, {units}));
+  c.results.push_back(all(F32, {units, 2}));
+  c.results.push_back(all(S32, {units}));
+  c.results.push_back(all(F32, {enemies, 2}));
+  c.results.push_back(all(S32, {enemies}));
+  c.results.push_back(all(PRED, {}));
+  c.results.push_back(all(F32, {}));
+  c.results.push_back(all(F32, {allies, (units - 1) * (7 + types) + 4 + types}));
+  c.results.push_back(all(F32, {(4 + types + 2) * units}));
+  c.results.push_back(all(PRED, {allies, mast::kMoves + enemies}));
+  return c;
+}
+
 // now + by, around the end of the numbers.
 int64_t near(int64_t now, int64_t by) {
   return static_cast<int64_t>(static_cast<uint64_t>(now) + static_cast<uint64_t>(by));
@@ -370,7 +410,7 @@ bool spoil(Call& c) {
 }
 
 Call any_call() {
-  switch (below(12)) {
+  switch (below(13)) {
     case 0: return agent_forward();
     case 1: return agent_backward();
     case 2: return agent_step();
@@ -380,6 +420,7 @@ Call any_call() {
     case 6: case 7: return team_gradient();
     case 8: return rmsprop_step();
     case 9: case 10: return ring_gradient();
+    case 11: return battle_step();
     default: return layers(below(2));
   }
 }

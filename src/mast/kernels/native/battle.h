@@ -168,7 +168,8 @@ class Battle {
       ++count;
       const float apart = length(dx / sight * r_.sight[kind], dy / sight * r_.sight[kind]);
       if (!(apart < r_.reach[kind])) continue;
-      shoots = in_range_[k] = true;
+      in_range_[k] = true;
+      shoots = true;
       if (apart < least) {
         least = apart;
         nearest = k;

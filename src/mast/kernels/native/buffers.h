@@ -203,7 +203,14 @@ class Operands {
 
  private:
   bool are_rows(const ffi::AnyBuffer& buffer, ffi::DataType type, int64_t* rows, int64_t size) {
-    const int64_t count = static_cast<int64_t>(buffer.element_count());
+    int64_t count = 1;  // an empty axis hides none of the others
+    for (const int64_t axis : buffer.dimensions()) {
+      if (axis > kMostRows || count > kMostRows) {
+        fail("an axis is too long");
+        return false;
+      }
+      count *= axis;
+    }
     if (buffer.element_type() != type) {
       fail("another type of numbers is expected");
     } else if (*rows == -1 && count % size == 0) {
