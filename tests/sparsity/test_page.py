@@ -12,7 +12,7 @@ from mast.sparsity import density
 
 PAGE = Path(__file__).parents[2] / "docs" / "sparsity.md"
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
-EQUINOX, DICTIONARIES, PRUNING = range(3)
+EQUINOX, DICTIONARIES, PRUNING, NOW_AND_THEN = range(4)
 
 
 def executed(program: int) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def executed(program: int) -> dict[str, Any]:
 
 
 def test_the_page_has_these_programs() -> None:
-    assert len(PROGRAMS) == 3
+    assert len(PROGRAMS) == 4
 
 
 @pytest.mark.parametrize(("program", "share"), [(EQUINOX, 0.1), (DICTIONARIES, 0.2)])
@@ -45,3 +45,9 @@ def test_wrapping_ones_own_network(program: int, share: float) -> None:
 def test_gradual_pruning() -> None:
     names = executed(PRUNING)
     assert int(names["done"].active["kernel"]) == names["final"]["kernel"] == round(0.05 * 64 * 64)
+
+
+def test_evolving_now_and_then_with_a_pattern() -> None:
+    names = executed(NOW_AND_THEN)
+    assert names["done"] is not None
+    assert names["optimizer"].patterns["kernel"].holds(names["state"].masks["kernel"])

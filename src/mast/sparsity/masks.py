@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from mast.sparsity.layout import Patterns
+
 Masks = dict[str, Array]
 """Masks by leaf path (`"agent.fc1.weight"`); leaves without one are dense."""
 
@@ -84,7 +86,11 @@ def largest_mask_per_unit(
 
 
 def draw_masks(
-    key: PRNGKeyArray, params: Any, counts: Mapping[str, int], initial_mask: str = "random"
+    key: PRNGKeyArray,
+    params: Any,
+    counts: Mapping[str, int],
+    initial_mask: str = "random",
+    patterns: Patterns | None = None,
 ) -> Masks:
     """A mask for each named leaf, with exactly that many active weights (`"ones"`: with all of them).
 
@@ -94,6 +100,8 @@ def draw_masks(
         counts: active weights by leaf path.
         initial_mask: `"random"`, `"largest"` for the largest |w| as they stand, or `"ones"` where pruning
             is to come to the counts later.
+        patterns: of the leaves that are not unstructured; `counts` must be what they can have
+            (`held_counts`).
 
     Raises:
         ValueError: `initial_mask` is none of these.
@@ -106,11 +114,23 @@ def draw_masks(
     for index, (name, count) in enumerate(sorted(counts.items())):
         if initial_mask == "ones":
             masks[name] = jnp.ones(weights[name].shape, bool)
+        elif patterns and name in patterns:
+            weight, own_key = jnp.asarray(weights[name]), jax.random.fold_in(key, index)
+            masks[name] = patterns[name].best(first_score(own_key, weight, initial_mask), count)
         elif initial_mask == "largest":
             masks[name] = largest_mask(weights[name], count)
         else:
             masks[name] = random_mask(jax.random.fold_in(key, index), weights[name].shape, count)
     return masks
+
+
+def first_score(
+    key: PRNGKeyArray, weight: Float[Array, "*shape"], initial_mask: str
+) -> Float[Array, "*shape"]:
+    """By what a pattern chooses its first weights: |w|, or chance."""
+    if initial_mask == "largest":
+        return jnp.abs(weight)
+    return jax.random.uniform(key, weight.shape)
 
 
 def apply_masks(tree: Any, masks: Masks) -> Any:

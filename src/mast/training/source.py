@@ -85,6 +85,7 @@ def with_source(config: Config) -> tuple[Config, list[str]]:
         if source.stays_dense:
             raise UserError(f"--from {run}: a run of method {source.method} has no mask")
         update |= {"sparsity": source.sparsity, "allocation": source.allocation}
+        update |= {"pattern": source.pattern}
         if source.sparsity != config.sparsity:
             notices.append(f"sparsity {source.sparsity}: that of the mask of {run}")
     elif config.initial_weights == "final" and not source.stays_dense:
