@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from mast.sparsity.allocation import allocate as allocate
     from mast.sparsity.allocation import erdos_renyi as erdos_renyi
     from mast.sparsity.allocation import uniform as uniform
+    from mast.sparsity.compact_matrix import CompactMatrix as CompactMatrix
+    from mast.sparsity.compacting import compact as compact
+    from mast.sparsity.compacting import compact_state as compact_state
+    from mast.sparsity.compacting import masked as masked
+    from mast.sparsity.compacting import masked_state as masked_state
     from mast.sparsity.intervals import every as every
     from mast.sparsity.layout import Layout as Layout
     from mast.sparsity.layout import LeafPattern as LeafPattern
@@ -69,6 +74,8 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "adoption": "SparseOptimizer sparse_counts sparsify",
+    "compact_matrix": "CompactMatrix",
+    "compacting": "compact compact_state masked masked_state",
     "intervals": "every",
     "layout": "Layout LeafPattern Patterns layout_by_name",
     "patterns": "Blocks FanIn Matrix Neurons NOfM Pattern Unstructured",

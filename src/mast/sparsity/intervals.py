@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from mast.sparsity.compacting import masked
 from mast.sparsity.topology import Evolution
 
 
@@ -24,8 +25,8 @@ def every(
         interval: steps from one evolution to the next.
         evolve: `SparseOptimizer.evolve`, or a function with its arguments.
 
-    Where `gradient` is a function it is called only when it is needed, with the model. So a gradient that
-    the training step does not give (the dense one of a compact network) costs nothing at the other steps.
+    Where `gradient` is a function it is called only when it is needed, with the model (of a compact network:
+    with the masked one). So a gradient that the training step does not give costs nothing at other steps.
 
     Raises:
         ValueError: the interval is below 1.
@@ -46,8 +47,9 @@ def every(
     ) -> tuple[Any, Any, Evolution | None]:
         if (step + 1) % interval:
             return model, state, None
-        if callable(gradient) and not isinstance(gradient, eqx.Module):
-            gradient = gradient(model)
+        # A module's gradient may be callable as the module is, but it has arrays.
+        if callable(gradient) and not any(map(eqx.is_array, jax.tree.leaves(gradient))):
+            gradient = gradient(masked(model))
         # Arrays: a Python number would be compiled into the program, a new one for each.
         numbers = {"step": jnp.asarray(step), "total": jnp.asarray(total)}
         own_key = jax.random.fold_in(key, step)

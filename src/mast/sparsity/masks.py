@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from mast.sparsity.compact_matrix import is_compact
 from mast.sparsity.layout import Patterns
 
 Masks = dict[str, Array]
@@ -21,13 +22,13 @@ def leaf_path(path: tuple[Any, ...]) -> str:
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
-    """Every leaf of a tree by its path.
+    """Every leaf of a tree by its path; a compact matrix is one.
 
     Raises:
         ValueError: two leaves have one path, as in {"a.b": …, "a": {"b": …}}.
     """
     found: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_compact):
         name = leaf_path(path)
         if name in found:
             places = [
@@ -134,13 +135,13 @@ def first_score(
 
 
 def apply_masks(tree: Any, masks: Masks) -> Any:
-    """The tree with zeros at inactive weights; leaves without a mask are unchanged."""
+    """The tree with zeros at inactive weights; leaves without a mask and compact matrices are unchanged."""
 
     def masked(path: tuple[Any, ...], leaf: Any) -> Any:
         mask = masks.get(leaf_path(path))
-        return leaf if mask is None else jnp.where(mask, leaf, 0)
+        return leaf if mask is None or is_compact(leaf) else jnp.where(mask, leaf, 0)
 
-    return jax.tree_util.tree_map_with_path(masked, tree)
+    return jax.tree_util.tree_map_with_path(masked, tree, is_leaf=is_compact)
 
 
 def rank_among(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from mast.sparsity.compact_matrix import has_compact
 from mast.sparsity.layout import Patterns
 from mast.sparsity.masks import Masks, apply_masks, leaves_by_path, rank_among
 from mast.sparsity.optimizer import SparseState
@@ -82,7 +83,8 @@ def evolve(
     at 0 with the slots that `grown_state` says.
 
     Args:
-        params: the parameters, zero at inactive weights; leaves that are no arrays may be among them.
+        params: the parameters, zero at inactive weights; leaves that are no arrays may be among them, and
+            matrices that are compact (then the gradient is that of the masked network).
         state: the sparse optimizer's state.
         optimizer: the transformation that `sparse` returned (its slots are found through it).
         gradient: the *dense*, unmasked, unclipped gradient of the current batch.
@@ -104,8 +106,21 @@ def evolve(
         New parameters, state, and what was done.
 
     Raises:
-        ValueError: a sparse leaf has no gradient, or `active` names a leaf that is not sparse.
+        ValueError: a sparse leaf has no gradient, or `active` names a leaf that is not sparse; or the network
+            is compact, and the gradient too, or `active` is given.
     """
+    if has_compact(params):
+        from mast.sparsity.compacting import evolve_compact
+
+        plugs: dict[str, Any] = {
+            "drop_fraction": drop_fraction,
+            "drop_score": drop_score,
+            "patterns": patterns,
+        }
+        plugs |= {"growth_score": growth_score, "grown_state": grown_state, "per_unit": per_unit}
+        return evolve_compact(
+            evolve, params, state, optimizer, gradient, key=key, active=active, **plugs
+        )
     weights, gradients = leaves_by_path(params), leaves_by_path(gradient)
     _check_names("the gradient lacks sparse leaves", state.masks.keys() - gradients.keys())
     _check_names("`active` names leaves that are not sparse", (active or {}).keys() - state.masks)

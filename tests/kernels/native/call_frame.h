@@ -86,7 +86,7 @@ struct Call {
   std::vector<int64_t> table{};
   std::vector<size_t> structures{}, counts{}, methods{};  // which operands are these
   int64_t threads = 1, mixing = 0;
-  bool takes_table = true, takes_mixing = false, may_be_refused = false;
+  bool takes_table = true, takes_mixing = false, takes_threads_only = false, may_be_refused = false;
 };
 
 XLA_FFI_Error* create(XLA_FFI_Error_Create_Args* args) { return new XLA_FFI_Error{args->message}; }
@@ -127,7 +127,11 @@ std::string answer(Call& c) {
   std::vector<std::string> names;  // in the order of the alphabet
   std::vector<void*> attributes;
   std::vector<XLA_FFI_AttrType> types;
-  if (c.takes_table) {
+  if (c.takes_threads_only) {
+    names = {"threads"};
+    attributes = {&threads};
+    types = {XLA_FFI_AttrType_SCALAR};
+  } else if (c.takes_table) {
     names = {"layers", "threads"};
     attributes = {&table, &threads};
     types = {XLA_FFI_AttrType_ARRAY, XLA_FFI_AttrType_SCALAR};
