@@ -47,6 +47,7 @@ bench: install
 	$(BIN)/python benchmarks/compact_speed.py
 	$(BIN)/python benchmarks/growth.py
 	taskset -c 0 $(BIN)/python benchmarks/roofline.py
+	taskset -c 0 $(BIN)/python benchmarks/layers.py
 	$(BIN)/python results/plot_kernels.py
 
 # Before a release: 3m with four methods and fixed seeds, trained afresh and held to the rows of results/regress.

@@ -27,16 +27,17 @@ struct Structure {
 // What is wrong with it, or an empty string.
 inline std::string fault(const Structure& s) {
   if (s.pointers[0] != 0 || s.pointers[s.rows] != s.entries) return "pointers must run from 0 to the number of values";
-  bool ordered = true, inside = true;
+  bool ordered = true;
   for (int64_t r = 0; r < s.rows; ++r) ordered &= s.pointers[r] <= s.pointers[r + 1];
   if (!ordered) return "pointers must not fall";
-  const auto columns = static_cast<uint32_t>(s.columns), entries = static_cast<uint32_t>(s.entries);
-  for (int64_t e = 0; e < s.entries; ++e) inside &= static_cast<uint32_t>(s.indices[e]) < columns;
-  if (!inside) return "an index is outside the matrix";
-  if (s.places) {
-    for (int64_t e = 0; e < s.entries; ++e) inside &= static_cast<uint32_t>(s.places[e]) < entries;
-  }
-  return inside ? "" : "a place is outside the values";
+  const auto all_below = [&](const int32_t* numbers, int64_t bound) {
+    uint32_t most = 0;  // a negative one is a large one
+    for (int64_t e = 0; e < s.entries; ++e) most = std::max(most, static_cast<uint32_t>(numbers[e]));
+    return s.entries == 0 || most < bound;
+  };
+  if (!all_below(s.indices, s.columns)) return "an index is outside the matrix";
+  if (s.places && !all_below(s.places, s.entries)) return "a place is outside the values";
+  return "";
 }
 
 // Tiles of a batch whose inputs (of so many features) fit the cache.
@@ -125,17 +126,37 @@ void tile_product(const Structure& s, const float* values, int64_t first, int64_
   }
 }
 
-// The sum of a row's entries times their inputs of one row of a batch.
+// x at so many indices.
+inline Floats gather(const float* x, const int32_t* indices) {
+#if MAST_VECTOR_BYTES == 64
+  return _mm512_i32gather_ps(_mm512_loadu_si512(indices), x, 4);
+#elif MAST_VECTOR_BYTES == 32
+  return _mm256_i32gather_ps(x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(indices)), 4);
+#else
+  Floats v;
+  for (int i = 0; i < kLanes; ++i) v[i] = x[indices[i]];
+  return v;
+#endif
+}
+
+// The sum of a row's entries times their inputs of one row of a batch; of a structure in the order of its values.
 inline float gathered(const Structure& s, const float* values, int64_t row, const float* x) {
-  float sum[4] = {};
+  Floats sum[2] = {};
   int64_t e = s.pointers[row];
   const int64_t end = s.pointers[row + 1];
-  for (; e + 4 <= end; e += 4) {
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) sum[c] += values[s.place(e + c)] * x[s.indices[e + c]];
+  for (; e + 2 * kLanes <= end; e += 2 * kLanes) {
+    sum[0] += load(values + e) * gather(x, s.indices + e);
+    sum[1] += load(values + e + kLanes) * gather(x, s.indices + e + kLanes);
   }
-  for (; e < end; ++e) sum[0] += values[s.place(e)] * x[s.indices[e]];
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  if (e + kLanes <= end) {
+    sum[0] += load(values + e) * gather(x, s.indices + e);
+    e += kLanes;
+  }
+  sum[0] += sum[1];
+  float total = 0.0f;
+  for (int i = 0; i < kLanes; ++i) total += sum[0][i];
+  for (; e < end; ++e) total += values[e] * x[s.indices[e]];
+  return total;
 }
 
 // y = x W for a small batch, from the structure by rows: what a row adds to every column.
