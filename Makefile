@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex regress lint format figures
+.PHONY: install train test campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex gpu regress lint format figures
 
 install: .venv/installed
 
@@ -66,6 +66,11 @@ bench-peers: .peers/installed
 	$(BIN)/python -m pip install --quiet --target .peers torch==2.13.0
 	$(BIN)/python -m pip install --quiet --target .peers --no-deps flashbax==0.1.3
 	touch $@
+
+# What a GPU brings, in at most eight minutes: tests, 1 to 64 runs in a program, JaxMARL beside them (JAXMARL is
+# a checkout), and cells of table1-default; rows in build/gpu. DRY=--dry tries it on a CPU.
+gpu: install
+	$(BIN)/python benchmarks/gpu.py --out build/gpu $(if $(JAXMARL),--jaxmarl $(JAXMARL)) $(DRY)
 
 lint: install
 	$(BIN)/ruff check .

@@ -96,17 +96,25 @@ class JaxMarlLoop:
         scenario: as "3m".
         steps: of one sequence.
         updates: per rollout.
+        seeds: how many at once, in one `vmap` as `single_run` has it; None leaves it out.
     """
 
-    def __init__(self, checkout: Path, scenario: str, steps: int, updates: int) -> None:
+    def __init__(
+        self, checkout: Path, scenario: str, steps: int, updates: int, seeds: int | None = None
+    ) -> None:
         module = load_qmix(checkout)
         config = configuration(scenario, steps, updates)
         environment, _ = module.env_from_config(config)
         self.env_steps_per_round = ENVIRONMENTS * steps
         self.updates_per_round = updates
-        body, self._state = _captured(module.make_train(config, environment))
+        body, self._state = _captured(module.make_train(config, environment), seeds)
+
+        def step(state: Any) -> Any:
+            return body(state, None)[0]
+
+        every = step if seeds is None else jax.vmap(step)
         self._rounds = jax.jit(
-            lambda state, count: jax.lax.fori_loop(0, count, lambda _, s: body(s, None)[0], state),
+            lambda state, count: jax.lax.fori_loop(0, count, lambda _, s: every(s), state),
             donate_argnums=0,
         )
 
@@ -116,13 +124,13 @@ class JaxMarlLoop:
 
     @property
     def counted(self) -> tuple[int, int]:
-        """Environment steps and gradient steps so far, as JaxMARL counts them."""
+        """Environment steps and gradient steps so far, as JaxMARL counts them, of the first seed."""
         state = self._state[0]
-        return int(state.timesteps), int(state.grad_steps)
+        return int(state.timesteps.ravel()[0]), int(state.grad_steps.ravel()[0])
 
 
-def _captured(train: Callable[[Any], Any]) -> tuple[Callable[..., Any], Any]:
-    """The body of the training scan and the state that it would begin with."""
+def _captured(train: Callable[[Any], Any], seeds: int | None) -> tuple[Callable[..., Any], Any]:
+    """The body of the training scan and the state that it would begin with, of each seed."""
     scan = jax.lax.scan
     bodies: list[Callable[..., Any]] = []
 
@@ -144,5 +152,9 @@ def _captured(train: Callable[[Any], Any]) -> tuple[Callable[..., Any], Any]:
         raise RuntimeError("JaxMARL's train has no scan of _update_step: another version?")
 
     with mock.patch.object(jax.lax, "scan", looking):
-        state = begin(jax.random.PRNGKey(0))
+        state = (
+            begin(jax.random.PRNGKey(0))
+            if seeds is None
+            else jax.vmap(begin)(jax.random.split(jax.random.PRNGKey(0), seeds))
+        )
     return bodies[0], state

@@ -125,7 +125,7 @@ class OurLoop:
         update = engine.update
 
         def counted(state: Any, batches: Any, *rest: Any) -> Any:
-            self._steps_read += len(batches[0].reward)
+            self._steps_read += batches[0].shape[0]
             return update(state, batches, *rest)
 
         engine.update = counted  # type: ignore[method-assign]

@@ -12,8 +12,26 @@ from mast.diagnosis.neurons import disconnected_neurons, dormant_neurons, shares
 from mast.diagnosis.values import Played
 from mast.networks.linear import Linear
 from mast.networks.mixers import SumMixer
+from mast.networks.spec import (
+    Sizes,
+    actor_spec,
+    feed_forward_mixer_spec,
+    monotonic_mixer_spec,
+    recurrent_agent_spec,
+)
 
 UNITS = 2
+
+
+NETWORKS = {
+    "agent": recurrent_agent_spec(Sizes(1, 1, 2, 0, hidden_size=UNITS)),
+    "mixer": monotonic_mixer_spec(Sizes(1, 2, 1, 1, hypernet_hidden=3, mixer_embed=1)),
+    "unrestricted_mixer": feed_forward_mixer_spec(Sizes(1, 4, 1, 1, unrestricted_hidden=2)),
+}
+
+
+def dead_of(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return disconnected_neurons(NETWORKS, masks)
 
 
 def agent_masks() -> dict[str, np.ndarray]:
@@ -24,31 +42,31 @@ def agent_masks() -> dict[str, np.ndarray]:
 
 def test_a_first_layer_neuron_needs_an_input_and_a_reader() -> None:
     masks = agent_masks()
-    assert not disconnected_neurons(masks)["agent.fc1"].any()
+    assert not dead_of(masks)["agent.fc1"].any()
     masks["agent.fc1.weight"][1] = False
-    assert disconnected_neurons(masks)["agent.fc1"].tolist() == [False, True]
+    assert dead_of(masks)["agent.fc1"].tolist() == [False, True]
     masks = agent_masks()
     masks["agent.gru_input.weight"][:, 0] = False
-    assert disconnected_neurons(masks)["agent.fc1"].tolist() == [True, False]
+    assert dead_of(masks)["agent.fc1"].tolist() == [True, False]
 
 
 def test_a_gru_unit_without_any_output_is_disconnected() -> None:
     masks = agent_masks()
     masks["agent.fc2.weight"][:, 1] = False
-    assert not disconnected_neurons(masks)["agent.gru"].any()  # unit 0 still reads it
+    assert not dead_of(masks)["agent.gru"].any()  # unit 0 still reads it
     masks["agent.gru_hidden.weight"][[0, 2, 4], 1] = False  # unit 0's three gates
-    assert disconnected_neurons(masks)["agent.gru"].tolist() == [False, True]
+    assert dead_of(masks)["agent.gru"].tolist() == [False, True]
     assert masks["agent.gru_hidden.weight"][[1, 3, 5], 1].all()  # it reads itself: no matter
 
 
 def test_a_gru_unit_without_any_input_is_disconnected() -> None:
     masks = agent_masks()
     masks["agent.gru_input.weight"][[0, 2, 4]] = False
-    assert not disconnected_neurons(masks)["agent.gru"].any()  # it still reads unit 1
+    assert not dead_of(masks)["agent.gru"].any()  # it still reads unit 1
     masks["agent.gru_hidden.weight"][[0, 2, 4], 1] = False
-    assert disconnected_neurons(masks)["agent.gru"].tolist() == [True, False]
+    assert dead_of(masks)["agent.gru"].tolist() == [True, False]
     masks["agent.gru_input.weight"][2, 0] = True  # one gate is enough
-    assert not disconnected_neurons(masks)["agent.gru"][0]
+    assert not dead_of(masks)["agent.gru"][0]
 
 
 def test_hypernetworks_and_layers_that_nobody_reads() -> None:
@@ -57,7 +75,7 @@ def test_hypernetworks_and_layers_that_nobody_reads() -> None:
         "mixer.w1_out.weight": np.array([[0, 1, 1]], bool),
         "mixer.b1.weight": np.zeros((2, 2), bool),
     }
-    dead = disconnected_neurons(masks)
+    dead = dead_of(masks)
     assert list(dead) == ["mixer.w1_hidden"]  # b1 feeds no neuron of its own
     assert dead["mixer.w1_hidden"].tolist() == [True, True, False]
     assert shares(dead) == {"mixer.w1_hidden": 2 / 3}
@@ -70,7 +88,7 @@ def test_the_unrestricted_mixer_is_a_chain() -> None:
     }
     masks["unrestricted_mixer.fc3.weight"][1] = False
     masks["unrestricted_mixer.fc3.weight"][:, 0] = False
-    dead = disconnected_neurons(masks)
+    dead = dead_of(masks)
     assert {name.rpartition(".")[2]: each.tolist() for name, each in dead.items()} == {
         "fc1": [False, False],
         "fc2": [True, False],  # nobody reads the first
@@ -78,12 +96,21 @@ def test_the_unrestricted_mixer_is_a_chain() -> None:
     }
 
 
+def test_an_actors_layers_are_a_chain_too() -> None:
+    networks = {"agent": actor_spec(Sizes(3, 0, 2, 1, hidden_size=2, hidden_layers=1))}
+    masks = {
+        "agent.layers.0.weight": np.array([[0, 0, 0, 0], [1, 0, 0, 0]], bool),
+        "agent.layers.1.weight": np.ones((2, 2), bool),
+    }
+    assert disconnected_neurons(networks, masks)["agent.layers.0"].tolist() == [True, False]
+
+
 def test_independent_agents_are_counted_one_by_one() -> None:
     masks = {name: np.stack([mask, mask, mask]) for name, mask in agent_masks().items()}
     masks["agent.fc1.weight"][1, 0] = False
     masks["agent.gru_hidden.weight"][2, [0, 2, 4], 1] = False
     masks["agent.fc2.weight"][2, :, 1] = False
-    dead = disconnected_neurons(masks)
+    dead = dead_of(masks)
     assert dead["agent.fc1"].tolist() == [[False, False], [True, False], [False, False]]
     assert dead["agent.gru"].tolist() == [[False, False], [False, False], [False, True]]
     assert shares(dead) == {"agent.fc1": 1 / 6, "agent.gru": 1 / 6}

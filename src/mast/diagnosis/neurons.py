@@ -11,63 +11,48 @@ from jaxtyping import Array, Bool, Float
 from mast.diagnosis.values import Played
 from mast.networks.agent import last_actions
 from mast.networks.mixers import FeedForwardMixer, QMixer
+from mast.networks.spec import NetworkSpec
 
 
 def disconnected_neurons(
-    masks: Mapping[str, Bool[np.ndarray, "..."]],
+    networks: Mapping[str, NetworkSpec], masks: Mapping[str, Bool[np.ndarray, "..."]]
 ) -> dict[str, Bool[np.ndarray, "..."]]:
     """The hidden neurons that no active weight leads to, or that no active weight leads away from.
 
     A neuron without inputs gives a constant (its bias still acts); one without outputs changes nothing. Only
-    the neuron's own weights are looked at, not whether the neurons beyond them are connected. Layers:
-
-    - `agent.fc1`: rows of fc1, columns of gru_input;
-    - `agent.gru`: the unit's rows in all three gates of gru_input and gru_hidden; its columns of fc2 and
-      gru_hidden. A unit's weights to itself count as neither;
-    - `mixer.w1_hidden`, `mixer.w_final_hidden`, `mixer.v_hidden`: rows there, columns of the layer after;
-    - of weighted QMIX also `unrestricted_agent`, like the agent, and `unrestricted_mixer.fc1` to `fc3`
-      and `v_hidden`: rows there, columns of the layer after.
+    the neuron's own weights are looked at, not whether the neurons beyond them are connected. A GRU's unit
+    has rows in all three gates of both its matrices; its weights to itself count neither as input nor as
+    output.
 
     Args:
+        networks: the team's, by name.
         masks: by leaf path, [outputs, inputs], or [agents, outputs, inputs] of independent networks.
 
     Returns:
-        layer → True where disconnected, [units] or [agents, units].
+        hidden layer (`agent.fc1`, `agent.gru`, `mixer.v_hidden`, …) → True where disconnected, [units] or
+        [agents, units]; without layers that have no mask.
     """
     dead = {}
-    for path, mask in masks.items():
-        network, _, name = path.removesuffix(".weight").rpartition(".")
-        if name == "gru_hidden":
-            gru_input, fc2 = (masks[f"{network}.{each}.weight"] for each in ("gru_input", "fc2"))
-            dead[f"{network}.gru"] = _disconnected_gru(gru_input, mask, fc2)
-            continue
-        readers = (masks.get(f"{network}.{reader}.weight") for reader in _READERS.get(name, ()))
-        after = next((reader for reader in readers if reader is not None), None)
-        if after is not None:
-            dead[f"{network}.{name}"] = np.logical_not(mask.any(-1) & after.any(-2))
+    for network, spec in networks.items():
+        of = {layer.name: masks.get(f"{network}.{layer.name}.weight") for layer in spec.layers}
+        for neurons, units in spec.hidden.items():
+            has_input = has_output = np.zeros(units, bool)
+            for layer in spec.layers:
+                mask, makes, reads = of[layer.name], layer.makes == neurons, neurons in layer.reads
+                if not makes and not reads:
+                    continue
+                if mask is None:
+                    break
+                if makes and reads:
+                    mask = mask & np.tile(~np.eye(units, dtype=bool), (layer.outputs // units, 1))
+                if makes:
+                    by_row = mask.any(-1)
+                    has_input = has_input | by_row.reshape(*by_row.shape[:-1], -1, units).any(-2)
+                if reads:
+                    has_output = has_output | mask.any(-2)
+            else:
+                dead[f"{network}.{neurons}"] = np.logical_not(has_input & has_output)
     return dead
-
-
-_READERS = {
-    "fc1": ("gru_input", "fc2"),
-    "fc2": ("fc3",),
-    "fc3": ("fc4",),
-    "w1_hidden": ("w1_out",),
-    "w_final_hidden": ("w_final_out",),
-    "w_hidden": ("w_out",),
-    "b_hidden": ("b_out",),
-    "v_hidden": ("v_out",),
-}
-"""Feed-forward layer → the layer of the same network that reads its neurons: the first that there is."""
-
-
-def _disconnected_gru(gru_input: np.ndarray, gru_hidden: np.ndarray, fc2: np.ndarray) -> np.ndarray:
-    *lead, _, units = gru_hidden.shape
-    by_gate = gru_input.reshape(*lead, 3, units, -1)
-    recurrent = gru_hidden.reshape(*lead, 3, units, units) & ~np.eye(units, dtype=bool)
-    has_input = by_gate.any((-3, -1)) | recurrent.any((-3, -1))
-    has_output = fc2.any(-2) | recurrent.any((-3, -2))
-    return np.logical_not(has_input & has_output)
 
 
 @jax.jit

@@ -35,6 +35,7 @@ def make(
     state_last_action: bool = False,
     episode_limit: int | Literal["smac"] | None = None,
     env_args: Mapping[str, Any] | None = None,
+    native: bool = False,
 ) -> Environment:
     """Make an environment.
 
@@ -48,6 +49,8 @@ def make(
         episode_limit: The largest number of steps of an episode, or "smac" for SMAC's own; None leaves the
             default.
         env_args: More keyword arguments of the environment.
+        native: Whether SMAX's battles are computed by native code, which must be possible
+            (`native_obstacle`).
 
     Raises:
         UserError: No such environment, an option that it does not take or that is out of range, or
@@ -66,6 +69,8 @@ def make(
         options["state_last_action"] = True
     if limit is not None:
         options["episode_limit"] = limit
+    if native:
+        options["native"] = True
     options |= env_args or {}
     if is_own(id):
         return _make_own(id, options)
@@ -77,6 +82,16 @@ def make(
     _check_options(factory, id, options)
     environment: Environment = factory(**options)
     return environment
+
+
+def native_obstacle(id: str) -> str | None:
+    """Why there is no native code for an environment, in a few words; None where there is."""
+    prefix, _, name = id.partition("/")
+    if prefix != "smax":
+        return f"{id} is none of SMAX's battles"
+    from mast.envs.battle.native import obstacle
+
+    return obstacle(name)
 
 
 def _named(factory: str, name: str) -> Callable[..., Any]:

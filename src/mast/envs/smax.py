@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.envs.battle.game import BattleGame, HeuristicEnemyGame
 from mast.envs.battle.maps import SCENARIOS, has_new_types
+from mast.envs.battle.native import NativeBattle
 from mast.envs.jaxmarl_silent import BattleState, HeuristicEnemySMAX, version
 from mast.envs.names import SMAX
 from mast.envs.protocol import EnvironmentSpec, Outcome, TimeStep
@@ -52,6 +53,7 @@ class Smax:
         reward_scale: float = DEFAULT_REWARD_SCALE,
         state_last_action: bool = False,
         episode_limit: int = DEFAULT_EPISODE_LIMIT,
+        native: bool = False,
     ) -> None:
         """Make the battle of a scenario.
 
@@ -61,6 +63,8 @@ class Smax:
             state_last_action: Append the allies' last joint action, one-hot, to the state, as SMAC
                 does.
             episode_limit: The largest number of steps of an episode, at least 1.
+            native: Steps by native code (`mast.envs.battle.native`), which must be possible: see `obstacle`
+                there.
         """
         units = SCENARIOS[scenario]
         game = HeuristicEnemyGame if has_new_types(units) else HeuristicEnemySMAX
@@ -68,7 +72,9 @@ class Smax:
         self._game = game(scenario=units, max_steps=episode_limit - 1)
         self._battle = self._game._env
         self._heals = getattr(self._battle, "heals", np.zeros(units.unit_types.shape, bool))
-        self._enemies_look = isinstance(self._game, HeuristicEnemyGame)
+        self._native = NativeBattle(self._battle, reward_scale) if native else None
+        # Native enemies and our own look at the battle itself.
+        self._enemies_look = native or isinstance(self._game, HeuristicEnemyGame)
         self._state_last_action = state_last_action
         agents: int = self._battle.num_allies
         actions: int = self._battle.num_ally_actions
@@ -191,6 +197,19 @@ class Smax:
         Returns:
             The state to carry, the next perception, and the outcome.
         """
+        if self._native is not None:
+            moment = self._native.step(key, env_state.battle, env_state.enemy_policy, actions)
+            last_actions = actions.astype(jnp.int32)
+            state = self._with_last_actions(moment.state, last_actions)
+            return (
+                env_state._replace(
+                    battle=moment.battle,
+                    enemy_policy=moment.enemy_policy,
+                    last_actions=last_actions,
+                ),
+                TimeStep(moment.observation, moment.available, state),
+                self.outcome(moment.battle, moment.reward),
+            )
         battle_key, enemy_key = jax.random.split(key)
         enemy_joint, enemy_policy = self._game.get_enemy_actions(
             enemy_key,
@@ -324,13 +343,18 @@ class Smax:
     ) -> TimeStep:
         """What the allies perceive in this state of the battle."""
         available = self._battle.get_avail_actions(battle)
-        state = self.normalised_state(battle)
-        if self._state_last_action:
-            # The one-hot of -1, at the start of an episode, is all zeros.
-            one_hot = jax.nn.one_hot(last_actions, self._spec.actions)
-            state = jnp.concatenate([state, one_hot.reshape(-1)])
+        state = self._with_last_actions(self.normalised_state(battle), last_actions)
         return TimeStep(
             observation=observation,
             available=jnp.stack([available[name] for name in self._game.agents]).astype(bool),
             state=state,
         )
+
+    def _with_last_actions(
+        self, state: Float[Array, " features"], last_actions: Int[Array, " agents"]
+    ) -> Float[Array, " all_features"]:
+        if not self._state_last_action:
+            return state
+        # The one-hot of -1, at the start of an episode, is all zeros.
+        one_hot = jax.nn.one_hot(last_actions, self._spec.actions)
+        return jnp.concatenate([state, one_hot.reshape(-1)])

@@ -4,12 +4,14 @@ from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.contract import check_spec
 from mast.envs.protocol import Environment
-from mast.envs.registry import make
+from mast.envs.registry import make, native_obstacle
 from mast.envs.team_reward import TeamReward
 
 
 def environment_of(config: Config) -> Environment:
     """The environment that a run's settings name, with the rewards that its algorithm takes.
+
+    Its battles are native where the settings say so and they can be: a run has decided that.
 
     Raises:
         UserError: as `make`.
@@ -20,6 +22,7 @@ def environment_of(config: Config) -> Environment:
         state_last_action=config.state_last_action,
         episode_limit=config.episode_limit,
         env_args=config.env_args,
+        native=config.battle == "native" and native_obstacle(config.environment) is None,
     )
     return with_rewards(environment, config)
 

@@ -41,6 +41,7 @@ HANDLERS = (
     "matrix_product",
     "matrix_transposed_product",
     "matrix_gradient",
+    "battle_step",
 )
 """What XLA can call, each exported as `mast_` and this name."""
 

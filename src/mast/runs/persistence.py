@@ -1,11 +1,12 @@
 """A trainer's way to disk and back: checkpoints of all its runs, and what resuming does to it."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from mast.config import extend_run_record
 from mast.errors import UserError
 from mast.execution.learner import LearnerState
+from mast.runs.session import Session
 from mast.sparsity.optimizer import SparseState
 from mast.training.beside import (
     POLICY,
@@ -19,9 +20,6 @@ from mast.training.counters import Counters, RunCounters
 from mast.training.meter import Meter
 from mast.training.run import restore_together
 
-if TYPE_CHECKING:
-    from mast.runs.trainer import Trainer
-
 
 class SavedRun(NamedTuple):
     """The arrays of a checkpoint: a `LearnerState`'s, and the loop's own."""
@@ -32,107 +30,107 @@ class SavedRun(NamedTuple):
     loop: Any
 
 
-def save(trainer: "Trainer") -> None:
+def save(session: Session) -> None:
     """Write a checkpoint of every run, and its policy; nothing where they have no folder."""
-    if trainer.out is None:
+    if session.out is None:
         return
-    trainer.watch.count_evolutions()
-    shared = asdict(trainer.counters) | {
-        "seconds": trainer.meter.seconds,
-        "rounds_since_evaluation": trainer.meter.rounds,
+    session.watch.count_evolutions()
+    shared = asdict(session.counters) | {
+        "seconds": session.meter.seconds,
+        "rounds_since_evaluation": session.meter.rounds,
     }
-    for place, run in enumerate(trainer.runs):
+    for place, run in enumerate(session.runs):
         run.check_folder()
-        state = trainer.engine.team(trainer.state, place)
+        state = session.engine.team(session.state, place)
         if not run.counters.done:
             run.save_policy(POLICY, state)
         assert run.store is not None
         counters = {
-            "environment": trainer.environment.spec.identity,
+            "environment": session.environment.spec.identity,
             "shared": shared,
-            "loop": trainer.loop.record(),
+            "loop": session.loop.record(),
             "run": asdict(run.counters),
             "beside": known_files(run),
         }
-        saved = SavedRun(*state, trainer.loop.arrays(place))
-        run.store.save(trainer.counters.rounds, saved, counters, run.ring)
+        saved = SavedRun(*state, session.loop.arrays(place))
+        run.store.save(session.counters.rounds, saved, counters, run.ring)
 
 
-def restore(trainer: "Trainer") -> list[Restored] | None:
+def restore(session: Session) -> list[Restored] | None:
     """Every run's last good checkpoint, its counters set back; nothing is written.
 
     Raises:
         UserError: every checkpoint is damaged, or the run was trained elsewhere.
     """
-    engine = trainer.engine
+    engine = session.engine
     templates = [
-        SavedRun(*engine.team(trainer.state, place), trainer.loop.arrays(place))
-        for place in range(len(trainer.runs))
+        SavedRun(*engine.team(session.state, place), session.loop.arrays(place))
+        for place in range(len(session.runs))
     ]
-    restored = restore_together(trainer.runs, templates)
-    for run, found in zip(trainer.runs, restored or [], strict=False):
-        identity = trainer.environment.spec.identity
+    restored = restore_together(session.runs, templates)
+    for run, found in zip(session.runs, restored or [], strict=False):
+        identity = session.environment.spec.identity
         was = found.counters["environment"]
         if was != identity:
-            raise UserError(f"{trainer.out} was trained on {was}; this environment is {identity}")
-        trainer.notices += found.skipped
-        assert trainer.out is not None
-        trainer.notices += check_settings(run.config, found.counters["beside"], trainer.out)
+            raise UserError(f"{session.out} was trained on {was}; this environment is {identity}")
+        session.notices += found.skipped
+        assert session.out is not None
+        session.notices += check_settings(run.config, found.counters["beside"], session.out)
         run.counters = RunCounters(**found.counters["run"])
         run.counters.done = run.counters.done and run.finished
-        trainer.counters = Counters(**found.counters["shared"])
-        trainer.loop.restore(found.counters["loop"])
+        session.counters = Counters(**found.counters["shared"])
+        session.loop.restore(found.counters["loop"])
     return restored
 
 
-def extend(trainer: "Trainer", before: int) -> None:
+def extend(session: Session, before: int) -> None:
     """Make a new total of steps the run's own, in its config.json too.
 
     Args:
-        trainer: with the new total in its configuration.
+        session: with the new total in its configuration.
         before: the old total.
 
     Raises:
         UserError: more steps than that are already taken.
     """
-    assert trainer.out is not None
-    config = trainer.config
+    assert session.out is not None
+    config = session.config
     steps = config.steps
-    taken = max(run.counters.env_steps for run in trainer.runs)
+    taken = max(run.counters.env_steps for run in session.runs)
     if steps < taken:
         raise UserError(f"steps = {steps}: the run has already taken {taken}")
-    extend_run_record(trainer.out, config)
-    for run in trainer.runs:
-        if run.out is not None and run.out != trainer.out:
+    extend_run_record(session.out, config)
+    for run in session.runs:
+        if run.out is not None and run.out != session.out:
             extend_run_record(run.out, run.config)
-    trainer.notices.append(
+    session.notices.append(
         f"steps {before} → {steps}: schedules that are shares of the training (drop fraction; where there "
         f"are such, T_0 = {config.burn_in_fraction * steps:.0f}, delay, pruning) now go by {steps}; the run "
         f"differs from one that was given {steps} steps at first"
     )
 
 
-def take_up(trainer: "Trainer", restored: list[Restored] | None) -> None:
+def take_up(session: Session, restored: list[Restored] | None) -> None:
     """Bring state and files to the checkpoint; without one the run starts again."""
     if restored is None:
-        trainer.notices.append("no checkpoint yet: the run starts again from its config.json")
-        for run in trainer.runs:
-            trainer.notices += run.start_again()
-        trainer.begin_files()
+        session.notices.append("no checkpoint yet: the run starts again from its config.json")
+        for run in session.runs:
+            session.notices += run.start_again()
+        session.begin_files()
         return
-    trainer.state = trainer.engine.begin([LearnerState(*found.state[:-1]) for found in restored])
-    trainer.loop.take_up([found.state.loop for found in restored])
-    trainer.densities = trainer.engine.densities(trainer.state)
-    shared = trainer.counters
-    trainer.meter = Meter(
-        trainer.engine, len(trainer.runs), shared.seconds, shared.rounds_since_evaluation
+    session.state = session.engine.begin([LearnerState(*found.state[:-1]) for found in restored])
+    session.loop.take_up([found.state.loop for found in restored])
+    session.densities = session.engine.densities(session.state)
+    shared = session.counters
+    session.meter = Meter(
+        session.engine, len(session.runs), shared.seconds, shared.rounds_since_evaluation
     )
-    for place, (run, found) in enumerate(zip(trainer.runs, restored, strict=True)):
+    for place, (run, found) in enumerate(zip(session.runs, restored, strict=True)):
         known = found.counters["beside"]
-        trainer.notices += mend_metrics(run, known)
+        session.notices += mend_metrics(run, known)
         others = check_policies(run, known)
-        trainer.notices += others
+        session.notices += others
         # Beside slower runs of its program a finished one plays on: its policy is not that of the state.
-        if others and not (run.counters.done and len(trainer.runs) > 1):
-            run.save_policy(POLICY, trainer.engine.team(trainer.state, place))
-        trainer.notices += run.forget_metrics_after(run.counters.env_steps)
+        if others and not (run.counters.done and len(session.runs) > 1):
+            run.save_policy(POLICY, session.engine.team(session.state, place))
+        session.notices += run.forget_metrics_after(run.counters.env_steps)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mast.execution.account import size_notices
 from mast.algorithms.registry import algorithm_entry
 from mast.config import (
     Config,
@@ -18,35 +17,30 @@ from mast.config import (
     given_of,
     load_run_config,
     load_run_record,
-    seed_configs,
-    thread_notices,
     write_run_record,
 )
 from mast.envs.protocol import Environment
-from mast.execution.environment import environment_of, with_rewards
-from mast.errors import EnvironmentFailure, EnvironmentNaN, StorageError, UserError
-from mast.extras import events_notice
+from mast.errors import EnvironmentFailure, EnvironmentNaN, StorageError
 from mast.folders import begun, check_new, held
-from mast.loops import LOOPS, Loop
-from mast.runtime import prepare
-from mast.training.counters import Counters
-from mast.training.engine import Engine, State
-from mast.training.evaluation import Evaluation, mean_evaluation, summarise
-from mast.training.execution import choose_execution, execution_on_resume
-from mast.training.memory import check_needed_memory
-from mast.training.meter import Meter
-from mast.training.metrics import Metrics
 from mast.runs.persistence import extend, restore, save, take_up
 from mast.runs.report import evaluation_row, round_metrics, summary
+from mast.runs.session import Session
+from mast.training.engine import State
+from mast.training.evaluation import Evaluation, mean_evaluation, summarise
+from mast.training.execution import (
+    battle_on_resume,
+    choose_battle,
+    choose_execution,
+    execution_on_resume,
+)
+from mast.training.metrics import Metrics
 from mast.training.rounds import Round
-from mast.training.run import Run
-from mast.training.source import load_source, save_initial_weights, with_source
-from mast.training.watch import Watch
+from mast.training.source import with_source
 
 Callback = Callable[[Metrics], object]
 
 
-class Trainer:
+class Trainer(Session):
     """Trains one team, or several runs of it in one vmapped program; iterate over it or call `run`.
 
     Each step of the iteration is one collection round. Checkpoints, metrics.csv, TensorBoard events and
@@ -58,6 +52,7 @@ class Trainer:
         environment: an environment object; made from `config.environment` where None.
         given: what the user set, kept in config.json beside the resolved settings.
         callback: called with each round's `Metrics`.
+        resumed: for `resume`: the settings are those of the run in `out`, which goes on.
 
     Several seeds (`config.seeds`) are one program with a run axis, each in `out/seed-K`.
 
@@ -65,9 +60,6 @@ class Trainer:
         UserError: `out` already holds a run or cannot be written, the replay ring does not fit, or several
             seeds cannot be one program.
     """
-
-    state: State
-    engine: Engine
 
     def __init__(
         self,
@@ -77,19 +69,27 @@ class Trainer:
         environment: Environment | None = None,
         given: Mapping[str, Any] | None = None,
         callback: Callback | None = None,
+        resumed: bool = False,
     ) -> None:
-        folder = None if out is None else Path(out)
-        if folder is not None:
-            check_new(folder)
-        config, said = with_source(config)
-        config, chosen = choose_execution(config, config.seeds > 1)
-        said += chosen
-        self._build(config, folder, environment, callback)
+        folder, said = None if out is None else Path(out), list[str]()
+        if not resumed:
+            if folder is not None:
+                check_new(folder)
+            config, said = with_source(config)
+            config, chosen = choose_execution(config, config.seeds > 1)
+            said += chosen
+            config = choose_battle(config, environment is not None)
+        super().__init__(config, folder, environment)
         self.notices += said
-        if folder is None:
-            return
-        given = given_of(config) if given is None else given
-        spec = self.environment.spec
+        self.callback = callback
+        self._saved_at, self._save_cost = time.perf_counter(), 0.0
+        self._lock = ExitStack()
+        if folder is not None and not resumed:
+            self._begin(folder, given_of(config) if given is None else given)
+
+    def _begin(self, folder: Path, given: Mapping[str, Any]) -> None:
+        """Make the folders of a new run."""
+        config, spec = self.config, self.environment.spec
         with begun(
             folder, self.notices.append, lambda: write_run_record(folder, config, given, spec)
         ) as lock:
@@ -150,8 +150,9 @@ class Trainer:
             config = config.model_copy(update={"steps": steps})
         recorded = record["settings"].get("execution", "masked")
         config, said = execution_on_resume(config, recorded, config.seeds > 1)
-        trainer = cls.__new__(cls)
-        trainer._build(config, out, environment, callback)
+        config, more = battle_on_resume(config, record["settings"].get("battle", "jax"))
+        said += more
+        trainer = cls(config, out, environment=environment, callback=callback, resumed=True)
         trainer.notices += said
         for run in trainer.runs:
             if run.out is not None and run.out != out:
@@ -167,73 +168,6 @@ class Trainer:
                 f"{'; '.join(changed)}: the run will not be bit-identical to an uninterrupted one"
             )
         return trainer
-
-    def _build(
-        self,
-        config: Config,
-        out: Path | None,
-        environment: Environment | None,
-        callback: Callback | None,
-    ) -> None:
-        prepare()
-        self.config = config
-        self.out = out
-        self.callback = callback
-        self.notices = thread_notices(config)
-        if out is not None:
-            self.notices += events_notice()
-        self.environment = (
-            environment_of(config) if environment is None else with_rewards(environment, config)
-        )
-        spec = self.environment.spec
-        several = config.seeds > 1
-        if config.env_workers and (spec.is_jax or environment is not None):
-            why = "an object of this process" if environment is not None else "a JAX environment"
-            raise UserError(f"env_workers = {config.env_workers}: {spec.id} is {why}; must be 0")
-        if not spec.is_jax and algorithm_entry(config.algorithm).loop == "on_policy":
-            raise UserError(
-                f"algorithm = {config.algorithm}: {spec.id} is no JAX environment, which it needs"
-            )
-        if several and config.placement == "process":
-            raise UserError("placement = process: only the command line starts processes; use vmap")
-        if several and not spec.is_jax:
-            raise UserError(f"placement = vmap: {spec.id} is no JAX environment, use process")
-        configs = seed_configs(config) if several else [config]
-        self.notices += size_notices(config, spec)
-        needed = check_needed_memory(config, spec, len(configs))
-        self.notices += [] if needed is None else [needed]
-        folders = [out / f"seed-{c.seed}" if out and several else out for c in configs]
-        self.runs = [Run(c, spec, folder) for c, folder in zip(configs, folders, strict=True)]
-        self.counters = Counters()
-        self.engine = Engine(configs, self.environment, several)
-        begun = any(run.has_checkpoint for run in self.runs)
-        sources = [None if begun else load_source(each) for each in configs]
-        self.state, self._first_weights = self.engine.init(sources)
-        self.watch = Watch(self.engine, self.runs)
-        make_loop = LOOPS[algorithm_entry(config.algorithm).loop]
-        self.loop: Loop = make_loop(config, self.engine, self.runs, self.watch, spec.episode_limit)
-        self.densities = self.engine.densities(self.state)
-        self.meter = Meter(self.engine, len(configs))
-        self._saved_at, self._save_cost = time.perf_counter(), 0.0
-        self._lock = ExitStack()
-
-    def begin_files(self) -> None:
-        """Write what stands before training: each run's dense weights (for `--rewind`) and its first mask."""
-        for run, weights in zip(self.runs, self._first_weights, strict=True):
-            run.check_folder()
-            if run.out is not None:
-                save_initial_weights(run.out, weights)
-        self.watch.begin(self.state)
-
-    @property
-    def finished(self) -> bool:
-        """Whether every run has taken all its environment steps."""
-        return all(run.finished for run in self.runs)
-
-    @property
-    def explores(self) -> bool:
-        """Whether some actions are random, by ε; a policy's are drawn from it."""
-        return not algorithm_entry(self.config.algorithm).stochastic
 
     def run(self) -> dict[str, Any]:
         """Train to the end and return the summary."""

@@ -20,6 +20,7 @@ NEUTRAL = (
     "seeds",
     "placement",
     "execution",
+    "battle",
     "threads",
     "env_workers",
     "preset",

@@ -20,7 +20,7 @@ from mast.training.run import Run
 POLICY, BEST_POLICY = "policy.safetensors", "policy-best.safetensors"
 MAY_CHANGE = ("steps", "threads", "checkpoint_interval")
 """Settings that can be others from here on, which is said; any other would make it another run."""
-SETTLED = ("execution", "placement", "seeds", "from_run")
+SETTLED = ("execution", "battle", "placement", "seeds", "from_run")
 """Settings that say where and how a run is computed or what it began with: a resume settles them itself."""
 _OF_A_POLICY = ("algorithm", "method", "sparsity", "seed")
 

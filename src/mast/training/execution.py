@@ -1,4 +1,4 @@
-"""Which execution a run gets: dense arrays with zeros in XLA, or active values in native kernels."""
+"""Which execution a run gets: XLA, or native code where there is some; of learning and of battles."""
 
 import csv
 import functools
@@ -8,6 +8,7 @@ from importlib import resources
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
+from mast.envs.registry import native_obstacle
 from mast.errors import UserError
 
 
@@ -70,6 +71,40 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
     if reason is not None and "compiler" in reason:
         notices.append(f"no native kernels, so zeros are computed too: {reason}")
     return config.model_copy(update={"execution": chosen}), notices
+
+
+def choose_battle(config: Config, is_given: bool) -> Config:
+    """The settings with `battle` decided.
+
+    Args:
+        config: resolved settings.
+        is_given: whether the environment is an object, which computes as it does.
+
+    Raises:
+        UserError: native is asked for and cannot be had.
+    """
+    if config.battle == "jax":
+        return config
+    reason = "the environment is given" if is_given else native_obstacle(config.environment)
+    if reason is not None and config.battle == "native":
+        raise UserError(f"battle = native: {reason}; use jax")
+    return config.model_copy(update={"battle": "jax" if reason else "native"})
+
+
+def battle_on_resume(config: Config, recorded: str) -> tuple[Config, list[str]]:
+    """The settings with the battles that a run was recorded with, or jaxmarl's where those are not to be had.
+
+    Args:
+        config: the run's settings.
+        recorded: what its config.json says; runs from before there was a choice are jaxmarl's.
+    """
+    reason = native_obstacle(config.environment) if recorded == "native" else None
+    if reason is None:
+        return config.model_copy(update={"battle": recorded}), []
+    notice = (
+        f"no native battles here ({reason}): it goes on with jaxmarl's, which round differently"
+    )
+    return config.model_copy(update={"battle": "jax"}), [notice]
 
 
 def compact_is_faster(config: Config) -> bool:

@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from mast.algorithms.registry import algorithm_entry
 from mast.diagnosis.log import append_diagnostics
 from mast.diagnosis.masks import density_per_agent, density_per_type, from_text, overlap, to_text
 from mast.diagnosis.neurons import disconnected_neurons, dormant_neurons, shares
 from mast.diagnosis.snapshots import is_due, save_snapshot
 from mast.diagnosis.values import Played, ValueLog, played_of_batch, played_of_recording
+from mast.execution.account import sizes_of
 from mast.execution.learner import LearnerState
+from mast.networks.spec import NetworkSpec
 from mast.sparsity.topology import Evolution
 from mast.training.engine import Engine, State
 from mast.training.rollout import Recording, Totals, Watcher
@@ -129,6 +132,10 @@ class Watch:
         return {name: np.asarray(mask) for name, mask in state.optimizer.masks.items()}
 
 
+def _networks(run: Run) -> dict[str, NetworkSpec]:
+    return algorithm_entry(run.config.algorithm).networks(sizes_of(run.config, run.spec))
+
+
 def _nothing_since(masks: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {"previous": to_text(masks), "evolutions": 0, "dropped": {}, "grown": {}}
 
@@ -164,7 +171,7 @@ def _record(
         "greedy": greedy.compare()._asdict(),
         "replayed": replayed.compare()._asdict(),
         **{name: row.get(name) for name in ("td_error", "gradient_norm")},
-        "disconnected": shares(disconnected_neurons(masks)),
+        "disconnected": shares(disconnected_neurons(_networks(run), masks)),
         "dormant": shares(dormant_neurons(state.params, played)),
         "overlap_previous": overlap(masks, from_text(watched["previous"])),
         "overlap_initial": overlap(masks, from_text(watched["initial"])),

@@ -125,6 +125,13 @@ class EnvironmentSettings(BaseModel):
         ge=0,
         le=1024,
     )
+    battle: Literal["auto", "native", "jax"] = setting(
+        "auto",
+        ENVIRONMENT,
+        "how SMAX's battles are computed: native code on a CPU, or jaxmarl's in JAX, the same to rounding; "
+        "auto: native where it can be",
+        "docs/environments.md",
+    )
     reward_scale: float | None = setting(
         None,
         ENVIRONMENT,

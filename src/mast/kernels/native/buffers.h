@@ -65,6 +65,23 @@ class Operands {
     return static_cast<float*>((*buffer)->untyped_data());
   }
 
+  // Rows of `size` numbers, as many as `rows` says or, where that is −1, as there are; any leading axes.
+  template <ffi::DataType type>
+  const ffi::NativeType<type>* rows(int64_t* rows, int64_t size) {
+    auto buffer = args_.get<ffi::AnyBuffer>(next_in_++);
+    if (!buffer) fail("is missing");
+    if (!ok() || !are_rows(*buffer, type, rows, size)) return nullptr;
+    return static_cast<const ffi::NativeType<type>*>(buffer->untyped_data());
+  }
+
+  template <ffi::DataType type>
+  ffi::NativeType<type>* out_rows(int64_t* rows, int64_t size) {
+    auto buffer = results_.get<ffi::AnyBuffer>(next_out_++);
+    if (!buffer) fail("a result is missing");
+    if (!ok() || !are_rows(**buffer, type, rows, size)) return nullptr;
+    return static_cast<ffi::NativeType<type>*>((*buffer)->untyped_data());
+  }
+
   // That many finite numbers; where one is not finite it is an error, as they decide what is read.
   const float* finite_floats(int64_t count) {
     const float* numbers = floats({&count});
@@ -185,6 +202,19 @@ class Operands {
   ffi::Error error() const { return ffi::Error::InvalidArgument("mast kernels, " + error_); }
 
  private:
+  bool are_rows(const ffi::AnyBuffer& buffer, ffi::DataType type, int64_t* rows, int64_t size) {
+    const int64_t count = static_cast<int64_t>(buffer.element_count());
+    if (buffer.element_type() != type) {
+      fail("another type of numbers is expected");
+    } else if (*rows == -1 && count % size == 0) {
+      *rows = count / size;
+    } else if (*rows == -1 || count != *rows * size) {
+      fail("has " + std::to_string(count) + " numbers, expected rows of " + std::to_string(size) +
+           (*rows == -1 ? "" : ", " + std::to_string(*rows) + " of them"));
+    }
+    return ok();
+  }
+
   bool fits(const ffi::AnyBuffer& buffer, ffi::DataType type, std::initializer_list<int64_t*> shape) {
     const auto dimensions = buffer.dimensions();
     if (buffer.element_type() != type) {
