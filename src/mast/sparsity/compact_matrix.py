@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mast.kernels.matrices import Structure, product, structure_of
-
 
 class CompactMatrix(eqx.Module):
     """Stands where a weight matrix stood: `x @ w`, `w @ x` and `w.T` are those of the dense matrix.
@@ -20,8 +18,8 @@ class CompactMatrix(eqx.Module):
     """
 
     values: Float[Any, " active"]
-    structure: Structure | None
-    """None in a tree from which everything but what has a gradient was filtered."""
+    structure: Any
+    """A `mast.kernels.matrices.Structure`; of Nones in a tree of what has a gradient."""
     shape: tuple[int, int] = eqx.field(static=True)
     threads: int = eqx.field(static=True)
     is_transposed: bool = eqx.field(static=True, default=False)
@@ -74,7 +72,8 @@ class CompactMatrix(eqx.Module):
 
     def _applied(self, x: Array, forward: bool) -> Float[Array, "..."]:
         """Each row of x times the matrix's transpose, or times the matrix."""
-        assert self.structure is not None
+        from mast.kernels.matrices import product  # kernels import networks, and these this room
+
         inputs = self.shape[1] if forward else self.shape[0]
         if x.shape[-1] != inputs:
             raise TypeError(f"shapes {x.shape} and {self.shape} do not fit in a product")
@@ -101,7 +100,6 @@ class CompactMatrix(eqx.Module):
 
     def _places(self) -> tuple[Array, Array]:
         s = self.structure
-        assert s is not None
         counts = jnp.diff(s.row_pointers)
         active = s.columns.size
         rows = jnp.repeat(jnp.arange(counts.size), counts, total_repeat_length=active)
@@ -123,6 +121,8 @@ def compact_matrix(
         active: how many entries the mask has; must be given where it is traced.
         is_transposed: whether the weight is `[inputs, outputs]`, so that its columns are stored as rows.
     """
+    from mast.kernels.matrices import structure_of
+
     shape = (weight.shape[0], weight.shape[1])
     if not isinstance(mask, jax.core.Tracer) and active is None:
         mask = np.asarray(mask)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mast.kernels import library
 from mast.sparsity.compact_matrix import CompactMatrix, compact_matrix, has_compact, is_compact
 from mast.sparsity.layout import layout_by_name
 from mast.sparsity.masks import Masks, apply_masks, leaf_path, leaves_by_path
@@ -83,6 +82,8 @@ def masked(network: Any) -> Any:
 
 
 def _obstacle() -> str | None:
+    from mast.kernels import library
+
     if jax.default_backend() != "cpu":
         return f"there are no kernels for a {jax.default_backend()}"
     return library.unavailable_reason()
