@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex gpu regress lint format figures
+.PHONY: install train test campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex gpu oracle regress lint format figures
 
 install: .venv/installed
 
@@ -45,6 +45,7 @@ bench: install
 	MAST_KERNELS=avx2 taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --sparsities 0 0.5 0.8 0.9 0.95 --add
 	MAST_KERNELS=baseline taskset -c 0 $(BIN)/python benchmarks/update.py 3m --batches played --sparsities 0 0.5 0.8 0.9 0.95 --add
 	$(BIN)/python benchmarks/compact_speed.py
+	taskset -c 0 $(BIN)/python benchmarks/neuron_masks.py 3m 3s5z
 	$(BIN)/python benchmarks/growth.py
 	taskset -c 0 $(BIN)/python benchmarks/roofline.py
 	taskset -c 0 $(BIN)/python benchmarks/layers.py
@@ -71,6 +72,10 @@ bench-peers: .peers/installed
 # a checkout), and cells of table1-default; rows in build/gpu. DRY=--dry tries it on a CPU.
 gpu: install
 	$(BIN)/python benchmarks/gpu.py --out build/gpu $(if $(JAXMARL),--jaxmarl $(JAXMARL)) $(DRY)
+
+# Native battles held to jaxmarl's over 1,000 episodes of every map; rewrites results/oracle_battle.csv. About half an hour.
+oracle: install
+	$(BIN)/python benchmarks/oracle_battle.py
 
 lint: install
 	$(BIN)/ruff check .

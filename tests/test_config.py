@@ -268,7 +268,6 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         ),
         ({"method": "one-shot"}, "method = one-shot: needs --from RUN"),
         ({"initial_weights": "initial"}, "initial_weights = initial: needs --from RUN"),
-        ({"from_run": "x"}, "from_run = x: method mast takes nothing from it"),
         ({"operator": "res_softmax"}, "operator = res_softmax: needs algorithm = res"),
         (
             {"density_per_agent": "0.1,0.2"},

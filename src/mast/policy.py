@@ -1,7 +1,7 @@
 """A trained team outside its trainer: one file, loaded without executing anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +16,19 @@ from mast.networks.agent import NO_ACTION, RecurrentAgent
 from mast.networks.feed_forward import FeedForward
 from mast.networks.independent import IndependentAgents, PrunedWeights
 from mast.networks.linear import Linear
+from mast.networks.normaliser import NormalisedAgent, Scale, folded
 from mast.networks.sharing import Parts
 from mast.policy_file import (
     COMPACT_FORMAT,
+    FOLDED,
     FORMAT,
     LAYERS,
+    NORMALISED,
+    SCALE,
     input_width,
     is_feed_forward,
     is_independent,
+    is_normalised,
     layer_names,
     read_policy_file,
     write_policy_file,
@@ -60,11 +65,13 @@ class Policy:
         agent: the network that every agent runs, or the networks of all of them.
         masks: which weights of each layer exist, by layer name.
         description: environment, sizes and method; what the file's metadata holds.
+        scale: how the agent reads observations; None where it reads them as they come.
     """
 
     agent: Agent
     masks: dict[str, Bool[np.ndarray, "*agents outputs inputs"]]
     description: dict[str, Any]
+    scale: Scale | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> "Policy":
@@ -84,7 +91,29 @@ class Policy:
                 tensors[f"{first}.{part}"] = _all_inputs(tensors[f"{first}.{part}"], description)
         agent = agent_of(description, tensors)
         masks = {name: tensors[f"{name}.mask"].astype(bool) for name in layer_names(description)}
-        return cls(agent, masks, description)
+        scale = None
+        if is_normalised(description):
+            scale = Scale(*(jnp.asarray(tensors[name]) for name in SCALE))
+        return cls(agent, masks, description, scale)
+
+    @property
+    def actor(self) -> Agent | NormalisedAgent:
+        """Who acts by observations as they come."""
+        return self.agent if self.scale is None else NormalisedAgent(self.agent, self.scale)
+
+    def folded(self) -> "Policy":
+        """The same policy, whose agent reads observations as they come: its scale is in the first layer."""
+        if self.scale is None:
+            return self
+        description = {k: v for k, v in self.description.items() if k != NORMALISED}
+        agent = folded(self.agent, self.scale)
+        return replace(self, agent=agent, description=description | {FOLDED: True}, scale=None)
+
+    def write(self, path: Path) -> None:
+        """Write a policy file, which `load` reads; not of a compact one."""
+        masks = {f"agent.{name}.weight": jnp.asarray(mask) for name, mask in self.masks.items()}
+        tensors = tensors_of(self.agent, masks, self.scale)
+        write_policy_file(path, tensors, self.description)
 
     @property
     def density(self) -> float:
@@ -129,7 +158,7 @@ class Policy:
         if not np.asarray(available).any(-1).all():
             raise UserError("available: an agent has no action, must have at least one")
         memory = self.initial_memory() if hidden is None else self._checked(hidden)
-        action, memory = _act(self.agent, observation, available, memory)
+        action, memory = _act(self.actor, observation, available, memory)
         return np.asarray(action), memory
 
     def _checked(self, memory: object) -> Memory:
@@ -163,7 +192,7 @@ def _refuse_not_finite(name: str, rows: Any) -> None:
 
 
 @jax.jit
-def _act(agent: Agent, observation: Any, available: Any, memory: Memory) -> Any:
+def _act(agent: Agent | NormalisedAgent, observation: Any, available: Any, memory: Memory) -> Any:
     observation = jnp.asarray(observation, jnp.float32)
     q, hidden = agent.step(observation, memory.last_action, memory.hidden)
     action = jnp.where(jnp.asarray(available, bool), q, -jnp.inf).argmax(-1)
@@ -188,7 +217,12 @@ def check_fit(path: Path, description: Mapping[str, Any], spec: EnvironmentSpec)
 
 
 def save_policy(
-    path: Path, agent: Agent, masks: Masks, spec: EnvironmentSpec, about: dict[str, Any]
+    path: Path,
+    agent: Agent,
+    masks: Masks,
+    spec: EnvironmentSpec,
+    about: dict[str, Any],
+    scale: Scale | None = None,
 ) -> None:
     """Write a policy file; the same agent gives the same bytes (no path and no time in it).
 
@@ -198,7 +232,27 @@ def save_policy(
         masks: by leaf path (`agent.fc1.weight`); a layer without one is dense.
         spec: of the environment.
         about: more facts for the description (algorithm, method, sparsity, seed, env_steps).
+        scale: how the agent reads observations; None where it reads them as they come.
     """
+    tensors = tensors_of(agent, masks, scale)
+    agent, _ = as_saved(agent, masks)
+    neurons = agent.parts is not None and bool(agent.parts.neurons)
+    description = about | {
+        "format": FORMAT,
+        "environment": spec.id,
+        "identity": spec.identity,
+        "agents": spec.agents,
+        "agent_names": list(spec.agent_names),
+        "features": spec.observation,
+        "actions": spec.actions,
+        **_description_of(agent, spec.agents, neurons),
+        **({} if scale is None else {NORMALISED: True}),
+    }
+    write_policy_file(path, tensors, description)
+
+
+def tensors_of(agent: Agent, masks: Masks, scale: Scale | None = None) -> dict[str, np.ndarray]:
+    """The tensors of a policy file; arguments as of `save_policy`."""
     agent, of_layer = as_saved(agent, masks)
     tensors: dict[str, np.ndarray] = {}
     for name, layer in layers_of(agent).items():
@@ -208,17 +262,9 @@ def save_policy(
     neurons = {} if agent.parts is None else agent.parts.neurons or {}
     for name, kept in neurons.items():
         tensors[f"neurons.{name}"] = np.asarray(kept).astype(np.uint8)
-    description = about | {
-        "format": FORMAT,
-        "environment": spec.id,
-        "identity": spec.identity,
-        "agents": spec.agents,
-        "agent_names": list(spec.agent_names),
-        "features": spec.observation,
-        "actions": spec.actions,
-        **_description_of(agent, spec.agents, bool(neurons)),
-    }
-    write_policy_file(path, tensors, description)
+    if scale is not None:
+        tensors |= dict(zip(SCALE, map(np.asarray, (scale.mean, scale.deviation)), strict=True))
+    return tensors
 
 
 def layers_of(agent: Agent) -> dict[str, Linear]:
@@ -234,6 +280,8 @@ def _description_of(agent: Agent, agents: int, neurons: bool) -> dict[str, Any]:
     stacked = first.ndim == 3
     read, text = agent.features, "observation"
     kind: dict[str, Any] = {"neurons": True} if neurons else {}
+    if neurons and agent.parts is not None and agent.parts.types:
+        kind["type_features"] = list(agent.parts.types)
     if isinstance(agent, FeedForward):
         kind |= {"network": "feed_forward", "layers": len(agent.layers)}
     else:
@@ -292,7 +340,8 @@ def agent_of(description: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> 
         for name, kept in tensors.items()
         if name.startswith("neurons.")
     }
-    parts = Parts(neurons=neurons) if neurons else None
+    types = tuple(description.get("type_features", ()))
+    parts = Parts(neurons=neurons, types=types) if neurons else None
     if is_feed_forward(description):
         return FeedForward(tuple(layers), parts, description["features"])
     fc1, gru_input, gru_hidden, fc2 = layers

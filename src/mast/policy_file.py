@@ -19,6 +19,12 @@ COMPACT_FORMAT = 2
 """Of `mast compact` and of one agent alone: each hidden layer has a width of its own, and the first layer
 reads some of the inputs only."""
 LAYERS = ("fc1", "gru_input", "gru_hidden", "fc2")
+NORMALISED = "normalise_observations"
+"""The description's entry where the agent reads (observation − mean) / deviation."""
+FOLDED = "folds_normalisation"
+"""The entry where the first layer has taken that up."""
+SCALE = ("observation.mean", "observation.deviation")
+"""The tensors of these two."""
 SIZES = ("features", "actions", "agents", "hidden_size")
 
 CHECKSUM = "sha256"
@@ -80,6 +86,12 @@ def read_policy_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         )
     for layer in layer_names(description):
         _check_layer(path, layer, tensors)
+    if is_normalised(description):
+        mean, deviation = (tensors[name] for name in SCALE)
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()):
+            raise UserError(
+                f"{path}: tensors {' and '.join(SCALE)} are no finite mean and positive deviation"
+            )
     for name, mask in tensors.items():
         if name.startswith("neurons.") and mask.size and mask.max() > 1:
             raise UserError(f"{path}: tensor {name} holds {mask.max()}, must hold 0 and 1")
@@ -89,6 +101,11 @@ def read_policy_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]
 def is_feed_forward(description: Mapping[str, Any]) -> bool:
     """Whether the network is feed-forward, with ReLU layers and a linear head; else it is PyMARL's agent."""
     return description.get("network", "recurrent") == "feed_forward"
+
+
+def is_normalised(description: Mapping[str, Any]) -> bool:
+    """Whether the agent reads observations less their mean, by their deviation."""
+    return bool(description.get(NORMALISED, False))
 
 
 def layer_names(description: Mapping[str, Any]) -> tuple[str, ...]:
@@ -159,9 +176,10 @@ def expected_tensors(description: Mapping[str, Any]) -> dict[str, str]:
             f"{name}.bias": f"float32 {(*lead, outputs)}",
         }
     if has_neurons(description):
-        expected |= {
-            f"neurons.{name}": f"uint8 {(agents, units)}" for name, units in hidden.items()
-        }
+        draws = len(description.get("type_features", ())) or agents
+        expected |= {f"neurons.{name}": f"uint8 {(draws, units)}" for name, units in hidden.items()}
+    if is_normalised(description):
+        expected |= dict.fromkeys(SCALE, f"float32 ({description['features']},)")
     return expected
 
 
@@ -192,6 +210,11 @@ def _check_description(path: Path, description: Any) -> None:
         layers = description.get("layers")
         if type(layers) is not int or not 2 <= layers <= LARGEST_DEPTH:
             raise UserError(f"{path}: layers is {layers}, must be from 2 to {LARGEST_DEPTH}")
+    types = description.get("type_features", [])
+    if not isinstance(types, list) or not all(
+        type(feature) is int and 0 <= feature < description["features"] for feature in types
+    ):
+        raise UserError(f"{path}: type_features is {types}, must be features of an observation")
     if compact:
         _check_compact(path, description)
 

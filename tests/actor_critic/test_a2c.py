@@ -13,6 +13,7 @@ from mast.execution.account import account_of, sizes_of
 from mast.execution.learner import Learner
 from mast.execution.method import method_from_config
 from mast.learning.trajectory import Trajectory
+from mast.networks.sharing import assigned
 from mast.networks.spec import Sizes
 
 SHARINGS = ("shared", "fups", "snp", "snp+id", "snp-nps", "usnp", "seps", "independent")
@@ -198,3 +199,55 @@ def test_flops_count_the_neurons_that_are_used():
     by_hand = sum((2 * k - 1) / k * weights for k, weights in dense.items())
     by_hand += (2 * 128 - 1) / 128 * (115 * 115 + 115 * 6)
     assert actor.costs.flops_inference.sparse == pytest.approx(6 * by_hand)
+
+
+@pytest.mark.parametrize("sharing", ["fups", "snp+id", "usnp", "seps", "independent"])
+def test_the_mean_of_the_agents_gradients_is_their_sum_over_those_that_use_a_weight(sharing):
+    ratios = {"prune_ratio": (0.2, 0.4, 0.2), "critic_prune_ratio": (0.0, 0.2, 0.8)}
+    given = ratios if "snp" in sharing else {}
+    learners = [
+        learner_of(config_of(sharing, agent_gradient=way, **given)) for way in ("sum", "mean")
+    ]
+    method = method_from_config(learners[0].config)
+    state = learners[0].init(jax.random.key(4))
+    if sharing == "seps":
+        shared = jnp.asarray([0, 1, 1])
+        state = state._replace(params=assigned(state.params, shared))
+    trajectory = jax.tree.map(jnp.asarray, trajectory_of(4))
+    _, batch = learners[0].entry.algorithm.targets(state.params, trajectory, method)
+    added, mean = (
+        learner.gradient(state, batch, method, jnp.float32(0))[1] for learner in learners
+    )
+    for name in ("agent", "critic"):
+        parts = getattr(state.params, name).parts
+        for index, layer in enumerate(getattr(added, name).layers):
+            found = getattr(mean, name).layers[index]
+            users = users_by_loops(sharing, parts, index, np.shape(layer.weight))
+            expected = np.asarray(layer.weight, np.float64) / np.maximum(users["weight"], 1)
+            np.testing.assert_allclose(found.weight, expected, rtol=1e-6)
+            expected = np.asarray(layer.bias, np.float64) / np.maximum(users["bias"], 1)
+            np.testing.assert_allclose(found.bias, expected, rtol=1e-6)
+
+
+def users_by_loops(sharing, parts, index, shape):
+    """How many of the agents use each weight and each bias, one by one."""
+    users = {"weight": np.zeros(shape), "bias": np.zeros(shape[:-1])}
+    for agent in range(AGENTS):
+        copy = {"independent": (agent,), "seps": (int(agent > 0),)}.get(sharing, ())
+        for row in range(shape[-2]):
+            has_row = has_neuron(parts, index, agent, row)
+            users["bias"][(*copy, row)] += has_row
+            for column in range(shape[-1]):
+                uses = has_row and has_neuron(parts, index - 1, agent, column)
+                if sharing == "usnp" and f"layers.{index}" in parts.weights:
+                    uses = bool(parts.weights[f"layers.{index}"][agent, row, column])
+                users["weight"][(*copy, row, column)] += uses
+    return users
+
+
+def has_neuron(parts, layer, agent, neuron):
+    """Whether an agent has a hidden neuron; inputs and outputs it has all."""
+    name = f"layers.{layer}"
+    if parts is None or parts.neurons is None or name not in parts.neurons:
+        return True
+    return bool(parts.neurons[name][agent, neuron])

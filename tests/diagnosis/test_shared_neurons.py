@@ -9,7 +9,7 @@ import pytest
 from examples.pursuit import Pursuit
 
 from export.teams import SPEC, make_run, policy_of
-from mast.diagnosis.sharing_pictures import Features, draw_features, draw_overlaps
+from mast.diagnosis.sharing_pictures import Features, apart, draw_features, draw_overlaps
 from mast.watching.sharing import (
     Shared,
     facts_of,
@@ -28,6 +28,15 @@ def test_overlaps_by_hand() -> None:
     facts = facts_of({"agent.gru": OWN})["agent.gru"]
     del facts["overlap"]
     assert facts == {"neurons": 6, "of_all": 1, "of_one": 1, "of_none": 2}
+
+
+def test_how_far_agents_lie_apart_by_hand() -> None:
+    """Three agents, two observations 5 apart in each; of one observation agents are 0, 4 and 4 apart."""
+    one, other = [0.0, 0.0], [3.0, 4.0]
+    values = np.array([[one, other], [one, other], [[0.0, 4.0], [3.0, 8.0]]])
+    assert apart(Features("layer", [0, 1, 2], values)) == pytest.approx((0 + 4 + 4) / 3 / 5)
+    assert apart(Features("layer", [0, 1], values[:2])) == 0
+    assert apart(Features("layer", [0, 1], 0 * values)) == 0
 
 
 @pytest.mark.parametrize("actor", [False, True])

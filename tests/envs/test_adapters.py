@@ -15,7 +15,7 @@ import pytest
 from envs.plain_pymarl import Countdown
 from fresh_networks import recurrent_agent
 from mast.envs.names import ADAPTERS, check_id
-from mast.envs.protocol import EnvironmentSpec
+from mast.envs.protocol import Environment, EnvironmentSpec
 from mast.envs.registry import make
 from mast.errors import EnvironmentFailure, UserError
 from mast.training.rollout import players_for
@@ -244,6 +244,34 @@ def test_an_environment_of_pymarl(five: bool) -> None:
     played(environment)
     with pytest.raises(UserError, match="has no class seed"):
         make("pymarl/envs.plain_pymarl:seed")
+
+
+def test_an_environment_with_smacs_interface() -> None:
+    id = "pymarl/envs.plain_smac:StarCraft2Env"
+    environment = make(id, env_args={"map_name": "3m", "seed": 1})
+    spec = environment.spec
+    assert (spec.agents, spec.actions, spec.observation, spec.state) == (3, 7, 3, 4)
+    assert (spec.episode_limit, spec.has_win, spec.rewards) == (6, True, "team")
+    played(environment)
+
+    def ends(environment: Environment, action: int) -> tuple[int, tuple[float, bool, bool, bool]]:
+        _, seen = environment.reset(1)
+        step = 0
+        while step < 6:
+            step += 1
+            actions = np.where(seen.available[:, 0], 0, action)
+            _, seen, outcome = environment.step(0, None, actions)
+            if outcome.terminated or outcome.truncated:
+                break
+        return step, tuple(x.item() for x in outcome)  # type: ignore[return-value]
+
+    steps, (reward, *won) = ends(environment, 6)
+    assert steps < 6
+    assert reward > 10
+    assert won == [True, False, True]
+    assert ends(environment, 4)[1][1:] in ((False, True, False), (True, False, False))
+    crashing = make(id, env_args={"crash_at": 3})
+    assert ends(crashing, 4) == (3, (0.0, False, True, False))  # the game was lost: a cut
 
 
 def test_a_late_breach_in_a_library_is_one_line() -> None:

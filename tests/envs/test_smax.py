@@ -242,3 +242,21 @@ def test_what_a_medivac_s_actions_and_features_are_called() -> None:
 )
 def test_unit_types(scenario: str, types: tuple[str, ...]) -> None:
     assert Smax(scenario).spec.unit_types == types
+
+
+def test_type_features_say_which_type_an_episode_drew() -> None:
+    assert Smax("2s3z").spec.type_features == ()
+    env = Smax("smacv2_5_units")
+    features = np.array(env.spec.type_features)
+    assert [env.feature_names[each] for each in features] == [
+        *("self.is_marine", "self.is_marauder", "self.is_stalker"),
+        *("self.is_zealot", "self.is_zergling", "self.is_hydralisk"),
+    ]
+    reset = jax.jit(env.reset)
+    drawn = set()
+    for seed in range(3):
+        state, seen = reset(jax.random.key(seed))
+        types = np.asarray(state.battle.unit_types[:5])
+        np.testing.assert_array_equal(seen.observation[:, features], np.eye(6)[types])
+        drawn.add(types.tobytes())
+    assert len(drawn) == 3

@@ -1,6 +1,7 @@
 """Sparse networks, batches and float64 references for the tests of the kernels."""
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -15,8 +16,10 @@ import pytest
 
 from fresh_networks import recurrent_agent
 from mast.kernels import SparseAgent, SparseMatrix, available, library, sparse_agent
+from mast.kernels.networks import HIDDEN
 from mast.networks.agent import NO_ACTION, RecurrentAgent
 from mast.networks.linear import Linear
+from mast.networks.sharing import Parts
 
 needs_kernels = pytest.mark.skipif(not available(), reason="there are no kernels here")
 
@@ -79,6 +82,17 @@ def masked(
     return network, masks
 
 
+def lacking(
+    agent: RecurrentAgent, generator: np.random.Generator, agents: int, share: float
+) -> RecurrentAgent:
+    """The agent with that share of its neurons missing, by chance for each of its users."""
+    if share == 0:
+        return agent
+    has = generator.random((len(HIDDEN), agents, agent.hidden_size)) >= share
+    neurons = {name: jnp.asarray(each) for name, each in zip(HIDDEN, has, strict=True)}
+    return dataclasses.replace(agent, parts=Parts(neurons=neurons))
+
+
 def places(matrix: SparseMatrix) -> tuple[Any, Any]:
     """Rows and columns of a matrix' values."""
     counts = np.diff(np.asarray(matrix.row_pointers))
@@ -98,6 +112,10 @@ class AgentCase:
     density: float = 0.2
     dtype: str = "float32"
     seed: int = 0
+    ids: bool = True
+    """Whether the agent reads its number."""
+    lacks: float = 0.0
+    """About what share of the neurons of each hidden layer an agent lacks."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +133,10 @@ class AgentBatch:
 
 def agent_batch(case: AgentCase) -> AgentBatch:
     generator = np.random.default_rng(case.seed)
-    sizes = (case.features, case.actions, case.agents, case.width)
+    sizes = (case.features, case.actions, case.agents if case.ids else 0, case.width)
     fresh = eqx.filter_jit(recurrent_agent)(jax.random.key(case.seed), *sizes)
     agent, masks = masked(fresh, generator, case.density)
+    agent = lacking(agent, generator, case.agents, case.lacks)
     rows = (case.steps, case.batch, case.agents)
     observation = generator.normal(size=(case.steps + 1, *rows[1:], case.features))
     observation[generator.random(observation.shape) < 0.5] = 0
@@ -135,7 +154,9 @@ def agent_batch(case: AgentCase) -> AgentBatch:
 
 
 def float64(array: Any) -> Any:
-    """The array in double precision (under `jax.enable_x64`)."""
+    """The array in double precision (under `jax.enable_x64`); one of booleans as it is."""
+    if np.asarray(array).dtype == bool:
+        return jnp.asarray(array)
     return jnp.asarray(np.asarray(array, np.float64))
 
 
@@ -160,7 +181,11 @@ def agent_reference(case: AgentBatch) -> tuple[Any, Any, RecurrentAgent]:
             chosen = jnp.take_along_axis(q[:-1], action[..., None], -1)[..., 0]
             return (factor * chosen).sum(), (chosen, q)
 
-        (_, (chosen, q)), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(agent)
+        trained, fixed = eqx.partition(agent, eqx.is_inexact_array)
+        compute = jax.value_and_grad(
+            lambda numbers: loss(eqx.combine(numbers, fixed)), has_aux=True
+        )
+        (_, (chosen, q)), gradient = jax.jit(compute)(trained)
         times = np.arange(len(q))[:, None]
         played = (times[:-1] < np.asarray(case.lengths))[..., None]
         seen = (times <= np.asarray(case.lengths))[..., None, None]

@@ -58,6 +58,8 @@ cases = st.builds(
     density=st.sampled_from([0.005, 0.05, 0.3, 1.0]),
     dtype=st.sampled_from(["float16", "float32"]),
     seed=st.integers(0, 1000),
+    ids=st.booleans(),
+    lacks=st.sampled_from([0.0, 0.3]),
 )
 
 
@@ -69,6 +71,8 @@ cases = st.builds(
     case=AgentCase(steps=4, batch=32, agents=3, features=75, actions=9, width=64, density=0.05)
 )
 @example(case=AgentCase(steps=3, batch=29, agents=8, dtype="float16", width=33, density=1.0))
+@example(case=AgentCase(steps=6, batch=29, agents=5, width=33, lacks=0.4))
+@example(case=AgentCase(steps=3, batch=7, agents=5, dtype="float16", ids=False, lacks=0.4))
 def test_every_instruction_set_agrees_with_float64(case: AgentCase) -> None:
     batch = agent_batch(case)
     chosen, q, gradient = agent_reference(batch)
@@ -106,8 +110,9 @@ def test_what_lies_beyond_an_episodes_end_has_no_influence() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_acting_step_by_step_is_the_sequence() -> None:
-    batch = agent_batch(AgentCase(steps=4, batch=9))
+@pytest.mark.parametrize(("ids", "lacks"), [(True, 0.0), (True, 0.3), (False, 0.3)])
+def test_acting_step_by_step_is_the_sequence(ids: bool, lacks: float) -> None:
+    batch = agent_batch(AgentCase(steps=4, batch=9, ids=ids, lacks=lacks))
     everyone = jnp.full_like(batch.lengths, 4)
     _, (q,) = episode_utilities(batch.compact, batch.observation, batch.action, everyone)
     hidden = jnp.zeros((*batch.action.shape[1:], 16))
@@ -199,6 +204,11 @@ def test_operands_of_other_shapes_are_refused() -> None:
             episode_utilities(
                 batch.compact, batch.observation[..., :-1], batch.action, batch.lengths
             )
+        )
+    few = dataclasses.replace(batch.compact, neurons=jnp.ones((2, 3, 15), bool))
+    with pytest.raises(REFUSED, match="axis 2 has 15, expected 16"):
+        jax.block_until_ready(
+            episode_utilities(few, batch.observation, batch.action, batch.lengths)
         )
     with pytest.raises(REFUSED, match="type of numbers"):
         jax.block_until_ready(

@@ -204,6 +204,15 @@ def calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
             *(network, agent, mixer, mixer, TeamBatch(*rest), TARGETS), mixing="monotonic"
         )
 
+    def lacking(neurons: Any, *rest: Any) -> Any:
+        network = dataclasses.replace(agent, neurons=neurons)
+        of_team = team_gradient(
+            *(network, network, mixer, mixer, TeamBatch(*rest), TARGETS), mixing="monotonic"
+        )
+        hidden = jnp.zeros((BATCH, AGENTS, HIDDEN))
+        of_step = act(network, rest[0][0], rest[1][0], hidden)
+        return of_team, of_step, episode_utilities(network, *rest[:3], others=(network,))
+
     parts, rows = [agent.parameters, agent.structure], batch.steps
     mixing = [mixer.parameters, mixer.structure]
     return {
@@ -227,6 +236,10 @@ def calls() -> dict[str, tuple[Callable[..., Any], list[Any]]]:
             [layer.parameters, layer.structure, batch.observation[:, :, 0], rows],
         ),
         "team_gradient": (team, [*parts, *batch]),
+        "lacking neurons": (
+            lacking,
+            [jnp.arange(2 * AGENTS * HIDDEN).reshape(2, AGENTS, HIDDEN) % 3 > 0, *batch],
+        ),
     }
 
 

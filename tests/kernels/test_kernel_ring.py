@@ -75,8 +75,11 @@ def networks(sizes: Sizes) -> tuple[SparseAgent, SparseQMixer]:
     return agent, mixer
 
 
-def gradient(batch: Any, sizes: Sizes, mixing: str, threads: int = 1) -> Any:
+def gradient(batch: Any, sizes: Sizes, mixing: str, threads: int = 1, lacks: bool = False) -> Any:
     agent, mixer = networks(sizes)
+    if lacks:
+        has = np.random.default_rng(8).random((2, sizes.agents, agent.hidden_size)) < 0.7
+        agent = dataclasses.replace(agent, neurons=jnp.asarray(has))
     mixers = (mixer, mixer) if mixing == "monotonic" else (None, None)
     return team_gradient(agent, agent, *mixers, batch, TARGETS, mixing=mixing, threads=threads)
 
@@ -106,13 +109,13 @@ def assert_same(one: Any, other: Any) -> None:
 def test_it_is_bit_for_bit_that_of_a_copy(sizes: Sizes, dtype: str) -> None:
     ring = ring_of(sizes, dtype)
     reader = RingReader(ring)
-    for update in range(3):
+    for update, lacks in enumerate((False, True, False)):
         slots = ring.sample_indices(5, 3, 4, seed=1, update=update)
         stored, batch = reader.batch(slots, 6), ring.gather(slots, 6)
         assert_same(jax.jit(gathered)(stored), jax.tree.map(jnp.asarray, batch))
         for mixing in MIXINGS:
-            there = gradient(stored.episodes, sizes, mixing, threads=1 + update % 2)
-            assert_same(there, gradient(copied(batch), sizes, mixing))
+            there = gradient(stored.episodes, sizes, mixing, threads=1 + update % 2, lacks=lacks)
+            assert_same(there, gradient(copied(batch), sizes, mixing, lacks=lacks))
 
 
 def test_utilities_and_their_gradient_are_those_of_a_copy() -> None:

@@ -39,8 +39,9 @@ def config_of(algorithm: str, method: str = "mast", **settings: Any) -> Config:
 
 
 @functools.cache
-def learner_of(algorithm: str, method: str = "mast") -> Learner:
-    config = config_of(algorithm, method)
+def learner_of(algorithm: str, method: str = "mast", sharing: str = "shared") -> Learner:
+    lacks = {"prune_ratio": "0.2-0.3"} if "snp" in sharing else {}
+    config = config_of(algorithm, method, sharing=sharing, **lacks)
     return Learner(config, sizes_of(config, ENVIRONMENT.spec))
 
 
@@ -106,8 +107,8 @@ def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None
 
 
 @functools.cache
-def programs(algorithm: str) -> dict[str, Any]:
-    learner = learner_of(algorithm)
+def programs(algorithm: str, sharing: str = "shared") -> dict[str, Any]:
+    learner = learner_of(algorithm, sharing=sharing)
     compact = CompactLearner(learner, threads=1)
     return {
         "masked": jax.jit(learner.update),
@@ -137,6 +138,30 @@ def test_along_a_run_every_update_is_that_of_the_masked_learner(
     """The compact run leads; each of its updates is repeated by the masked learner from the same state."""
     learner, run = learner_of(algorithm), programs(algorithm)
     numbers = method_from_config(config_of(algorithm, **settings))
+    follow(learner, run, numbers)
+
+
+SHARED = [("qmix", "snp"), ("vdn", "snp-nps"), ("iql", "fups"), ("owqmix", "snp+id")]
+
+
+@pytest.mark.parametrize(("algorithm", "sharing"), SHARED)
+def test_teams_that_lack_neurons_or_ids_take_the_masked_learners_steps(
+    algorithm: str, sharing: str
+) -> None:
+    learner, run = learner_of(algorithm, sharing=sharing), programs(algorithm, sharing)
+    numbers = method_from_config(learner.config)
+    state = follow(learner, run, numbers)
+    # What the agents have is what they had.
+    fresh = jax.jit(learner.init)(jax.random.key(4))
+    assert_same_arrays(state.params.agent.parts, fresh.params.agent.parts)
+    compact = CompactLearner(learner, threads=1)
+    assert_same_arrays(run["to_dense"](run["to_compact"](state)), state)
+    same_in_the_ring(learner, run)
+    same_acting(compact, state)
+
+
+def follow(learner: Learner, run: dict[str, Any], numbers: Any) -> LearnerState:
+    """A compact run, each of whose updates is held to the masked learner's; how it ends."""
     state: CompactState = run["to_compact"](jax.jit(learner.init)(jax.random.key(4)))
     budget = learner.budget(run["to_dense"](state).params)
     for number in range(1, UPDATES + 1):
@@ -160,13 +185,17 @@ def test_along_a_run_every_update_is_that_of_the_masked_learner(
             assert_same_arrays(
                 run["to_dense"](state).target, copy_target(run["to_dense"](state)).target
             )
+    return run["to_dense"](state)
 
 
 @pytest.mark.parametrize(
     "algorithm", [name for name in NAMES if algorithm_entry(name).compact_speedup]
 )
 def test_a_batch_in_the_ring_gives_bit_for_bit_what_its_copy_gives(algorithm: str) -> None:
-    learner, run = learner_of(algorithm), programs(algorithm)
+    same_in_the_ring(learner_of(algorithm), programs(algorithm))
+
+
+def same_in_the_ring(learner: Learner, run: dict[str, Any]) -> None:
     numbers = method_from_config(learner.config)
     ring, drawn = battles()
     reader = RingReader(ring)
@@ -185,8 +214,10 @@ def test_a_batch_in_the_ring_gives_bit_for_bit_what_its_copy_gives(algorithm: st
 
 def test_acting_is_the_masked_agents() -> None:
     learner = learner_of("qmix")
-    state = jax.jit(learner.init)(jax.random.key(8))
-    compact = CompactLearner(learner, threads=1)
+    same_acting(CompactLearner(learner, threads=1), jax.jit(learner.init)(jax.random.key(8)))
+
+
+def same_acting(compact: CompactLearner, state: LearnerState) -> None:
     acting = compact.acting(jax.jit(compact.compact)(state))
     spec, agent = ENVIRONMENT.spec, state.params.agent
     observation = jax.random.normal(jax.random.key(9), (5, spec.agents, spec.observation))

@@ -27,12 +27,19 @@ def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> Non
     assert chosen(algorithm=algorithm) == ("compact" if HAS_KERNELS else "masked")
 
 
+@pytest.mark.parametrize("sharing", ["fups", "snp", "snp+id", "snp-nps"])
+def test_sparse_teams_that_lack_neurons_or_ids_are_compact_too(sharing: str) -> None:
+    assert chosen(sharing=sharing) == ("compact" if HAS_KERNELS else "masked")
+    assert chosen(sharing=sharing, method="dense") == "masked"
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"method": "dense"},
         {"method": "magnitude"},
         {"sharing": "independent"},
+        {"sharing": "usnp"},
         {"algorithm": "owqmix", "sharing": "independent"},
         {"execution": "masked"},
         {"vmapped": True},
@@ -93,12 +100,17 @@ def test_the_table_in_the_package_covers_every_instruction_set() -> None:
     ("settings", "reason"),
     [
         ({"vmapped": True}, "several runs in one program have none"),
-        ({"sharing": "independent"}, "sharing = independent has none yet"),
-        ({"algorithm": "res", "sharing": "independent"}, "sharing = independent has none yet"),
+        ({"sharing": "independent"}, "sharing = independent has none"),
+        ({"algorithm": "res", "sharing": "independent"}, "sharing = independent has none"),
         (
             {"method": "rigl", "grown_state": "keep"},
             "grown_state = keep needs the slots of inactive weights",
         ),
+        (
+            {"environment": "smax/smacv2_5_units", "sharing": "snp"},
+            "sharing = snp has none where episodes draw the agents' types",
+        ),
+        ({"agent_gradient": "mean"}, "agent_gradient = mean has none"),
         ({"method": "magnitude"}, "method magnitude changes the number of active weights"),
     ],
 )

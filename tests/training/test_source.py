@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mast.config import resolve
+from mast.config import load_run_config, resolve
 from mast.errors import UserError
 from mast.runs.trainer import Trainer
 from mast.sparsity.masks import leaf_path
@@ -138,3 +138,76 @@ def test_a_run_that_does_not_fit_is_refused(
     with pytest.raises(UserError, match=message):
         Trainer(config, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("execution", ["masked", "compact"])
+def test_a_warm_start_begins_where_the_run_ended(
+    mast: Trainer, tmp_path: Path, execution: str
+) -> None:
+    """In another environment of the same shapes, with other targets; the optimizer begins anew."""
+    given = {
+        "environment": "examples.pursuit:Pursuit",
+        "env_args": {"size": 8},
+        "method": "rigl",
+        "execution": execution,
+    }
+    trainer = Trainer(resolve(SMALL | given | {"from_run": str(mast.out)}), tmp_path / "warm")
+    assert (trainer.config.initial_weights, trainer.config.initial_mask) == ("final", "run")
+    assert any("begins with the weights and masks of" in notice for notice in trainer.notices)
+    state, before = trainer.engine.team(trainer.state, 0), mast.engine.team(mast.state, 0)
+    jax.tree.map(np.testing.assert_array_equal, state.params, before.params)
+    jax.tree.map(np.testing.assert_array_equal, state.target, before.params)
+    for name, mask in arrays(before.optimizer.masks).items():
+        np.testing.assert_array_equal(arrays(state.optimizer.masks)[name], mask)
+    moments = jax.tree.leaves(state.optimizer.inner)
+    assert not any(np.any(np.asarray(each)) for each in moments)
+    if execution == "masked":
+        assert trainer.run()["env_steps"] >= 700
+        record = load_run_config(tmp_path / "warm")
+        assert record.from_run == str(mast.out)
+
+
+def test_a_dense_run_warms_a_dense_one(dense: Trainer, tmp_path: Path) -> None:
+    given = {"method": "dense", "from_run": str(dense.out)}
+    trainer = Trainer(resolve(SMALL | given), tmp_path / "warm")
+    assert (trainer.config.initial_weights, trainer.config.initial_mask) == ("final", "ones")
+    jax.tree.map(np.testing.assert_array_equal, trainer.state.params, dense.state.params)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sparsity": 0.5}, "other networks: sparsity 0.7 there, 0.5 here"),
+        (
+            {"hidden_size": 16, "sharing": "independent"},
+            "other networks: hidden_size 8 there, 16 here; sharing shared there, independent here",
+        ),
+        ({"algorithm": "vdn"}, "other networks: algorithm qmix there, vdn here"),
+        (
+            {"normalise_observations": True},
+            "other networks: normalise_observations False there, True here",
+        ),
+        (
+            {"environment": "mpe/simple_spread"},
+            "other shapes: agents 2 there, 3 here; observation 6 there, 18 here; state 6 there, 54 here",
+        ),
+        ({"method": "dense"}, "other networks: sparsity 0.7 there, 0.0 here"),
+        ({"method": "magnitude"}, "method magnitude begins dense, a run of method mast is sparse"),
+        ({"sharing": "seps"}, "sharing = seps draws anew"),
+    ],
+)
+def test_what_does_not_fit_a_warm_start_is_named(
+    mast: Trainer, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    more = {"seps_steps": 100} if settings.get("sharing") == "seps" else {}
+    config = resolve(SMALL | settings | more | {"from_run": str(mast.out)})
+    with pytest.raises(UserError, match=message):
+        Trainer(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_warm_start_takes_the_statistics_of_observations(tmp_path: Path) -> None:
+    settings = {"normalise_observations": True, "method": "dense", "steps": 200}
+    first = train(tmp_path / "first", **settings)
+    warm = Trainer(resolve(SMALL | settings | {"from_run": str(first.out)}), tmp_path / "warm")
+    jax.tree.map(np.testing.assert_array_equal, warm.engine.observed(0), first.engine.observed(0))

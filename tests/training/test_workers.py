@@ -166,7 +166,7 @@ def test_workers_end_with_their_players(worlds: Path) -> None:
     config = config_of("Uneven")
     players = WorkerPlayers(config, environment_of(config).spec)
     record(players, 2)
-    pids = [worker._process.pid for worker in players._workers]
+    pids = [worker._process.pid for worker in players._workers._workers]
     players.close()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -174,7 +174,16 @@ def test_workers_end_with_their_players(worlds: Path) -> None:
 
 
 @pytest.mark.usefixtures("worlds")
-def test_on_policy_learning_refuses_a_python_environment() -> None:
-    config = resolve({"environment": "crashing_worlds:Uneven", "algorithm": "maa2c"})
-    with pytest.raises(UserError, match=r"algorithm = maa2c: .* is no JAX environment"):
-        Trainer(config)
+def test_a_signal_to_the_whole_group_leaves_the_workers_to_their_parent() -> None:
+    config = config_of("Uneven", workers=1)
+    players = WorkerPlayers(config, environment_of(config).spec)
+    try:
+        record(players, 1)
+        pid = players._workers._workers[0]._process.pid
+        assert pid is not None
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            os.kill(pid, number)
+        record(players, 1)
+        assert players.said() == []
+    finally:
+        players.close()

@@ -136,7 +136,7 @@ def _play(path: Path, config: Config, episodes: int, seed: int) -> dict[str, Any
     policy = Policy.load(path)
     environment = environment_of(config)
     check_fit(path, policy.description, environment.spec)
-    result = evaluate_policy(policy.agent, environment, episodes=episodes, seed=seed)
+    result = evaluate_policy(policy.actor, environment, episodes=episodes, seed=seed)
     return {**result, "environment": environment.spec.identity, "policy": str(path)}
 
 

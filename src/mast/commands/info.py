@@ -25,7 +25,7 @@ from mast.config import Config, load_run_config, load_run_record, recorded_team,
 from mast.envs.names import check_id, is_code
 from mast.envs.smac_sizes import PREFIX, smac_sizes
 from mast.errors import UserError
-from mast.execution.account import account_of
+from mast.execution.account import account_of, parameters_of_an_agent
 from mast.folders import seed_folders
 from mast.own_code import is_own
 from mast.terminal.output import Output, plain_table
@@ -79,6 +79,7 @@ def run_info(values: Values) -> int:
         sizes = _sizes(config) if run is None else _sizes_of_run(run, config)
         runs_code = run is not None and is_own(config.algorithm)
         account = None if sizes is None or runs_code else account_of(config, sizes)
+        own = None if account is None else parameters_of_an_agent(config, sizes)
     identity = config.environment if sizes is None else sizes.identity
     _show_settings(config, set(given), identity, output)
     if run is not None:
@@ -96,12 +97,13 @@ def run_info(values: Values) -> int:
         )
     else:
         _show_account(account, output)
+        output.say(f"an agent uses {own:,.0f} parameters of the acting network, ids aside")
         factor = _step_factor(config, account)
         output.say(
             f"steps: learning rate {config.learning_rate:g} × {factor:.2f} = "
             f"{config.learning_rate * factor:.3g} for every parameter (density^−step_exponent)"
         )
-    output.result(_result(config, account, identity, run))
+    output.result(_result(config, account, identity, run) | {"parameters_per_agent": own})
     return 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mast.algorithms.registry import algorithm_entry
-from mast.commands.inspect_sharing import draw_sharing
+from mast.commands.inspect_sharing import SharingFacts, draw_sharing
 from mast.commands.options import JSON, QUIET, Command, Option, required
 from mast.config import Config, load_run_config, recorded_team
 from mast.configuration.suggestions import did_you_mean
@@ -37,15 +37,19 @@ def run_inspect(values: Values) -> int:
     missing: list[str] = []
     pages: list[Path] = []
     neurons: dict[str, Any] = {}
+    apart: dict[str, Any] = {}
     for folder in seed_folders(run, config):
         there = out if folder == run else out / folder.name
         with output.only_ours():
             asked = bool(values.get("features"))
-            facts, shared, unshared = (
-                ({}, [], []) if "layer" in values else draw_sharing(folder, config, there, asked)
+            found = SharingFacts({}, {}, [], [])
+            if "layer" not in values:
+                found = draw_sharing(folder, config, there, asked)
+            drawn, lacking = _draw(
+                folder, config, there, values.get("layer"), found.files, found.missing
             )
-            drawn, lacking = _draw(folder, config, there, values.get("layer"), shared, unshared)
-        neurons |= {str(folder): facts} if facts else {}
+        neurons |= {str(folder): found.neurons} if found.neurons else {}
+        apart |= {str(folder): found.apart} if found.apart else {}
         *_, page = drawn
         pages.append(page)
         files += drawn
@@ -58,7 +62,7 @@ def run_inspect(values: Values) -> int:
     for line in missing:
         output.say(f"note: {line}")
     about = {"files": files, "missing": missing, "out": str(out), "run": str(run)}
-    output.result(about | {"neurons": neurons})
+    output.result(about | {"neurons": neurons, "apart": apart})
     return 0
 
 

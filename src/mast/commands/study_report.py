@@ -77,7 +77,7 @@ def _show_tables(study: Study, panels: Sequence[Panel], output: Output) -> None:
             shown.add_column(
                 head,
                 justify="right" if place else "left",
-                no_wrap=column.head not in ("method", "each seed"),
+                no_wrap=column.head not in ("method", "each seed", "statement", "numbers"),
             )
         for row in table.rows:
             shown.add_row(*(Text(shortest(entry)) for entry in row))

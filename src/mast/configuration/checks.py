@@ -59,6 +59,10 @@ def check_together(config: Config) -> None:
         raise ValueError(f"critic_prune_ratio: algorithm {config.algorithm} has no critic")
     if config.diagnostics and known is not None and known.loop == "on_policy":
         raise ValueError("diagnostics = true: needs an algorithm that learns action values")
+    if config.pipeline and known is not None and known.loop == "on_policy":
+        raise ValueError(
+            f"pipeline = true: {config.algorithm} learns from what it has just played; must be false"
+        )
     if config.density_per_agent is not None:
         only_with("density_per_agent", "sharing", "independent")
         if config.initial_mask in ("ones", "run"):
@@ -83,10 +87,6 @@ def check_together(config: Config) -> None:
     if config.needs_run and config.from_run is None:
         wanted = "method" if config.method in ("winning-ticket", "one-shot") else "initial_weights"
         raise ValueError(f"{wanted} = {getattr(config, wanted)}: needs --from RUN")
-    if config.from_run is not None and not config.needs_run:
-        raise ValueError(
-            f"from_run = {config.from_run}: method {config.method} takes nothing from it"
-        )
     if not config.stays_dense:
         _check_pattern(config)
     if config.pruning != "none" and config.initial_mask != "ones":

@@ -118,6 +118,21 @@ def default_method(algorithm: Any, given: Mapping[str, Any]) -> str:
     return str(usual.get("method", "mast"))
 
 
+def warm_start(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run that is given an earlier one of which nothing asks for anything: it takes all of it.
+
+    Args:
+        given: with their layers of defaults; "from_run" among them.
+    """
+    known = dict(given)
+    asked = given.get("initial_weights", "fresh") != "fresh" or given.get("initial_mask") == "run"
+    if not asked:
+        known["initial_weights"] = "final"
+        if given.get("initial_mask", "random") != "ones":
+            known["initial_mask"] = "run"
+    return known
+
+
 def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any) -> dict[str, Any]:
     """What these set on top of the fields' defaults, the later one over the earlier; nothing if unknown."""
     layered: dict[str, Any] = {}

@@ -15,6 +15,7 @@ OTHER_NAMES = {
     "lambda": "td_lambda",
     "lr": "learning_rate",
     # PyMARL.
+    "standardise_obs": "normalise_observations",
     "batch_size_run": "parallel_envs",
     "buffer_size": "buffer_episodes",
     "epsilon_anneal_time": "epsilon_steps",
@@ -39,6 +40,8 @@ OTHER_NAMES = {
     "map": "environment",
     "max_grad_norm": "gradient_clip",
     "max_steps": "steps",
+    "norm_obs": "normalise_observations",
+    "normalize_observations": "normalise_observations",
     "n_envs": "parallel_envs",
     "num_envs": "parallel_envs",
     "num_seeds": "seeds",

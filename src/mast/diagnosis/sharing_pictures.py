@@ -40,6 +40,24 @@ def embedded(features: Features) -> Float[np.ndarray, "agents observations 2"]:
     return places.reshape(agents, observations, 2)
 
 
+def apart(features: Features) -> float:
+    """How far the agents' features of one observation lie apart, by how far those of one agent do.
+
+    The mean distance between two agents' features of the same observation over that between the features of
+    two observations in one agent: 0 under full sharing without an id, about 1 where agents and observations
+    differ alike.
+    """
+    values = features.values.astype(np.float64)
+
+    def mean_distance(points: Float[np.ndarray, "points units"]) -> float:
+        square = np.square(points[:, None] - points[None]).sum(-1)
+        return float(np.sqrt(square).sum() / max(1, len(points) * (len(points) - 1)))
+
+    between = np.mean([mean_distance(values[:, place]) for place in range(values.shape[1])])
+    within = np.mean([mean_distance(each) for each in values])
+    return float(between / within) if within > 0 else 0.0
+
+
 def draw_features(layers: Sequence[Features], names: Sequence[str], path: Path) -> None:
     """t-SNE of hidden features, a panel per layer and a colour per agent (SNP-PS Fig 7).
 
@@ -66,7 +84,7 @@ def draw_features(layers: Sequence[Features], names: Sequence[str], path: Path) 
                 lw=0,
             )
         axes.set(xticks=[], yticks=[])
-        axes.set_title(features.layer, fontsize=9, loc="left")
+        axes.set_title(f"{features.layer}: apart {apart(features):.2f}", fontsize=9, loc="left")
         for spine in axes.spines.values():
             spine.set(color="#bbbbbb", linewidth=0.7)
     figure.legend(

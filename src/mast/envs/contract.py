@@ -137,6 +137,9 @@ def check_spec(environment: Any, name: str) -> EnvironmentSpec:
                 refuse(
                     name, f"spec.{whole} is {widest}, the largest of spec.{field} {max(entries)}"
                 )
+    for feature in spec.type_features:
+        if not isinstance(feature, int) or not 0 <= feature < spec.observation:
+            refuse(name, f"spec.type_features: an observation has no feature {feature!r}")
     return spec
 
 

@@ -271,6 +271,11 @@ def is_code(id: str) -> bool:
     return is_own(id) or id.partition("/")[0] in ADAPTERS
 
 
+def draws_types(id: str) -> bool:
+    """Whether an environment of ours draws the agents' types anew in every episode."""
+    return id.startswith("smax/smacv2_")
+
+
 def family_of(id: str) -> EnvironmentFamily | None:
     """The family that a name belongs to, by its prefix; None of one's own."""
     prefix, slash, _ = id.partition("/")

@@ -95,6 +95,9 @@ class EnvironmentSpec:
     """The features of each agent's own observation; () where all have `observation`."""
     agent_actions: tuple[int, ...] = ()
     """The number of each agent's own actions; () where all have `actions`."""
+    type_features: tuple[int, ...] = ()
+    """Where episodes draw the agents' types anew: the features of an observation that say, one-hot, which
+    type its agent has; all 0 of one that plays no more. () where an agent's type never changes."""
 
     def __post_init__(self) -> None:
         for name in _WHOLE:
@@ -106,7 +109,7 @@ class EnvironmentSpec:
         for name in ("has_win", "is_jax"):
             if isinstance(getattr(self, name), np.bool_):
                 object.__setattr__(self, name, bool(getattr(self, name)))
-        for name in ("agent_features", "agent_actions"):
+        for name in ("agent_features", "agent_actions", "type_features"):
             sizes = getattr(self, name)
             with suppress(TypeError):
                 object.__setattr__(self, name, tuple(operator.index(size) for size in sizes))
@@ -125,13 +128,14 @@ class EnvironmentSpec:
         reward_scale: float = 1.0,
         max_return: float | None = None,
         rewards: Literal["team", "agent"] = "team",
+        type_features: tuple[int, ...] = (),
     ) -> "EnvironmentSpec":
         """The facts of a team whose agents may differ in what they observe and do.
 
         Args:
             team: the agents, in the order of the rows.
-            id, state, episode_limit, has_win, is_jax, identity, reward_scale, max_return, rewards: as the
-                fields.
+            id, state, episode_limit, has_win, is_jax, identity, reward_scale, max_return, rewards,
+                type_features: as the fields.
         """
         return cls(
             id=id,
@@ -150,6 +154,7 @@ class EnvironmentSpec:
             rewards=rewards,
             agent_features=tuple(agent.features for agent in team),
             agent_actions=tuple(agent.actions for agent in team),
+            type_features=type_features,
         )
 
     @property

@@ -90,6 +90,11 @@ class Smax:
             has_win=True,
             is_jax=True,
             agent_names=tuple(self._game.agents),
+            type_features=tuple(
+                feature
+                for feature, known in enumerate(self.feature_names)
+                if units.smacv2_unit_type_generation and known.startswith("self.is_")
+            ),
             unit_types=(
                 ("random",) * agents
                 if units.smacv2_unit_type_generation

@@ -42,8 +42,8 @@ def full_sizes(config: Config, team: TeamSizes) -> Sizes:
         clusters=min(config.seps_clusters or MOST_NETWORKS, team.agents)
         if config.sharing == "seps"
         else None,
-        lacks=_lacks(config, config.prune_ratio),
-        critic_lacks=_lacks(config, config.critic_prune_ratio),
+        lacks=_lacks(config, config.prune_ratio, team),
+        critic_lacks=_lacks(config, config.critic_prune_ratio, team),
     )
 
 
@@ -58,12 +58,14 @@ def densities_per_copy(config: Config, copies: int) -> tuple[float, ...] | None:
     return config.density_per_agent
 
 
-def _lacks(config: Config, ratio: tuple[float, ...] | None) -> Lacks | None:
+def _lacks(config: Config, ratio: tuple[float, ...] | None, team: TeamSizes) -> Lacks | None:
     """What an agent lacks of a network; the ratio is left empty where the network's own default holds."""
     if config.sharing not in PRUNING:
         return None
     of: Literal["neurons", "weights"] = "weights" if config.sharing == "usnp" else "neurons"
-    return Lacks(ratio, of, alike=config.sharing == "snp-nps")
+    alike = config.sharing == "snp-nps"
+    types = () if alike or of == "weights" else getattr(team, "type_features", ())
+    return Lacks(ratio, of, alike, types)
 
 
 def sizes_of(config: Config, team: TeamSizes) -> Sizes:
@@ -127,6 +129,24 @@ def counts_per_copy(
         for copy in range(len(densities))
     ]
     return {layer: [copy[layer] for copy in each] for layer in counts}
+
+
+def parameters_of_an_agent(config: Config, team: TeamSizes) -> float:
+    """How many parameters of the acting network one agent uses, the mean over masks drawn by chance.
+
+    Weights between neurons that it has, and their biases; the columns of ids are not counted, as they come to
+    a bias (`mast export --agent`).
+    """
+    sizes = sizes_of(config, team)
+    network = algorithm_entry(config.algorithm).networks(sizes)["agent"]
+    layers = [each for each in account_of(config, team).layers if each.network == "agent"]
+    hidden, pruned, used = network.hidden, network.pruned, 0.0
+    for layer, counted in zip(network.layers, layers, strict=True):
+        ids = 0 if layer.reads else sizes.id_input
+        share = network.used(layer) * (layer.inputs - ids) / layer.inputs
+        lacks = pruned.get(layer.makes, 0) / hidden.get(layer.makes, 1)
+        used += counted.active / network.copies * share + layer.outputs * (1 - lacks)
+    return used
 
 
 def _with_density_per_agent(

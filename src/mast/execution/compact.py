@@ -186,7 +186,8 @@ class CompactLearner:
         ones = eqx.combine(jax.tree.map(jnp.ones_like, floats), structure)
         masks = {name: weight > 0 for name, weight in _weights(self._dense_team(ones))}
         second_moment = eqx.combine(optax.tree.get(state.optimizer, "nu"), structure)
-        inner = optax.tree.set(self._optimizer.init(params), nu=self._dense_team(second_moment))
+        fresh = self._optimizer.init(_floats(params))
+        inner = optax.tree.set(fresh, nu=_floats(self._dense_team(second_moment)))
         return LearnerState(params, self._dense_team(state.target), SparseState(masks, inner))
 
     @property

@@ -25,6 +25,7 @@ from mast.execution.topology import (
     team_patterns,
 )
 from mast.learning.method import Method
+from mast.networks.sharing import mean_over_users
 from mast.networks.spec import NetworkSpec, Sizes
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
 from mast.sparsity.optimizer import SparseState, sparse
@@ -133,6 +134,9 @@ class Learner:
 
         (loss, loss_metrics), gradient = jax.value_and_grad(loss_of, has_aux=True)(trainable)
         self._check_metrics(loss_metrics)
+        if self.config.agent_gradient == "mean":
+            networks = self.entry.networks(self.sizes)
+            gradient = mean_over_users(gradient, state.params, networks)
         norm = optax.tree.norm(apply_masks(gradient, state.optimizer.masks))
         return UpdateMetrics(loss, loss_metrics, norm), gradient
 

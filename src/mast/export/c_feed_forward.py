@@ -15,7 +15,13 @@ def affine_layers(network: FeedForwardNetwork, name: str, int8: bool = False) ->
     whole = ((slice(None), slice(None)),)
     matrices = [network.observation, *(weight for weight, _ in network.matrices[1:])]
     return {
-        f"layers.{place}": Affine(f"{name}_layer_{place}", weight, bias, whole, int8)
+        f"layers.{place}": Affine(
+            f"{name}_layer_{place}",
+            weight,
+            bias,
+            whole,
+            int8 and not (network.scaled and place == 0),
+        )
         for place, (weight, (_, bias)) in enumerate(zip(matrices, network.matrices, strict=True))
     }
 
@@ -23,9 +29,11 @@ def affine_layers(network: FeedForwardNetwork, name: str, int8: bool = False) ->
 def dequantized_layers(network: FeedForwardNetwork) -> FeedForwardNetwork:
     """The network whose weights are those that 8 bits leave; the id's weights stay as they are."""
     layers = []
-    for place, layer in enumerate(affine_layers(network, "").values()):
-        rounded, scale = quantize_rows(layer.weight)
-        weight = rounded * scale[:, None]
+    for place, layer in enumerate(affine_layers(network, "", int8=True).values()):
+        weight = layer.weight
+        if layer.int8:
+            rounded, scale = quantize_rows(weight)
+            weight = rounded * scale[:, None]
         if place == 0:
             weight = np.hstack([weight, network.codes])
         layers.append((weight, layer.bias))

@@ -70,7 +70,11 @@ def layers_of(network: Network, name: str, int8: bool = False) -> dict[str, Affi
     whole = ((slice(None), slice(None)),)
     return {
         "encoder": Affine(
-            f"{name}_encoder", network.observation, network.encoder_bias, whole, int8
+            f"{name}_encoder",
+            network.observation,
+            network.encoder_bias,
+            whole,
+            int8 and not network.scaled,
         ),
         "gru": Affine(f"{name}_gru", gates, bias.astype(np.float32), halves, int8),
         "output": Affine(f"{name}_output", network.output, network.output_bias, whole, int8),
@@ -97,9 +101,11 @@ def quantize_rows(
 
 def dequantized(network: Network) -> Network:
     """The network whose weights are those that 8 bits leave; the codes' weights stay as they are."""
-    layers = layers_of(network, "")
+    layers = layers_of(network, "", int8=True)
 
     def again(layer: Affine) -> np.ndarray:
+        if not layer.int8:
+            return layer.weight
         weight, scale = quantize_rows(layer.weight)
         return weight * scale[:, None]
 

@@ -26,6 +26,8 @@ class FeedForwardNetwork:
     features: int
     neurons: Mapping[str, Bool[np.ndarray, "agents units"]] = field(default_factory=dict)
     """Which neurons of a hidden layer ("layers.0", …) each agent has, where some agent lacks any."""
+    scaled: bool = False
+    """Whether the first layer has taken up a normalisation: columns too unlike in size for 8 bits a row."""
 
     @property
     def observation(self) -> Float[np.ndarray, "encoded features"]:

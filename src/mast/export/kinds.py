@@ -60,11 +60,12 @@ class Job:
             UserError: no policy, one for another environment than the run's, or no such agent.
         """
         policy = Policy.load(path)
+        trained, policy = policy, policy.folded()
         networks_of(policy)  # refuses NaN before anything is played
         alone = None if agent is None else one_agent(policy, agent)
         environment = environment or environment_of(config)
         check_fit(path, policy.description, environment.spec)
-        recorded = record_episodes(policy, environment, episodes)
+        recorded = record_episodes(trained, environment, episodes)
         if alone is not None:
             recorded = [episode.of_agent(alone.index) for episode in recorded]
             policy = alone.policy
@@ -255,10 +256,12 @@ def write_onnx(job: Job, folder: Path) -> dict[str, Any]:
 def write_safetensors(job: Job, folder: Path) -> dict[str, Any]:
     """The policy file itself, or that of one agent, read again to be checked."""
     path = folder / "policy.safetensors"
-    if job.alone is None:
-        path.write_bytes(job.path.read_bytes())
-    else:
+    if job.alone is not None:
         job.alone.write(path)
+    elif Policy.load(job.path).scale is not None:
+        job.policy.write(path)
+    else:
+        path.write_bytes(job.path.read_bytes())
     artefact = PolicyArtefact(Policy.load(path), job.units(networks_of(job.policy)))
     found = agreement(artefact, job.recorded)
     require(found, "the exported policy file")

@@ -91,7 +91,7 @@ def load_exported(folder: Path) -> tuple[Agent, Config]:
     kind, config = contract["kind"], exported_config(folder)
     try:
         if kind == "safetensors":
-            return Policy.load(folder / "policy.safetensors").agent, config
+            return Policy.load(folder / "policy.safetensors").folded().agent, config
         agents, actions = len(contract["agents"]), contract["actions"]["size"]
         stochastic = contract.get("values", ACTION_VALUES) != ACTION_VALUES
         if kind == "onnx":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,6 +12,7 @@ from mast.export.feed_forward import FeedForwardNetwork, Matrix, whole_vectors
 from mast.networks.feed_forward import FeedForward
 from mast.networks.spec import GRU
 from mast.policy import Policy, layers_of
+from mast.policy_file import FOLDED
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Network:
     """Which unit of the trained network each hidden unit is; -1 for padding, which stays 0."""
     neurons: Mapping[str, Bool[np.ndarray, "agents units"]] = field(default_factory=dict)
     """Which neurons of the encoder ("fc1") and units ("gru") each agent has, where some agent lacks any."""
+    scaled: bool = False
+    """Whether the first layer has taken up a normalisation: columns too unlike in size for 8 bits a row."""
 
     @property
     def encoded(self) -> int:
@@ -127,11 +131,16 @@ def networks_of(policy: Policy) -> list[AnyNetwork]:
             raise UserError(f"the policy's layer {name} holds NaN or infinity: nothing to export")
     parts = policy.agent.parts
     neurons = {} if parts is None or parts.neurons is None else parts.neurons
+    if neurons and parts is not None and parts.types:
+        raise UserError(
+            "what an agent lacks goes by the type that an episode draws for it: nothing to export"
+        )
     lacking = {
         name: np.asarray(kept) for name, kept in neurons.items() if not np.asarray(kept).all()
     }
     features = policy.description["features"]
     make = _feed_forward if isinstance(policy.agent, FeedForward) else _network
+    make = partial(make, scaled=bool(policy.description.get(FOLDED)))
     if next(iter(layers.values()))[0].ndim == 2:
         return [make(layers, features, lacking)]
     if lacking:
@@ -143,7 +152,10 @@ def networks_of(policy: Policy) -> list[AnyNetwork]:
 
 
 def _network(
-    layers: Mapping[str, Matrix], features: int, neurons: Mapping[str, np.ndarray]
+    layers: Mapping[str, Matrix],
+    features: int,
+    neurons: Mapping[str, np.ndarray],
+    scaled: bool,
 ) -> Network:
     weight, bias = layers["fc1"]
     return Network(
@@ -155,13 +167,17 @@ def _network(
         *layers["fc2"],
         units=np.arange(layers["gru_hidden"][0].shape[1]),
         neurons=neurons,
+        scaled=scaled,
     )
 
 
 def _feed_forward(
-    layers: Mapping[str, Matrix], features: int, neurons: Mapping[str, np.ndarray]
+    layers: Mapping[str, Matrix],
+    features: int,
+    neurons: Mapping[str, np.ndarray],
+    scaled: bool,
 ) -> FeedForwardNetwork:
-    return FeedForwardNetwork(tuple(layers.values()), features, neurons)
+    return FeedForwardNetwork(tuple(layers.values()), features, neurons, scaled)
 
 
 def small_networks_of(policy: Policy) -> list[AnyNetwork]:

@@ -109,6 +109,10 @@ def one_agent(policy: Policy, agent: str | int) -> OneAgent:
     description, parts = policy.description, policy.agent.parts
     index = index_of(agent, description["agent_names"])
     owned = {name: np.ones(units, bool) for name, units in hidden_widths(description).items()}
+    if parts is not None and parts.types:
+        raise UserError(
+            f"agent {agent}: what it lacks goes by the type that an episode draws for it: nothing to export"
+        )
     if parts is not None and parts.neurons is not None:
         owned = {name: np.asarray(parts.neurons[name][index]) for name in owned}
     # No layer of a file is empty: where all neurons are missing, one that is always 0 stays.

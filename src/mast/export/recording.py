@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mast.envs.protocol import Environment
-from mast.networks.agent import NO_ACTION, Agent
+from mast.networks.agent import NO_ACTION, Actor
 from mast.policy import Policy
 from mast.runtime import prepare
 from mast.training.random_keys import PLAY, run_key
@@ -61,25 +61,25 @@ def record_episodes(
     keys = jax.random.split(run_key(seed, PLAY), count)
     players = players_for(environment, jnp.float32)
     with jax.default_matmul_precision("highest"):
-        play(players, policy.agent, keys, jnp.float32(0.0), count, keep)
+        play(players, policy.actor, keys, jnp.float32(0.0), count, keep)
         return [
             Recorded(
                 np.asarray(episode.observation[:-1], np.float32),
                 np.asarray(episode.available[:-1], bool),
                 np.asarray(episode.action, np.int32),
-                *_values(policy.agent, episode.observation[:-1], episode.action),
+                *_values(policy.actor, episode.observation[:-1], episode.action),
             )
             for episode in played
         ]
 
 
 @jax.jit
-def step(agent: Agent, observation: Any, last_action: Any, hidden: Any) -> Any:
+def step(agent: Actor, observation: Any, last_action: Any, hidden: Any) -> Any:
     """One step of a team by itself: action values and hidden states."""
     return agent.step(jnp.asarray(observation, jnp.float32), last_action, hidden)
 
 
-def _values(agent: Agent, observation: np.ndarray, action: np.ndarray) -> Sequence[np.ndarray]:
+def _values(agent: Actor, observation: np.ndarray, action: np.ndarray) -> Sequence[np.ndarray]:
     """Action values and hidden states along an episode."""
     hidden = agent.initial_hidden(action.shape[1])
     last = np.full(action.shape[1], NO_ACTION, np.int32)

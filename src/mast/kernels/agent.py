@@ -54,8 +54,9 @@ def episode_utilities(
     drawn = () if slots is None else (whole_numbers("slots", slots),)
     counts = (whole_numbers("actions", action), whole_numbers("steps", steps))
     episodes = (observation, *drawn, *counts)
-    rest = tuple((other.parameters, other.structure) for other in others)
-    return _utilities((agent.shapes, threads), agent.parameters, agent.structure, rest, episodes)
+    rest = tuple(other.operands for other in others)
+    parameters, *fixed = agent.operands
+    return _utilities((agent.shapes, threads), parameters, tuple(fixed), rest, episodes)
 
 
 def act(
@@ -90,8 +91,7 @@ def act(
         observation,
         whole_numbers("last actions", last_action),
         hidden,
-        agent.parameters,
-        agent.structure,
+        *agent.operands,
         **attributes(agent.shapes, threads),
     )
     return q, next_hidden
@@ -101,17 +101,15 @@ Statics = tuple[Shapes, int]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _utilities(
-    statics: Statics, parameters: Any, structure: Any, others: Any, episodes: Any
-) -> Any:
-    chosen, _, *q = _forward(statics, parameters, structure, others, episodes, keeps=False)
+def _utilities(statics: Statics, parameters: Any, fixed: Any, others: Any, episodes: Any) -> Any:
+    chosen, _, *q = _forward(statics, parameters, fixed, others, episodes, keeps=False)
     return chosen, tuple(q)
 
 
 def _forward(
     statics: Statics,
     parameters: Any,
-    structure: Any,
+    fixed: Any,
     others: Any,
     episodes: Any,
     keeps: bool,
@@ -133,22 +131,22 @@ def _forward(
         ),
     )
     flat = [operand for other in others for operand in other]
-    return call(*episodes, parameters, structure, *flat, **attributes(shapes, threads))
+    return call(*episodes, parameters, *fixed, *flat, **attributes(shapes, threads))
 
 
-def _keep(statics: Statics, parameters: Any, structure: Any, others: Any, episodes: Any) -> Any:
-    chosen, saved, *q = _forward(statics, parameters, structure, others, episodes, keeps=True)
-    return (chosen, tuple(q)), (parameters, structure, episodes, saved)
+def _keep(statics: Statics, parameters: Any, fixed: Any, others: Any, episodes: Any) -> Any:
+    chosen, saved, *q = _forward(statics, parameters, fixed, others, episodes, keeps=True)
+    return (chosen, tuple(q)), (parameters, fixed, episodes, saved)
 
 
 def _backward(statics: Statics, kept: Any, cotangents: Any) -> Any:
-    parameters, structure, episodes, saved = kept
+    parameters, fixed, episodes, saved = kept
     call = jax.ffi.ffi_call(
         library.active().target("agent_backward"),
         jax.ShapeDtypeStruct(parameters.shape, jnp.float32),
     )
     d_chosen = cotangents[0]
-    gradient = call(*episodes, d_chosen, saved, parameters, structure, **attributes(*statics))
+    gradient = call(*episodes, d_chosen, saved, parameters, *fixed, **attributes(*statics))
     return gradient, None, None, None
 
 

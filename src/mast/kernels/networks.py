@@ -12,10 +12,14 @@ from mast.kernels.structure import SparseMatrix, from_dense
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
 from mast.networks.mixers import FeedForwardMixer, QMixer
+from mast.networks.sharing import Parts
+from mast.networks.spec import GRU
 
 Shapes = tuple[tuple[int, int, int], ...]
 """Of each layer: rows (outputs), columns (inputs), active values."""
 
+HIDDEN = ("fc1", GRU)
+"""The hidden layers of an agent, by `NetworkSpec.hidden`."""
 
 Network = TypeVar("Network", bound="SparseNetwork")
 
@@ -93,6 +97,15 @@ class SparseAgent(SparseNetwork):
 
     NAMES: ClassVar[tuple[str, ...]] = ("fc1", "gru_input", "gru_hidden", "fc2")
 
+    neurons: Bool[Any, "2 agents hidden"] | None = None
+    """Which neurons of the first layer and of the state each agent has (SNP-PS); all where None."""
+
+    @property
+    def operands(self) -> tuple[Array, ...]:
+        """What a native call takes of it."""
+        neurons = () if self.neurons is None else (self.neurons,)
+        return (self.parameters, self.structure, *neurons)
+
     @property
     def hidden_size(self) -> int:
         """The width of the hidden state."""
@@ -141,7 +154,13 @@ def sparse_agent(
       masks: of each layer's weight, by the layer's name ("fc1", …).
       active: how many entries of each mask are active; must be given under jit (`from_dense`).
     """
-    return SparseAgent.pack(_layers(agent, masks, active))
+    packed = SparseAgent.pack(_layers(agent, masks, active))
+    neurons = None if agent.parts is None else agent.parts.neurons
+    # A second moment has the shape of an agent, but nothing where the agent has what is fixed.
+    if neurons is None or any(neurons[name] is None for name in HIDDEN):
+        return packed
+    both = jnp.stack([jnp.asarray(neurons[name], jnp.bool_) for name in HIDDEN])
+    return dataclasses.replace(packed, neurons=both)
 
 
 def sparse_q_mixer(
@@ -160,10 +179,13 @@ def sparse_feed_forward_mixer(
 
 def to_dense(network: SparseNetwork, like: Any) -> Any:
     """The dense network whose active entries these are; `like` is any of its kind and shapes."""
-    layers = {
+    layers: dict[str, Any] = {
         name: Linear(layer.weight.to_dense(), layer.bias)
         for name, layer in network.layers().items()
     }
+    if isinstance(network, SparseAgent) and network.neurons is not None:
+        neurons = dict(zip(HIDDEN, network.neurons, strict=True))
+        layers["parts"] = Parts(like.parts.network_of, neurons, like.parts.weights)
     return dataclasses.replace(like, **layers)
 
 

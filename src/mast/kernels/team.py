@@ -113,7 +113,7 @@ def team_gradient(
     operands = [
         *_episodes(batch),
         jnp.stack([jnp.asarray(number, jnp.float32) for number in targets]),
-        *(agent.parameters, agent.structure, target_agent.parameters, target_agent.structure),
+        *(*agent.operands, *target_agent.operands),
     ]
     results = [
         jax.ShapeDtypeStruct((4,), jnp.float32),

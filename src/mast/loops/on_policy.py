@@ -14,9 +14,11 @@ from mast.config import Config
 from mast.learning.seps import Transitions, together, transitions_of
 from mast.learning.trajectory import Trajectory
 from mast.loops.clustering import Clustering
+from mast.training.breaches import Breach, refuse_breach
 from mast.training.counters import Counters
 from mast.training.engine import ROLLOUTS_AT_ONCE, Engine, State
 from mast.training.meter import Meter
+from mast.training.on_policy import Advanced
 from mast.training.rounds import Round
 from mast.training.run import Run
 from mast.training.streams import Finished
@@ -46,15 +48,24 @@ class OnPolicyLoop:
         self._engine = engine
         self._runs = runs
         self._watch = watch
-        self._streams = engine.begin_streams()
+        self._streams: Any = self._make_streams()
         self._clustering = Clustering(config, engine, runs)
         self._transitions: list[list[Transitions]] = [[] for _ in runs]
         self._episodes = 0.0
+        self._broken = False
 
     @property
     def can_save(self) -> bool:
-        """Not before the agents are shared out: what the encoder learns from is not part of a checkpoint."""
-        return not self._clustering.pending
+        """Not before the agents are shared out: what the encoder learns from is not part of a checkpoint.
+
+        Nor after a breach of the environment's contract, which the networks have learned from.
+        """
+        return not self._clustering.pending and not self._broken
+
+    @property
+    def is_whole(self) -> bool:
+        """Always: the environments are part of a checkpoint."""
+        return True
 
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """Some rollouts and the updates from each; then the evolution, if it is due."""
@@ -62,15 +73,9 @@ class OnPolicyLoop:
         per_rollout = config.rollout_steps * config.parallel_envs
         count = self._rollouts_now(counters.updates, per_rollout)
         with meter.phase("learn"):
-            state, self._streams, gradient, done = self._engine.advance(
-                state,
-                self._streams,
-                counters.updates // self._updates_each,
-                [run.counters.env_steps for run in self._runs],
-                count,
-                keep=self._clustering.pending,
-            )
+            state, gradient, done = self._advance(state, counters, count)
             done = jax.tree.map(lambda each: each[:count], jax.device_get(done))
+            self._refuse_breach(done.breach)
             finished = jax.tree.map(lambda each: each.sum(0), done.finished)
             before = counters.updates // config.evolve_interval
             counters.updates += count * self._updates_each
@@ -86,7 +91,7 @@ class OnPolicyLoop:
                     counters.updates,
                 )
                 self._watch.evolved(evolution)
-            if done.trajectory is not None:
+            if done.trajectory is not None and self._clustering.pending:
                 self._keep(done.trajectory)
             if self._clustering.is_due:
                 state = self._clustering.assign(
@@ -98,6 +103,28 @@ class OnPolicyLoop:
         updates = [jax.tree.map(lambda each, i=i: each[i], done.metrics) for i in range(count)]
         return state, Round(_means(finished), updates, self._updates_each)
 
+    def _make_streams(self) -> Any:
+        """Where the environments are at first."""
+        return self._engine.begin_streams()
+
+    def _advance(self, state: State, counters: Counters, count: int) -> tuple[State, Any, Advanced]:
+        """So many rollouts and the updates from each; the last one's gradient, and what happened."""
+        state, self._streams, gradient, done = self._engine.advance(
+            state,
+            self._streams,
+            counters.updates // self._updates_each,
+            [run.counters.env_steps for run in self._runs],
+            count,
+            keep=self._clustering.pending,
+        )
+        return state, gradient, done
+
+    def _refuse_breach(self, breach: Breach) -> None:
+        """Says the first breach of the environment's contract; what was learned from it is not to be kept."""
+        if np.any(breach.kind):
+            self._broken = True
+        refuse_breach(self._runs[0].spec, breach, self._runs[0].standing)
+
     def _keep(self, trajectory: Trajectory) -> None:
         """What the encoder of SePS will learn from, of every run."""
         for place, run in enumerate(self._runs):
@@ -106,6 +133,10 @@ class OnPolicyLoop:
                 own = jax.tree.map(lambda each, place=place: each[:, place], trajectory)
             flat = jax.tree.map(lambda each: each.reshape(-1, *each.shape[3:]), own)
             self._transitions[place].append(transitions_of(flat, run.spec.actions))
+
+    def learnt(self, state: State) -> State:
+        """What it was given."""
+        return state
 
     def record(self) -> dict[str, Any]:
         """Episodes that have ended, a mean over the runs."""

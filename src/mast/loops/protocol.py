@@ -18,8 +18,17 @@ class Loop(Protocol):
         """Whether a checkpoint made now would hold all that the loop needs to go on."""
         ...
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a run that goes on from a checkpoint made now is the same as one that was never stopped."""
+        ...
+
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """Plays and makes the updates that are due; `state` is given away."""
+        ...
+
+    def learnt(self, state: State) -> State:
+        """What to save where a round failed: `state`, which it was given, or what came of it since."""
         ...
 
     def record(self) -> dict[str, Any]:

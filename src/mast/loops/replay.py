@@ -5,6 +5,7 @@ them; targets are copied every `target_interval` episodes (PyMARL's episode runn
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from mast.loops.clustering import Clustering
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.meter import Meter
-from mast.training.rollout import Totals, episodes
+from mast.training.rollout import Recording, Totals, episodes
 from mast.training.rounds import Round, means_of_episodes
 from mast.training.run import Run
 from mast.training.watch import Watch
@@ -53,32 +54,64 @@ class ReplayLoop:
         self._clustering = Clustering(config, engine, runs)
         self._update_credit = 0.0
         self._target_copied_at = 0
+        self._learnt: State | None = None
+        self._beside = ThreadPoolExecutor(1, "playing") if config.pipeline else None
 
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
-        """One round of episodes in every run, then the updates that they pay for."""
-        totals = self._collect(state, counters, meter)
+        """One round of episodes in every run, then the updates that they pay for.
+
+        With `pipeline` first, and meanwhile, the updates that the rounds before pay for: what is played is
+        then one round of updates older. Nothing is in flight between two rounds.
+        """
+        if self._beside is not None:
+            return self._pipelined(self._beside, state, counters, meter)
+        with meter.phase("collect"):
+            played = self._engine.record(state, *self._wanted(counters))
+            totals = self._store(played, state, counters, meter)
         if self._clustering.is_due:
             state = self._clustering.assign(state, self._transitions)
         state, updates = self._learn(state, counters, meter)
         return state, Round(means_of_episodes(totals, len(self._runs)), updates)
 
-    def _collect(self, state: State, counters: Counters, meter: Meter) -> Totals:
-        """One round of episodes in every run, into the rings; what they came to."""
-        engine, count = self._engine, self._config.parallel_envs
+    def _pipelined(
+        self, beside: ThreadPoolExecutor, state: State, counters: Counters, meter: Meter
+    ) -> tuple[State, Round]:
+        """A round that plays in another thread while this one learns."""
+        playing = beside.submit(self._engine.record_beside(state, *self._wanted(counters)))
+        try:
+            state, updates = self._learn(state, counters, meter)
+        finally:
+            wait([playing])
+        self._learnt = state
         with meter.phase("collect"):
-            totals, recording = jax.block_until_ready(
-                engine.record(state, counters.rounds, [run.epsilon for run in self._runs], count)
-            )
-            for place, run in enumerate(self._runs):
-                before = run.counters.env_steps
-                of_run = engine.of_run(totals, place)
-                run.add(episodes(of_run, engine.recording_of_run(recording, place)))
-                meter.env_steps += run.counters.env_steps - before
-                if run.ring.keeps_greedy and self._window.is_due(before, run.counters.env_steps):
-                    self._window.look(run.ring, engine.team(state, place).params.agent)
-            counters.rounds += 1
-            counters.episodes += count
-            return jax.tree.map(np.asarray, totals)
+            totals = self._store(playing.result(), state, counters, meter)
+        if self._clustering.is_due:
+            state = self._clustering.assign(state, self._transitions)
+        return state, Round(means_of_episodes(totals, len(self._runs)), updates)
+
+    def _wanted(self, counters: Counters) -> tuple[int, list[float], int]:
+        """The number of the round, each run's ε, and how many episodes."""
+        return counters.rounds, [run.epsilon for run in self._runs], self._config.parallel_envs
+
+    def _store(
+        self,
+        played: tuple[Totals, Recording],
+        state: State,
+        counters: Counters,
+        meter: Meter,
+    ) -> Totals:
+        """A round's episodes into the rings; what they came to."""
+        engine, (totals, recording) = self._engine, played
+        for place, run in enumerate(self._runs):
+            before = run.counters.env_steps
+            of_run = engine.of_run(totals, place)
+            run.add(episodes(of_run, engine.recording_of_run(recording, place)))
+            meter.env_steps += run.counters.env_steps - before
+            if run.ring.keeps_greedy and self._window.is_due(before, run.counters.env_steps):
+                self._window.look(run.ring, engine.team(state, place).params.agent)
+        counters.rounds += 1
+        counters.episodes += self._config.parallel_envs
+        return jax.tree.map(np.asarray, totals)
 
     def _learn(
         self, state: State, counters: Counters, meter: Meter
@@ -122,6 +155,10 @@ class ReplayLoop:
         with meter.phase("learn"):
             return state, jax.device_get(done)
 
+    def learnt(self, state: State) -> State:
+        """What it was given; beside a playing that failed, what was learnt."""
+        return state if self._learnt is None else self._learnt
+
     def record(self) -> dict[str, Any]:
         """Updates that are due but not whole yet, and the episode of the last target copy."""
         return {
@@ -138,6 +175,11 @@ class ReplayLoop:
     @property
     def can_save(self) -> bool:
         """Always: whatever is learned from is in the ring."""
+        return True
+
+    @property
+    def is_whole(self) -> bool:
+        """Always: rounds are whole episodes."""
         return True
 
     def _transitions(self, place: int) -> Transitions:

@@ -109,7 +109,7 @@ class RecurrentAgent(eqx.Module):
         code = jax.nn.one_hot(last_action, self.actions)
         shift = by_id.T + self.fc1.bias if by_id.size else self.fc1.bias
         x = observation @ by_observation.T + code @ by_action.T + shift
-        return keep_neurons(self.parts, "fc1", jax.nn.relu(x))
+        return keep_neurons(self.parts, "fc1", jax.nn.relu(x), observation)
 
     def step(
         self,
@@ -121,7 +121,7 @@ class RecurrentAgent(eqx.Module):
         x = self.encode(observation, last_action)
         reset, update, new = (gate(x) for gate in split_gates(self.gru_input))
         hidden = gru_step(self.gru_hidden, (reset, update, new), hidden)
-        hidden = keep_neurons(self.parts, GRU, hidden)
+        hidden = keep_neurons(self.parts, GRU, hidden, observation)
         return self.fc2(hidden), hidden
 
     def sequence(
@@ -136,7 +136,9 @@ class RecurrentAgent(eqx.Module):
         initial = self.initial_hidden(batch * agents)
         keep = None
         if self.parts is not None and self.parts.neurons is not None:
-            keep = jnp.tile(self.parts.neurons[GRU].astype(initial.dtype), (batch, 1))
+            has = self.parts.kept(GRU, observation).astype(initial.dtype)
+            # Types may end along an episode; what an agent lacks by its place does not.
+            keep = has.reshape(*x.shape[:2], -1) if self.parts.types else jnp.tile(has, (batch, 1))
         hidden = gru_sequence(self.gru_hidden, (reset, update, new), initial, keep)
         return self.fc2(hidden).reshape(time, batch, agents, self.actions)
 

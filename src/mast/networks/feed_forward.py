@@ -58,7 +58,7 @@ class FeedForward(eqx.Module):
             used = layer_of_agents(self.parts, name, layer)
             x = self._first(used, x) if index == 0 else apply_layer(used, x)
             if index < len(self.layers) - 1:
-                x = keep_neurons(self.parts, name, jax.nn.relu(x))
+                x = keep_neurons(self.parts, name, jax.nn.relu(x), observation)
             found[name] = x
         return found
 
@@ -74,7 +74,8 @@ class FeedForward(eqx.Module):
             for layer in used
         )
         neurons = None if self.parts is None else self.parts.neurons
-        return FeedForward(stacked, Parts(neurons=neurons) if neurons else None, self.features)
+        parts = Parts(neurons=neurons, types=self.parts.types) if self.parts and neurons else None
+        return FeedForward(stacked, parts, self.features)
 
     def step(
         self,

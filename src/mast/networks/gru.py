@@ -6,6 +6,8 @@ gradient of the recurrent weight belongs after the scan as one large matrix prod
 small ones (measured in the kernel trial that the project began with).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -45,7 +47,7 @@ def gru_sequence(
     hidden_layer: Linear,
     gates: Gates,
     initial: Float[Array, "rows hidden"],
-    keep: Float[Array, "rows hidden"] | None = None,
+    keep: Float[Array, "*time rows hidden"] | None = None,
 ) -> Float[Array, "time rows hidden"]:
     """The hidden states after each step of a sequence.
 
@@ -53,15 +55,24 @@ def gru_sequence(
         hidden_layer: the recurrent matrix, [3h, h], and its bias.
         gates: the input's share of the three gates, each [time, rows, h].
         initial: the state before the first step; no gradient flows to it.
-        keep: 1 where a row has the unit, 0 where it lacks it and its state stays 0; None keeps all.
+        keep: 1 where a row has the unit, 0 where it lacks it and its state is 0, always or at each time; None
+            keeps all.
     """
     layers = split_gates(hidden_layer)
 
-    def step(hidden: Array, gate: Gates) -> tuple[Array, Array]:
-        hidden = _kept(_step(layers, gate, hidden)[0], keep)
+    always, now = _by_time(keep)
+
+    def step(hidden: Array, row: tuple[Gates, Array | None]) -> tuple[Array, Array]:
+        gate, now = row
+        hidden = _kept(_step(layers, gate, hidden)[0], always if now is None else now)
         return hidden, hidden
 
-    return jax.lax.scan(step, initial, gates)[1]
+    return jax.lax.scan(step, initial, (gates, now))[1]
+
+
+def _by_time(keep: Array | None) -> tuple[Array | None, Array | None]:
+    """What is kept at all times, or what at each."""
+    return (None, keep) if keep is not None and keep.ndim == 3 else (keep, None)
 
 
 def _kept(hidden: Array, keep: Array | None) -> Array:
@@ -81,13 +92,15 @@ def _forward(
     hidden_layer: Linear, gates: Gates, initial: Array, keep: Array | None
 ) -> tuple[Array, tuple]:
     layers = split_gates(hidden_layer)
+    always, now = _by_time(keep)
 
-    def step(hidden: Array, gate: Gates) -> tuple[Array, tuple[Array, ...]]:
+    def step(hidden: Array, row: tuple[Gates, Array | None]) -> tuple[Array, tuple[Array, ...]]:
+        gate, now = row
         after, *rest = _step(layers, gate, hidden)
-        after = _kept(after, keep)
+        after = _kept(after, always if now is None else now)
         return after, (after, *rest)
 
-    _, saved = jax.lax.scan(step, initial, gates)
+    _, saved = jax.lax.scan(step, initial, (gates, now))
     return saved[0], (hidden_layer, initial, keep, saved)
 
 
@@ -95,10 +108,11 @@ def _backward(residuals: tuple, cotangent: Array) -> tuple[Linear, Gates, Array,
     hidden_layer, initial, keep, (hidden, reset, update, new, recurrent) = residuals
     reset_layer, update_layer, new_layer = split_gates(hidden_layer)
     previous = jnp.concatenate([initial[None], hidden[:-1]])
+    always, now = _by_time(keep)
 
-    def step(carry: Array, saved: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        d_hidden, previous, reset, update, new, recurrent = saved
-        d_hidden = _kept(d_hidden + carry, keep)
+    def step(carry: Array, saved: tuple[Any, ...]) -> tuple[Array, tuple[Array, ...]]:
+        d_hidden, previous, reset, update, new, recurrent, now = saved
+        d_hidden = _kept(d_hidden + carry, always if now is None else now)
         d_new = d_hidden * (1 - update) * (1 - new * new)
         d_update = d_hidden * (previous - new) * update * (1 - update)
         d_reset = d_new * recurrent * reset * (1 - reset)
@@ -111,7 +125,7 @@ def _backward(residuals: tuple, cotangent: Array) -> tuple[Linear, Gates, Array,
         )
         return carry, (d_reset, d_update, d_new, d_recurrent)
 
-    saved = (cotangent, previous, reset, update, new, recurrent)
+    saved = (cotangent, previous, reset, update, new, recurrent, now)
     _, (d_reset, d_update, d_new, d_recurrent) = jax.lax.scan(
         step, jnp.zeros_like(initial), saved, reverse=True
     )

@@ -5,7 +5,9 @@ masks, drawn once, over the hidden neurons. Nothing is added to the parameters a
 masks: they are arrays without gradient beside the weights.
 """
 
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mast.networks.linear import Linear
-from mast.networks.spec import NetworkSpec
+from mast.networks.spec import LayerSpec, NetworkSpec
 
 
 class Parts(eqx.Module):
@@ -22,9 +24,22 @@ class Parts(eqx.Module):
     network_of: Int[Array, " agents"] | None = None
     """Which of the stacked networks."""
     neurons: dict[str, Bool[Array, "agents units"]] | None = None
-    """Which neurons of each hidden layer, by `NetworkSpec.hidden`."""
+    """Which neurons of each hidden layer, by `NetworkSpec.hidden`; of each type where there are `types`."""
     weights: dict[str, Bool[Array, "agents outputs inputs"]] | None = None
     """Which weights of each layer, by its name; of a layer that is missing all."""
+    types: tuple[int, ...] = eqx.field(static=True, default=())
+    """The features of an observation that say which type its agent has, where episodes draw types anew."""
+
+    def kept(
+        self, name: str, observation: Float[Array, "*batch agents features"]
+    ) -> Float[Array, "*rows units"]:
+        """1 for the neurons of a hidden layer that each agent has now and 0 for the others.
+
+        With `types` the observation decides; of no type, as that of a unit that died, it has none.
+        """
+        assert self.neurons is not None
+        has = self.neurons[name].astype(jnp.float32)
+        return observation[..., jnp.asarray(self.types)] @ has if self.types else has
 
 
 def draw_parts(key: PRNGKeyArray, network: NetworkSpec) -> Parts | None:
@@ -46,12 +61,12 @@ def draw_parts(key: PRNGKeyArray, network: NetworkSpec) -> Parts | None:
     if lacks is None:
         return Parts(network_of) if clustered else None
     # Agents that lack the same share one draw.
-    draws = 1 if lacks.alike else network.users
+    draws = 1 if lacks.alike else network.draws
 
     def without(key: PRNGKeyArray, size: int, missing: int) -> Bool[Array, "agents size"]:
         chance = jax.random.uniform(key, (draws, size))
         rank = jnp.argsort(jnp.argsort(chance, axis=1), axis=1)
-        return jnp.broadcast_to(rank >= missing, (network.users, size))
+        return jnp.broadcast_to(rank >= missing, (network.draws, size))
 
     if lacks.of == "neurons":
         keys = jax.random.split(key, len(network.hidden))
@@ -59,7 +74,7 @@ def draw_parts(key: PRNGKeyArray, network: NetworkSpec) -> Parts | None:
             name: without(each, units, network.pruned[name])
             for each, (name, units) in zip(keys, network.hidden.items(), strict=True)
         }
-        return Parts(network_of, neurons)
+        return Parts(network_of, neurons, types=lacks.types)
     ratios = network.ratios
     layers = [layer for layer in network.layers if layer.makes in ratios]
     weights = {}
@@ -81,7 +96,7 @@ def assigned(networks: Any, network_of: Int[Array, "*runs agents"]) -> Any:
     def anew(node: Any) -> Any:
         if isinstance(node, Parts) and node.network_of is not None:
             # A copy each: buffers that are given away may not be shared.
-            return Parts(jnp.array(network_of), node.neurons, node.weights)
+            return dataclasses.replace(node, network_of=jnp.array(network_of))
         return node
 
     return jax.tree.map(anew, networks, is_leaf=lambda node: isinstance(node, Parts))
@@ -118,7 +133,10 @@ def apply_layer(
 
 
 def keep_neurons(
-    parts: Parts | None, name: str, x: Float[Array, "*batch agents units"]
+    parts: Parts | None,
+    name: str,
+    x: Float[Array, "*batch agents units"],
+    observation: Float[Array, "*batch agents features"],
 ) -> Float[Array, "*batch agents units"]:
     """The neurons that each agent has; the others are 0. Survivors are not rescaled.
 
@@ -126,7 +144,73 @@ def keep_neurons(
         parts: what each agent uses.
         name: of the hidden layer.
         x: its activation.
+        observation: what it is of.
     """
     if parts is None or parts.neurons is None:
         return x
-    return x * parts.neurons[name]
+    return x * parts.kept(name, observation)
+
+
+class Users(NamedTuple):
+    """How many agents use each weight and each bias of a layer."""
+
+    weight: Float[Array, "*copies outputs inputs"]
+    bias: Float[Array, "*copies outputs"]
+
+
+def users_of(network: NetworkSpec, layer: LayerSpec, parts: Parts | None) -> Users:
+    """How many agents use each weight of a layer, and its biases: those that have the neurons at both ends.
+
+    Args:
+        network: that the layer is of.
+        layer: one of its own.
+        parts: what each agent uses.
+    """
+    if network.per_agent:
+        counts = jnp.ones(network.copies)
+        if parts is not None and parts.network_of is not None:
+            counts = jnp.bincount(parts.network_of, length=network.copies).astype(jnp.float32)
+        return Users(counts[:, None, None], counts[:, None])
+    if parts is not None and parts.weights is not None and layer.name in parts.weights:
+        used = parts.weights[layer.name].sum(0)
+        return Users(used.astype(jnp.float32), jnp.full(layer.outputs, float(network.users)))
+    neurons = None if parts is None else parts.neurons
+
+    def ends(size: int, units: int, *names: str) -> Float[Array, "agents size"]:
+        """Which outputs or inputs an agent has, or a type of agent, 1 or 0."""
+        if neurons is None or not names or names[0] not in neurons:
+            return jnp.ones((network.draws, size))
+        has = jnp.concatenate([neurons[name] for name in names], axis=1).astype(jnp.float32)
+        return jnp.tile(has, (1, size // units))
+
+    rows = ends(layer.outputs, layer.units, layer.makes)
+    columns = ends(layer.inputs, layer.inputs, *layer.reads)
+    agents = network.users / network.draws  # of a type, on the average
+    return Users(agents * (rows.T @ columns), agents * rows.sum(0))
+
+
+def mean_over_users(gradient: Any, params: Any, networks: Mapping[str, NetworkSpec]) -> Any:
+    """The mean over the agents that use a weight of its gradient, in the place of their sum.
+
+    Args:
+        gradient: summed over the agents, like the trainable part of `params`.
+        params: the networks by their names.
+        networks: their declarations; what no agent uses by itself (a mixer) stays as it is.
+
+    Source: SNP-PS §4.2, "averaged over multiple agents".
+    """
+    divisors: dict[str, Array] = {}
+    for name, network in networks.items():
+        parts = getattr(getattr(params, name, None), "parts", None)
+        for layer in network.layers if network.users > 1 else ():
+            users = users_of(network, layer, parts)
+            divisors |= {
+                f"{name}.{layer.name}.{each}": jnp.maximum(count, 1)
+                for each, count in users._asdict().items()
+            }
+
+    def averaged(path: Any, leaf: Array) -> Array:
+        divisor = divisors.get(jax.tree_util.keystr(path, simple=True, separator="."))
+        return leaf if divisor is None else leaf / divisor
+
+    return jax.tree_util.tree_map_with_path(averaged, gradient)

@@ -44,6 +44,8 @@ class Lacks(NamedTuple):
     of: Literal["neurons", "weights"] = "neurons"
     alike: bool = False
     """Whether all agents lack the same."""
+    types: tuple[int, ...] = ()
+    """Where it goes by the agent's type: the features of an observation that say, one-hot, which."""
 
     def by_default(self, ratio: tuple[float, ...], name: str = "prune_ratio") -> Lacks:
         """With a network's own ratio where none is given, and one for each of its hidden layers.
@@ -206,6 +208,12 @@ class NetworkSpec(NamedTuple):
         return pruned
 
     @property
+    def draws(self) -> int:
+        """How many subnetworks are drawn: one per agent, or per type of agent."""
+        types = () if self.lacks is None else self.lacks.types
+        return len(types) or self.users
+
+    @property
     def ratios(self) -> dict[str, float]:
         """What share an agent lacks, by hidden layer."""
         given = () if self.lacks is None or self.lacks.ratio is None else self.lacks.ratio
@@ -240,11 +248,17 @@ def recurrent_agent_spec(sizes: Sizes) -> NetworkSpec:
         per_agent=sizes.stacked,
         passes=sizes.agents / sizes.copies,
         widths=("hidden_size",),
-        kernel=None if sizes.stacked or sizes.lacks or not sizes.agent_id else "agent",
+        kernel=None if sizes.stacked or _has_own_matrices(sizes) else "agent",
         users=sizes.agents,
         clustered=sizes.clusters is not None,
         lacks=sizes.lacks and sizes.lacks.by_default((0.0, 0.1)),
     )
+
+
+def _has_own_matrices(sizes: Sizes) -> bool:
+    """Whether agents that share a network have each another matrix, or masks that an observation names."""
+    lacks = sizes.lacks
+    return lacks is not None and (lacks.of == "weights" or bool(lacks.types))
 
 
 def actor_spec(sizes: Sizes) -> NetworkSpec:
@@ -258,6 +272,8 @@ def critic_spec(sizes: Sizes, central: bool = False) -> NetworkSpec:
     """A critic of an agent's own observation, or of the state; under SNP-PS 0-0.1-0.9 is missing (§5.1)."""
     usual = (0.0, *(0.1,) * (sizes.hidden_layers - 2), 0.9)[-sizes.hidden_layers :]
     lacks = sizes.critic_lacks and sizes.critic_lacks.by_default(usual, "critic_prune_ratio")
+    if lacks and central:  # a state does not say whose critic reads it
+        lacks = lacks._replace(types=())
     return feed_forward_spec(sizes, 1, lacks, sizes.state if central else sizes.observation)
 
 

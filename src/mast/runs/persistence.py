@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from mast.config import extend_run_record
 from mast.errors import UserError
 from mast.execution.learner import LearnerState
+from mast.learning.observed import Observed
 from mast.runs.session import Session
 from mast.sparsity.optimizer import SparseState
 from mast.training.beside import (
@@ -22,12 +23,19 @@ from mast.training.run import restore_together
 
 
 class SavedRun(NamedTuple):
-    """The arrays of a checkpoint: a `LearnerState`'s, and the loop's own."""
+    """The arrays of a checkpoint: a `LearnerState`'s, the loop's own, and what was observed."""
 
     params: Any
     target: Any
     optimizer: SparseState
     loop: Any
+    observed: Observed | None
+    """None where nothing is normalised."""
+
+    @property
+    def learner(self) -> LearnerState:
+        """What learning changes."""
+        return LearnerState(self.params, self.target, self.optimizer)
 
 
 def save(session: Session) -> None:
@@ -43,7 +51,7 @@ def save(session: Session) -> None:
         run.check_folder()
         state = session.engine.team(session.state, place)
         if not run.counters.done:
-            run.save_policy(POLICY, state)
+            run.save_policy(POLICY, state, session.engine.observation_scale(place))
         assert run.store is not None
         counters = {
             "environment": session.environment.spec.identity,
@@ -52,7 +60,7 @@ def save(session: Session) -> None:
             "run": asdict(run.counters),
             "beside": known_files(run),
         }
-        saved = SavedRun(*state, session.loop.arrays(place))
+        saved = SavedRun(*state, session.loop.arrays(place), session.engine.observed(place))
         run.store.save(session.counters.rounds, saved, counters, run.ring)
 
 
@@ -64,7 +72,9 @@ def restore(session: Session) -> list[Restored] | None:
     """
     engine = session.engine
     templates = [
-        SavedRun(*engine.team(session.state, place), session.loop.arrays(place))
+        SavedRun(
+            *engine.team(session.state, place), session.loop.arrays(place), engine.observed(place)
+        )
         for place in range(len(session.runs))
     ]
     restored = restore_together(session.runs, templates)
@@ -80,6 +90,11 @@ def restore(session: Session) -> list[Restored] | None:
         run.counters.done = run.counters.done and run.finished
         session.counters = Counters(**found.counters["shared"])
         session.loop.restore(found.counters["loop"])
+        if not found.counters["loop"].get("whole", True):
+            session.notices.append(
+                "the episodes in flight are dropped: the run will not be bit-identical to one that was not "
+                "stopped"
+            )
     return restored
 
 
@@ -118,7 +133,8 @@ def take_up(session: Session, restored: list[Restored] | None) -> None:
             session.notices += run.start_again()
         session.begin_files()
         return
-    session.state = session.engine.begin([LearnerState(*found.state[:-1]) for found in restored])
+    session.state = session.engine.begin([found.state.learner for found in restored])
+    session.engine.take_up([found.state.observed for found in restored])
     session.loop.take_up([found.state.loop for found in restored])
     session.densities = session.engine.densities(session.state)
     shared = session.counters
@@ -132,5 +148,6 @@ def take_up(session: Session, restored: list[Restored] | None) -> None:
         session.notices += others
         # Beside slower runs of its program a finished one plays on: its policy is not that of the state.
         if others and not (run.counters.done and len(session.runs) > 1):
-            run.save_policy(POLICY, session.engine.team(session.state, place))
+            scale = session.engine.observation_scale(place)
+            run.save_policy(POLICY, session.engine.team(session.state, place), scale)
         session.notices += run.forget_metrics_after(run.counters.env_steps)

@@ -4,19 +4,20 @@ from pathlib import Path
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, seed_configs, thread_notices
+from mast.configuration.checks import PRUNING
 from mast.envs.protocol import Environment
 from mast.errors import UserError
 from mast.execution.account import size_notices
 from mast.execution.environment import environment_of, with_rewards
 from mast.extras import events_notice
-from mast.loops import LOOPS, Loop
+from mast.loops import Loop, loop_of
 from mast.runtime import prepare
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
 from mast.training.memory import check_needed_memory
 from mast.training.meter import Meter
 from mast.training.run import Run
-from mast.training.source import load_source, save_initial_weights
+from mast.training.source import check_sizes, load_source, save_initial_weights
 from mast.training.watch import Watch
 
 
@@ -51,9 +52,16 @@ class Session:
         if config.env_workers and (spec.is_jax or environment is not None):
             why = "an object of this process" if environment is not None else "a JAX environment"
             raise UserError(f"env_workers = {config.env_workers}: {spec.id} is {why}; must be 0")
-        if not spec.is_jax and algorithm_entry(config.algorithm).loop == "on_policy":
+        loop = algorithm_entry(config.algorithm).loop
+        if not spec.is_jax and loop == "on_policy" and environment is not None:
             raise UserError(
-                f"algorithm = {config.algorithm}: {spec.id} is no JAX environment, which it needs"
+                f"algorithm = {config.algorithm}: {spec.id} is one object of this process, and it plays "
+                "parallel_envs of them side by side; name the environment instead"
+            )
+        if config.normalise_observations and config.sharing in PRUNING and spec.type_features:
+            raise UserError(
+                f"normalise_observations = true: with sharing = {config.sharing} agents of {spec.id} read their "
+                "types from observations as they come; must be false"
             )
         if several and config.placement == "process":
             raise UserError("placement = process: only the command line starts processes; use vmap")
@@ -68,10 +76,12 @@ class Session:
         self.counters = Counters()
         self.engine = Engine(configs, self.environment, several)
         begun = any(run.has_checkpoint for run in self.runs)
+        if not begun:
+            check_sizes(config, spec)
         sources = [None if begun else load_source(each) for each in configs]
         self.state, self._first_weights = self.engine.init(sources)
         self.watch = Watch(self.engine, self.runs)
-        make_loop = LOOPS[algorithm_entry(config.algorithm).loop]
+        make_loop = loop_of(loop, spec.is_jax)
         self.loop = make_loop(config, self.engine, self.runs, self.watch, spec.episode_limit)
         self.densities = self.engine.densities(self.state)
         self.meter = Meter(self.engine, len(configs))

@@ -211,7 +211,8 @@ class Trainer(Session):
             elapsed = time.perf_counter() - self._saved_at
             interval = self.config.checkpoint_interval
             # At most 2 % of the time goes into checkpoints, whatever the interval (0 asks for all).
-            if elapsed >= interval and (interval == 0 or elapsed >= 50 * self._save_cost):
+            worth = interval == 0 or elapsed >= 50 * self._save_cost
+            if elapsed >= interval and worth and self.loop.is_whole:
                 self._save()
         compiling = self.engine.compile_seconds > compiled
         return round_metrics(self, row, evaluation, compiling)
@@ -223,6 +224,7 @@ class Trainer(Session):
         except (EnvironmentFailure, EnvironmentNaN) as error:
             if self.out is None:
                 raise
+            self.state = self.loop.learnt(self.state)
             # Of several runs, some may hold this round's episodes already.
             if len(self.runs) == 1:
                 self._save()
@@ -283,13 +285,14 @@ class Trainer(Session):
                     None if drawn is None else self.engine.of_run(drawn, place),
                 )
                 done.append(evaluation)
+                scale = self.engine.observation_scale(place)
                 if run.note_evaluation(evaluation):
-                    run.save_policy("policy-best.safetensors", state)
+                    run.save_policy("policy-best.safetensors", state, scale)
                 row = evaluation_row(self, place, evaluation)
                 run.write_row(row)
                 self.watch.evaluated(place, state, row, self.counters.evaluations)
                 if run.finished:
-                    run.save_policy("policy.safetensors", state)
+                    run.save_policy("policy.safetensors", state, scale)
                     run.counters.done = True
             self.meter.forget_rounds()
             return mean_evaluation(done)

@@ -13,7 +13,7 @@ from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
 from mast.envs.names import entry_of, family_of, steps_of, with_team_reward
 from mast.errors import UserError
-from mast.execution.account import account_of
+from mast.execution.account import account_of, parameters_of_an_agent
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
 from mast.studies.results import DIAGNOSTICS_SUFFIX, SCORE_WINDOW, CellFiles, curve_text
@@ -177,6 +177,12 @@ def _costs(config: Config) -> dict[str, int | float | None]:
         return dict.fromkeys(COSTS)
     account = account_of(config, sizes)
     return {name: getattr(account, name) for name in COSTS}
+
+
+def agents_parameters(config: Config) -> float | None:
+    """Those of the acting network that an agent uses; None as for `_costs`."""
+    sizes = team_sizes(config)
+    return None if sizes is None else parameters_of_an_agent(config, sizes)
 
 
 def environment_identity(config: Config, versions: Mapping[str, str]) -> str:

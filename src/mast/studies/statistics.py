@@ -96,6 +96,25 @@ def ratio_interval(
     return Interval(point, float(low), float(high))
 
 
+def difference_interval(
+    ours: Scores, theirs: Scores, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The difference of two means with its percentile bootstrap interval, both resampled.
+
+    Args:
+        ours, theirs: one number per seed of each.
+    """
+
+    def difference(tasks: list[np.ndarray]) -> np.ndarray:
+        own, other = (each.mean(axis=1) for each in tasks)
+        return own - other
+
+    drawn = difference(_resampled([ours, theirs], resamples, seed))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(float(np.mean(ours) - np.mean(theirs)), float(low), float(high))
+
+
 def probability_of_improvement(
     ours: Sequence[Scores],
     theirs: Sequence[Scores],

@@ -17,8 +17,9 @@ from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
 from mast.errors import UserError
 from mast.studies.arm_names import Draft, told_apart
 from mast.studies.cell import PLAIN, SOURCE_PREFIX, Cell
+from mast.studies.statements import Statement, read_statements
 
-HEAD = ("title", "paper", "about", "table", "seeds", "settings", "cells")
+HEAD = ("title", "paper", "about", "table", "seeds", "settings", "cells", "statements")
 """What a study's file may hold."""
 BLOCK = ("seeds", "arms", "arm", "from", "masks")
 """What a `[[cells]]` block may hold beside settings."""
@@ -41,6 +42,7 @@ class Study:
         paper: which table or figure of which paper; "" for one's own.
         about: what the protocol is and why, in sentences.
         table: the paper's table whose numbers stand beside ours; "" for none.
+        statements: what the paper says in words of what the study shows.
         cells: each once, in the file's order.
     """
 
@@ -50,6 +52,7 @@ class Study:
     paper: str = ""
     about: str = ""
     table: str = ""
+    statements: tuple[Statement, ...] = ()
 
     def named(self) -> dict[str, str]:
         """What it is, for JSON."""
@@ -138,7 +141,20 @@ def read_study(name: str, content: Mapping[str, Any], where: str) -> Study:
         cells += told_apart(drafts, cells, where)
     texts = {key: _text(content, key, where) for key in ("title", "paper", "about")}
     texts["title"] = texts["title"] or name
-    return Study(name=name, cells=tuple(cells), table=table, **texts)
+    statements = read_statements(content.get("statements", []), where)
+    _check_arms(statements, cells, where)
+    return Study(name=name, cells=tuple(cells), table=table, statements=statements, **texts)
+
+
+def _check_arms(statements: Sequence[Statement], cells: Sequence[Cell], where: str) -> None:
+    known = {cell.arm for cell in cells}
+    for number, statement in enumerate(statements, 1):
+        for arm in itertools.chain(*statement.arms):
+            if arm not in known:
+                raise UserError(
+                    f"{where}: statements {number}: no cell has the arm {arm!r}"
+                    f"{did_you_mean(arm, sorted(known))}"
+                )
 
 
 def _text(content: Mapping[str, Any], key: str, where: str) -> str:

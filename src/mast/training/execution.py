@@ -8,6 +8,8 @@ from importlib import resources
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
+from mast.configuration.checks import PRUNING
+from mast.envs.names import draws_types
 from mast.envs.registry import native_obstacle
 from mast.errors import UserError
 
@@ -39,9 +41,13 @@ def settings_obstacle(config: Config) -> str | None:
         return f"algorithm {config.algorithm} has none"
     if config.optimizer != "rmsprop":
         return f"optimizer = {config.optimizer} has none"
-    if config.sharing != "shared":
-        return f"sharing = {config.sharing} has none yet"
-    if config.initial_weights == "final":
+    if config.sharing in ("seps", "usnp", "independent"):  # several matrices for one layer
+        return f"sharing = {config.sharing} has none"
+    if config.sharing in PRUNING and draws_types(config.environment):
+        return f"sharing = {config.sharing} has none where episodes draw the agents' types"
+    if config.agent_gradient != "sum":
+        return f"agent_gradient = {config.agent_gradient} has none"
+    if config.initial_weights == "final" and config.initial_mask != "run":
         return f"method {config.method} starts dense and is masked only"
     if config.grown_state == "keep" and config.growth != "none":
         return "grown_state = keep needs the slots of inactive weights"

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from mast.algorithms.protocol import OnPolicyAlgorithm
-from mast.envs.protocol import Environment
+from mast.envs.protocol import Environment, EnvironmentSpec, TimeStep
 from mast.execution.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method
+from mast.learning.observed import Observed
 from mast.learning.trajectory import Trajectory
+from mast.training.breaches import Breach
 from mast.training.streams import Finished, Streams, roll
 
 
@@ -22,6 +24,8 @@ class Advanced(NamedTuple):
     """Of the updates from each rollout, their means, [rollouts]."""
     finished: Finished
     """Of the episodes that ended in each rollout, [rollouts]."""
+    breach: Breach
+    """The first of each rollout, [rollouts]."""
     trajectory: Trajectory | None
     """What was learned from, [rollouts time envs …]; None where it is not kept."""
 
@@ -31,6 +35,7 @@ def advance(
     environment: Environment,
     state: LearnerState,
     streams: Streams,
+    observed: Observed | None,
     method: Method,
     key: PRNGKeyArray,
     env_steps: Float[jax.Array, ""],
@@ -39,7 +44,7 @@ def advance(
     *,
     at_most: int,
     keep: bool = False,
-) -> tuple[LearnerState, Streams, Any, Advanced]:
+) -> tuple[LearnerState, Streams, Observed | None, Any, Advanced]:
     """So many rollouts of the policy as it then is, and the updates from each.
 
     One program for any number of them.
@@ -49,6 +54,7 @@ def advance(
         environment: a JAX environment.
         state: the networks.
         streams: where the environments are.
+        observed: statistics by which observations are normalised, those before a rollout for all of it.
         method: the method's numbers.
         key: of the run; folded with the number of each update.
         env_steps: of the run so far.
@@ -58,41 +64,99 @@ def advance(
         keep: whether to give the trajectories back.
 
     Returns:
-        The networks and environments then, the dense gradient of the last update, and what happened.
+        Networks, environments and statistics then, the dense gradient of the last update, and what happened.
     """
     config = learner.config
     algorithm = learner.entry.algorithm
     assert isinstance(algorithm, OnPolicyAlgorithm)
     per_rollout = config.rollout_steps * config.parallel_envs
 
-    def one(index: Any, state: LearnerState, streams: Streams) -> tuple[Any, Advanced]:
+    def one(
+        index: Any, state: LearnerState, streams: Streams, observed: Observed | None
+    ) -> tuple[Any, Advanced]:
         play_key, learn_key = jax.random.split(jax.random.fold_in(key, number + index + 1))
-        streams, trajectory, finished = roll(
+        streams, trajectory, finished, breach = roll(
             environment,
-            partial(algorithm.act, state.params),
+            partial(act_on, algorithm, state.params, observed),
             play_key,
             streams,
             config.rollout_steps,
         )
-        params, batch = algorithm.targets(state.params, trajectory, method)
         taken = env_steps + (index + 1) * per_rollout
-        state, metrics, gradient = _learn(
-            learner, state._replace(params=params), batch, method, taken, learn_key
+        learnt = learn_from(
+            learner, environment.spec, state, observed, trajectory, method, taken, learn_key
         )
-        return (state, streams, gradient), Advanced(metrics, finished, trajectory if keep else None)
+        told = Advanced(learnt.metrics, finished, breach, learnt.trajectory if keep else None)
+        return (learnt.state, streams, learnt.observed, learnt.gradient), told
 
     def step(index: Any, carry: tuple[Any, Advanced]) -> tuple[Any, Advanced]:
-        (state, streams, _), done = carry
-        after, told = one(index, state, streams)
+        (state, streams, observed, _), done = carry
+        after, told = one(index, state, streams, observed)
         return after, jax.tree.map(lambda all_, own: all_.at[index].set(own), done, told)
 
-    _, told = jax.eval_shape(one, jnp.int32(0), state, streams)
+    _, told = jax.eval_shape(one, jnp.int32(0), state, streams, observed)
     blank = jax.tree.map(lambda own: jnp.zeros((at_most, *own.shape), own.dtype), told)
     gradient = jax.tree.map(jnp.zeros_like, learner.trainable(state))
-    (state, streams, gradient), done = jax.lax.fori_loop(
-        0, rollouts, step, ((state, streams, gradient), blank)
+    (state, streams, observed, gradient), done = jax.lax.fori_loop(
+        0, rollouts, step, ((state, streams, observed, gradient), blank)
     )
-    return state, streams, gradient, done
+    return state, streams, observed, gradient, done
+
+
+class Learnt(NamedTuple):
+    """What followed from one rollout."""
+
+    state: LearnerState
+    observed: Observed | None
+    metrics: UpdateMetrics
+    gradient: Any
+    """The dense one of the last update."""
+    trajectory: Trajectory
+    """As networks read it."""
+
+
+def learn_from(
+    learner: Learner,
+    spec: EnvironmentSpec,
+    state: LearnerState,
+    observed: Observed | None,
+    trajectory: Trajectory,
+    method: Method,
+    env_steps: Float[jax.Array, ""],
+    key: PRNGKeyArray,
+) -> Learnt:
+    """The updates from one rollout, and the statistics with it.
+
+    Args:
+        learner: of an algorithm of the loop "on_policy".
+        spec: of the environment.
+        state: the networks.
+        observed: statistics by which the rollout is normalised.
+        trajectory: of the rollout, as it came.
+        method: the method's numbers.
+        env_steps: of the run, with the rollout.
+        key: for the order of minibatches.
+    """
+    algorithm = learner.entry.algorithm
+    assert isinstance(algorithm, OnPolicyAlgorithm)
+    if observed is not None:
+        observed, trajectory = observed.after(spec, trajectory), observed.read(trajectory)
+    params, batch = algorithm.targets(state.params, trajectory, method)
+    state, metrics, gradient = _learn(
+        learner, state._replace(params=params), batch, method, env_steps, key
+    )
+    return Learnt(state, observed, metrics, gradient, trajectory)
+
+
+def act_on(
+    algorithm: OnPolicyAlgorithm,
+    params: Any,
+    observed: Observed | None,
+    key: PRNGKeyArray,
+    seen: TimeStep,
+) -> tuple[Int[jax.Array, "envs agents"], dict[str, jax.Array]]:
+    """Actions of what the environments show, normalised where it is to be."""
+    return algorithm.act(params, key, seen if observed is None else observed.seen(seen))
 
 
 def _learn(

@@ -3,7 +3,7 @@
 import jax
 from jaxtyping import PRNGKeyArray
 
-INIT, COLLECT, EVALUATE, EVOLVE, PLAY, CLUSTER, BEGIN = range(7)
+INIT, COLLECT, EVALUATE, EVOLVE, PLAY, CLUSTER, BEGIN, OBSERVE = range(8)
 """What a run's random key is folded with, so that no two purposes share numbers."""
 
 

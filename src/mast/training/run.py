@@ -20,6 +20,7 @@ from mast.errors import EnvironmentFailure, SelfCheckError, StorageError, UserEr
 from mast.files import set_aside
 from mast.learning.replay import Batch, Episode, Ring
 from mast.learning.stored import RingReader, StoredBatch
+from mast.networks.normaliser import Scale
 from mast.policy import save_policy
 from mast.training.checkpoint import FOLDER_NAME, CheckpointStore, Restored
 from mast.training.counters import RunCounters
@@ -222,8 +223,8 @@ class Run:
             "q_tot and gradient_norm in metrics.csv, then lower learning_rate or gradient_clip"
         )
 
-    def save_policy(self, name: str, state: Any) -> None:
-        """Write the acting network as `name` into the run's folder.
+    def save_policy(self, name: str, state: Any, scale: Scale | None = None) -> None:
+        """Write the acting network as `name` into the run's folder, and how it reads observations.
 
         Raises:
             SelfCheckError: a parameter is not finite.
@@ -241,7 +242,8 @@ class Run:
             "state_last_action": self.config.state_last_action,
             "episode_limit": self.spec.episode_limit,
         }
-        save_policy(self.out / name, state.params.agent, state.optimizer.masks, self.spec, about)
+        agent, masks = state.params.agent, state.optimizer.masks
+        save_policy(self.out / name, agent, masks, self.spec, about, scale)
 
     def close(self) -> None:
         """Close the files."""

@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one: the mask of a ticket, the weights of one-shot pruning."""
+"""What a run takes over from an earlier one: a mask, trained weights, or both."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +10,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from mast.config import Config, load_run_config
+from mast.config import Config, load_run_config, recorded_team
 from mast.configuration.checks import PRUNING
+from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
 from mast.files import write_atomically, writing
 from mast.sparsity.masks import Masks, leaf_path
@@ -32,6 +33,19 @@ SHARED = (
 )
 """The settings that a run and its source must have in common: they are the shapes of the networks."""
 
+OF_WARM_STARTS = (
+    *SHARED[1:],
+    "widths",
+    "sparsity",
+    "allocation",
+    "pattern",
+    "density_per_agent",
+    "prune_ratio",
+    "critic_prune_ratio",
+    "normalise_observations",
+)
+"""Those of a warm start, whose environment may be another one of the same shapes."""
+
 
 Weights = dict[str, np.ndarray]
 """Parameters by leaf path (`agent.fc1.weight`)."""
@@ -42,6 +56,8 @@ class Source(NamedTuple):
 
     weights: Weights | None
     masks: Weights | None
+    observed: Weights | None = None
+    """Of a warm start: the statistics of its observations, where they are normalised."""
 
 
 def with_source(config: Config) -> tuple[Config, list[str]]:
@@ -61,10 +77,14 @@ def with_source(config: Config) -> tuple[Config, list[str]]:
     source = load_run_config(run)
     if source.seeds > 1:
         raise UserError(f"--from {run}: holds {source.seeds} runs, choose one: seed-{source.seed}")
-    if config.sharing in (*PRUNING, "seps"):
+    if config.sharing in (*PRUNING, "seps") and (
+        config.sharing == "seps" or not config.starts_warm
+    ):
         raise UserError(
             f"--from {run}: sharing = {config.sharing} draws anew which part of a network an agent uses"
         )
+    if config.starts_warm:
+        return _warm(config, source, run)
     if source.widths != "full":
         raise UserError(f"--from {run}: a run of method {source.method} has other networks")
     for name in SHARED:
@@ -75,10 +95,7 @@ def with_source(config: Config) -> tuple[Config, list[str]]:
     notices = []
     if source.density_per_agent is not None and config.initial_mask == "run":
         raise UserError(f"--from {run}: masks with density_per_agent cannot be taken over")
-    newest = CheckpointStore(run).peek()
-    if newest is not None and not newest[1]["run"]["done"]:
-        at = f"{newest[1]['run']['env_steps']:,} of {source.steps:,} env steps"
-        notices.append(f"{run} is not finished: what it has at {at} is taken")
+    notices += _unfinished(run, source)
     if config.initial_weights == "initial":
         update["init_scale"] = source.init_scale
     if config.initial_mask == "run":
@@ -91,6 +108,40 @@ def with_source(config: Config) -> tuple[Config, list[str]]:
     elif config.initial_weights == "final" and not source.stays_dense:
         raise UserError(f"--from {run}: must be a dense run, it is of method {source.method}")
     return config.model_copy(update=update), notices
+
+
+def _warm(config: Config, source: Config, run: Path) -> tuple[Config, list[str]]:
+    """As `with_source`, of a warm start."""
+    names = [name for name in OF_WARM_STARTS if name != "sparsity" or config.pruning == "none"]
+    differ = [
+        f"{name} {getattr(source, name)} there, {getattr(config, name)} here"
+        for name in names
+        if getattr(source, name) != getattr(config, name)
+    ]
+    if differ:
+        raise UserError(f"--from {run}: other networks: {'; '.join(differ)}")
+    if config.initial_mask == "ones" and not source.stays_dense:
+        raise UserError(
+            f"--from {run}: method {config.method} begins dense, a run of method {source.method} is sparse"
+        )
+    if config.initial_mask == "run" and source.stays_dense:
+        raise UserError(f"--from {run}: a run of method {source.method} has no mask")
+    if source.density_per_agent is not None:
+        raise UserError(f"--from {run}: masks with density_per_agent cannot be taken over")
+    taken = "weights" if config.initial_mask == "ones" else "weights and masks"
+    said = [
+        f"begins with the {taken} of {run} (trained on {source.environment}), with a fresh optimizer"
+    ]
+    return config.model_copy(update={"from_run": str(run)}), said + _unfinished(run, source)
+
+
+def _unfinished(run: Path, source: Config) -> list[str]:
+    """What to say where a run is not finished."""
+    newest = CheckpointStore(run).peek()
+    if newest is None or newest[1]["run"]["done"]:
+        return []
+    at = f"{newest[1]['run']['env_steps']:,} of {source.steps:,} env steps"
+    return [f"{run} is not finished: what it has at {at} is taken"]
 
 
 def load_source(config: Config) -> Source | None:
@@ -109,7 +160,30 @@ def load_source(config: Config) -> Source | None:
         "final": lambda: _below(arrays, "params."),
         "initial": lambda: _initial_weights(run),
     }[config.initial_weights]()
-    return Source(weights, masks)
+    observed = _below(arrays, "observed.") if config.starts_warm else None
+    return Source(weights, masks, observed)
+
+
+def check_sizes(config: Config, spec: EnvironmentSpec) -> None:
+    """Makes sure that an earlier run's environment has the sizes of this one's.
+
+    Args:
+        config: of the run that begins with the earlier one.
+        spec: of its environment.
+
+    Raises:
+        UserError: it has others, which are named.
+    """
+    there = None if config.from_run is None else recorded_team(Path(config.from_run))
+    if there is None:
+        return
+    differ = [
+        f"{name} {getattr(there, name)} there, {getattr(spec, name)} here"
+        for name in ("agents", "observation", "actions", "state")
+        if getattr(there, name) != getattr(spec, name)
+    ]
+    if differ:
+        raise UserError(f"--from {config.from_run}: other shapes: {'; '.join(differ)}")
 
 
 def by_path(params: Any) -> Weights:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from mast.envs.padding import reset_padded, step_padded
 from mast.envs.protocol import Environment, Outcome, TimeStep
 from mast.learning.trajectory import Trajectory
+from mast.training.breaches import Breach, Endings, first_breach
 
 Act = Callable[[PRNGKeyArray, TimeStep], tuple[Int[Array, "envs agents"], dict[str, Array]]]
 """Random key and what all environments show → actions, and what the algorithm wants to know of them."""
@@ -50,7 +51,7 @@ def begin_streams(environment: Environment, key: PRNGKeyArray, count: int) -> St
 
 def roll(
     environment: Environment, act: Act, key: PRNGKeyArray, streams: Streams, steps: int
-) -> tuple[Streams, Trajectory, Finished]:
+) -> tuple[Streams, Trajectory, Finished, Breach]:
     """Some steps in every environment.
 
     Args:
@@ -61,10 +62,12 @@ def roll(
         steps: how many.
 
     Returns:
-        Where they are then, what happened, and the episodes that ended.
+        Where they are then, what happened, the episodes that ended, and the first breach of the contract.
     """
 
-    def step(now: Streams, key: PRNGKeyArray) -> tuple[Streams, tuple[Trajectory, Finished]]:
+    def step(
+        now: Streams, key: PRNGKeyArray
+    ) -> tuple[Streams, tuple[Trajectory, Finished, Endings]]:
         act_key, env_key, reset_key = jax.random.split(key, 3)
         action, behaviour = act(act_key, now.seen)
         count = now.length.shape[0]
@@ -94,10 +97,12 @@ def roll(
         after = _begin_again(
             environment, reset_key, Streams(env_state, seen, length, return_), ended
         )
-        return after, (row, finished)
+        return after, (row, finished, Endings(now.length, outcome.truncated, outcome.won))
 
-    after, (trajectory, finished) = jax.lax.scan(step, streams, jax.random.split(key, steps))
-    return after, trajectory, jax.tree.map(lambda each: each.sum(0), finished)
+    keys = jax.random.split(key, steps)
+    after, (trajectory, finished, endings) = jax.lax.scan(step, streams, keys)
+    breach = first_breach(environment.spec, trajectory, endings)
+    return after, trajectory, jax.tree.map(lambda each: each.sum(0), finished), breach
 
 
 def _begin_again(

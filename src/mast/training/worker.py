@@ -1,7 +1,9 @@
-"""A process that holds one Python environment and plays it as it is told."""
+"""Processes that hold Python environments and play them as they are told."""
 
+import atexit
 import multiprocessing
 import signal
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -10,9 +12,12 @@ import numpy as np
 from mast.config import Config
 from mast.envs.contract import call, reset_parts, step_of, step_parts
 from mast.envs.protocol import Environment, TimeStep
-from mast.envs.team_reward import TeamReward, unwrapped
+from mast.envs.team_reward import unwrapped
 from mast.errors import EnvironmentFailure, EnvironmentNaN, UserError
 from mast.execution.environment import environment_of
+
+MOST_DEATHS = 3
+"""So many in a row end the run."""
 
 KINDS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (UserError, EnvironmentFailure, EnvironmentNaN)
@@ -24,7 +29,8 @@ class Stepped(NamedTuple):
     """What an environment gave: all of it after a step, only the first after a reset."""
 
     seen: TimeStep
-    reward: float = 0.0
+    reward: Any = 0.0
+    """The team's, or that of each agent."""
     terminated: bool = False
     truncated: bool = False
     won: bool = False
@@ -47,15 +53,22 @@ class Worker:
         self._process = context.Process(target=_serve, args=(theirs, config), daemon=True)
         self._process.start()
         theirs.close()  # so that its end is seen here
+        atexit.register(
+            self.close
+        )  # before multiprocessing waits for a process that ignores SIGTERM
 
-    def tell(self, *order: Any) -> None:
-        """Send an order, whose answer `answer` waits for: a seed, or a seed, the joint action and the step.
+    def tell(self, game: int, order: tuple[Any, ...]) -> None:
+        """Send an order, whose answer `answer` waits for.
+
+        Args:
+            game: which of its environments; each is made at its first order.
+            order: a seed, which resets it, or a seed, the joint action and the number of the step.
 
         Raises:
             WorkerDied: the process is gone.
         """
         try:
-            self._connection.send(order)
+            self._connection.send((game, *order))
         except OSError as error:
             raise WorkerDied from error
 
@@ -77,6 +90,7 @@ class Worker:
 
     def close(self) -> str:
         """End the process; how it ended, in words."""
+        atexit.unregister(self.close)
         self._connection.close()
         self._process.join(1)
         code = self._process.exitcode
@@ -88,30 +102,114 @@ class Worker:
         return f"with exit code {code}"
 
 
+class Order(NamedTuple):
+    """What an environment of a worker is to do."""
+
+    worker: int
+    game: int
+    words: tuple[Any, ...]
+    """Of `Worker.tell`."""
+
+
+class Workers:
+    """Several workers; one that dies is replaced. Three deaths in a row end the run.
+
+    Args:
+        config: of the run, which says how many there are.
+        name: of the environment, for messages.
+    """
+
+    def __init__(self, config: Config, name: str) -> None:
+        self._config, self._name = config, name
+        self._workers = [Worker(config) for _ in range(config.env_workers)]
+        self._deaths = self._deaths_in_a_row = 0
+        self._notices: list[str] = []
+        self.lives = [0] * config.env_workers
+        """How often each was replaced: an environment of an earlier life is gone."""
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._workers)
+
+    def said(self) -> list[str]:
+        """What there is to say since the last call: workers that died."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+
+    def survived(self) -> None:
+        """An episode came to its end: the deaths before it were not in a row."""
+        self._deaths_in_a_row = 0
+
+    def answers(self, orders: Sequence[Order]) -> list[Stepped | None]:
+        """All at once; None of the environments of a worker that died, which is replaced."""
+        dead: set[int] = set()
+        found: list[Stepped | None] = []
+        for order in orders:
+            try:
+                if order.worker not in dead:
+                    self._workers[order.worker].tell(order.game, order.words)
+            except WorkerDied:
+                dead.add(order.worker)
+        for order in orders:
+            answer = None
+            try:
+                if order.worker not in dead:
+                    answer = self._workers[order.worker].answer()
+            except WorkerDied:
+                dead.add(order.worker)
+            found.append(answer)
+        for worker in sorted(dead):
+            self._replace(worker)
+        return [
+            None if order.worker in dead else answer
+            for order, answer in zip(orders, found, strict=True)
+        ]
+
+    def _replace(self, worker: int) -> None:
+        how = self._workers[worker].close()
+        self._deaths += 1
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row >= MOST_DEATHS:
+            raise EnvironmentFailure(
+                f"{self._name}: {MOST_DEATHS} worker processes died in a row, the last one {how}"
+            )
+        self._notices.append(
+            f"a worker process of {self._name} ended {how}; another plays in its place, its episode is "
+            f"dropped ({self._deaths} so far)"
+        )
+        self._workers[worker] = Worker(self._config)
+        self.lives[worker] += 1
+
+
 def _serve(connection: Connection, config: Config) -> None:
     """The worker's own loop, until its parent is gone."""
-    for name in ("SIGINT", "SIGHUP"):  # of the whole group; the parent saves and ends
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):  # of the whole group; the parent saves and ends
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    game: _Game | None = None
+    games: dict[int, Game] = {}
     while True:
         try:
-            order = connection.recv()
+            number, *order = connection.recv()
         except (EOFError, OSError):
             return
         try:
-            game = _Game(environment_of(config)) if game is None else game
-            connection.send(("", game.play(*order)))
+            if number not in games:
+                games[number] = Game(environment_of(config))
+            connection.send(("", games[number].play(*order)))
         except tuple(KINDS.values()) as error:
             connection.send((type(error).__name__, str(error)))
 
 
-class _Game:
+class Game:
     """An environment with the state that it carries, each step held to the contract."""
 
     def __init__(self, environment: Environment) -> None:
-        if environment.spec.rewards == "agent":
-            environment = TeamReward(environment, "sum")
         self._world, self._combine = unwrapped(environment)
         self._id = environment.spec.id
 
@@ -126,4 +224,4 @@ class _Game:
         result = call(self._id, doing, lambda: world.step(seed, self._state, action))
         self._state, seen, outcome = step_parts(result, world.spec, f"{self._id}: {doing}")
         ends = (bool(outcome.terminated), bool(outcome.truncated), bool(outcome.won))
-        return Stepped(seen, float(self._combine(outcome.reward)), *ends)
+        return Stepped(seen, np.asarray(self._combine(outcome.reward)), *ends)

@@ -1,6 +1,7 @@
 """Playing a Python environment in several processes, all of whose teams act in one call."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,14 +12,10 @@ from jaxtyping import Array, Float, Key
 from mast.config import Config
 from mast.envs.contract import refuse_endless
 from mast.envs.protocol import EnvironmentSpec
-from mast.errors import EnvironmentFailure
 from mast.networks.agent import NO_ACTION, Actor
-from mast.training.exploration import epsilon_greedy_action
+from mast.training.exploration import epsilon_greedy_action, is_stochastic
 from mast.training.rollout import Recording, Totals, blank_on_host
-from mast.training.worker import Stepped, Worker, WorkerDied
-
-MOST_DEATHS = 3
-"""So many in a row end the run."""
+from mast.training.worker import Order, Stepped, Workers
 
 
 @dataclass
@@ -63,14 +60,20 @@ class WorkerPlayers:
     Args:
         config: of the run, whose environment every worker makes for itself; `env_workers` says how many.
         spec: of that environment.
+        store_dtype: of recorded observations and states; the replay's where None.
+        workers: the processes; made where None.
     """
 
-    def __init__(self, config: Config, spec: EnvironmentSpec) -> None:
+    def __init__(
+        self,
+        config: Config,
+        spec: EnvironmentSpec,
+        store_dtype: Any = None,
+        workers: Workers | None = None,
+    ) -> None:
         self._config, self._spec = config, spec
-        self._dtype = np.dtype(config.replay_dtype)
-        self._workers = [Worker(config) for _ in range(config.env_workers)]
-        self._deaths = self._deaths_in_a_row = 0
-        self._notices: list[str] = []
+        self._dtype = np.dtype(store_dtype or config.replay_dtype)
+        self._workers = Workers(config, spec.id) if workers is None else workers
 
         @jax.jit
         def act(
@@ -79,21 +82,19 @@ class WorkerPlayers:
             observation, available = seen
             keys = jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(data), steps)
             q, hidden = agent.step(observation, last, hidden)
-            each = jax.vmap(epsilon_greedy_action, in_axes=(0, 0, 0, None))
+            choose = partial(epsilon_greedy_action, stochastic=is_stochastic(agent))
+            each = jax.vmap(choose, in_axes=(0, 0, 0, None))
             return *each(keys, q, available, epsilon), hidden
 
         self._act = act
 
     def said(self) -> list[str]:
         """What there is to say since the last call: workers that died."""
-        notices, self._notices = self._notices, []
-        return notices
+        return self._workers.said()
 
     def close(self) -> None:
         """End the processes."""
-        for worker in self._workers:
-            worker.close()
-        self._workers = []
+        self._workers.close()
 
     def record(
         self, agent: Actor, keys: Key[Array, "*runs episodes"], epsilon: Float[Array, ""]
@@ -122,7 +123,7 @@ class WorkerPlayers:
                 lanes.observation[lane] = answer.seen.observation
                 lanes.available[lane] = answer.seen.available
                 if _keep(answer, game, totals, recording, was_reset=len(orders[lane]) == 1):
-                    self._deaths_in_a_row = 0
+                    self._workers.survived()
                     del playing[lane]
                 elif game.step >= spec.episode_limit:
                     refuse_endless(spec, spec.id)
@@ -165,36 +166,8 @@ class WorkerPlayers:
 
     def _answers(self, orders: dict[int, tuple[Any, ...]]) -> dict[int, Stepped | None]:
         """All workers at once; None of one that died, which is replaced."""
-        answers: dict[int, Stepped | None] = {}
-        for lane, order in orders.items():
-            try:
-                self._workers[lane].tell(*order)
-            except WorkerDied:
-                answers[lane] = None
-        for lane in orders:
-            if lane not in answers:
-                try:
-                    answers[lane] = self._workers[lane].answer()
-                except WorkerDied:
-                    answers[lane] = None
-        for lane, answer in answers.items():
-            if answer is None:
-                self._replace(lane)
-        return answers
-
-    def _replace(self, lane: int) -> None:
-        how = self._workers[lane].close()
-        self._deaths += 1
-        self._deaths_in_a_row += 1
-        if self._deaths_in_a_row >= MOST_DEATHS:
-            raise EnvironmentFailure(
-                f"{self._spec.id}: {MOST_DEATHS} worker processes died in a row, the last one {how}"
-            )
-        self._notices.append(
-            f"a worker process of {self._spec.id} ended {how}; another plays in its place, its episode is "
-            f"dropped ({self._deaths} so far)"
-        )
-        self._workers[lane] = Worker(self._config)
+        told = [Order(lane, 0, order) for lane, order in orders.items()]
+        return dict(zip(orders, self._workers.answers(told), strict=True))
 
 
 def _keep(
@@ -205,8 +178,9 @@ def _keep(
     if was_reset:
         totals.length[episode] = totals.return_[episode] = 0
     else:
-        recording.reward[game.step, episode] = answer.reward
-        totals.return_[episode] += answer.reward
+        reward = float(np.sum(answer.reward))
+        recording.reward[game.step, episode] = reward
+        totals.return_[episode] += reward
         game.step += 1
         totals.length[episode] = game.step
     for name in ("observation", "state", "available"):

@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
 from mast.execution.account import sizes_of
-from mast.networks.mixers import IndependentMixer, Mixer
+from mast.learning.observed import Observed, nothing_observed
+from mast.networks.mixers import IndependentMixer, Mixer, joint_value
+from mast.networks.normaliser import Scale
 from mast.policy import as_saved, layers_of
 from mast.sparsity.masks import leaf_path
 from mast.training.checkpoint import CheckpointStore
@@ -55,9 +59,52 @@ def mixer_of(run: Path, agent: Any, config: Config, spec: EnvironmentSpec) -> Mi
         return None  # no checkpoint, or no whole one: the policy can be watched nevertheless
     try:
         there = as_saved(filled(networks.agent, "agent", arrays), {})[0]
-        return filled(shapes, "mixer", arrays) if _same(there, agent) else None
+        if not _same(there, agent):
+            return None
+        mixer = filled(shapes, "mixer", arrays)
+        if not config.normalise_observations:
+            return mixer
+        return NormalisedMixer(mixer, observed_of(arrays, spec).state.scale())
     except KeyError:
         return None
+
+
+class NormalisedMixer(eqx.Module):
+    """A mixer that is given states as they come, and reads them normalised."""
+
+    mixer: Mixer
+    scale: Scale
+
+    def __call__(
+        self, utilities: Float[Array, "*batch agents"], state: Float[Array, "*batch state"]
+    ) -> Float[Array, "*batch heads"]:
+        """Q_tot."""
+        return self.mixer(utilities, self.scale(state))
+
+
+@joint_value.register(NormalisedMixer)
+def normalised_joint_value(
+    mixer: NormalisedMixer,
+    q: Float[Array, "*batch agents actions"],
+    action: Int[Array, "*batch agents"],
+    available: Bool[Array, "*batch agents actions"],
+    state: Float[Array, "*batch state"],
+) -> Float[Array, "*batch heads"]:
+    """`joint_value` of the mixer within."""
+    return joint_value(mixer.mixer, q, action, available, mixer.scale(state))
+
+
+def observed_of(arrays: dict[str, np.ndarray], spec: EnvironmentSpec) -> Observed:
+    """What the run of a checkpoint had observed.
+
+    Raises:
+        KeyError: the checkpoint does not have it.
+    """
+
+    def fill(path: tuple[Any, ...], leaf: Any) -> Any:
+        return jnp.asarray(arrays[f"observed.{leaf_path(path)}"])
+
+    return jax.tree_util.tree_map_with_path(fill, nothing_observed(spec))
 
 
 def shapes_of(config: Config, spec: EnvironmentSpec) -> Any:

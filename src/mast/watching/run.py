@@ -117,7 +117,7 @@ def watch(
         )
     spec = environment.spec
     check_fit(run, team.description, spec)
-    known = mixer_without_weights if is_exported(run) else partial(mixer_of, run, team.agent)
+    known = mixer_without_weights if is_exported(run) else partial(mixer_of, run, team.network)
     mixer, discount = known(config, spec), config.discount
     stochastic = is_stochastic(team.agent)
     shown = play_to_watch(team.agent, mixer, environment, episodes, seed, discount)
@@ -160,13 +160,16 @@ class _Team(NamedTuple):
 
     agent: "Agent"
     description: dict[str, Any]
+    network: Any = None
+    """The agent without what normalises its observations."""
 
 
 def _trained(run: Path, checkpoint: str) -> _Team:
     from mast.policy import Policy
 
     policy = Policy.load(run / CHECKPOINTS[checkpoint])
-    return _Team(policy.agent, policy.description | {"checkpoint": checkpoint})
+    described = policy.description | {"checkpoint": checkpoint}
+    return _Team(policy.actor, described, policy.agent)
 
 
 def _exported(folder: Path) -> _Team:

@@ -17,6 +17,7 @@ from mast.errors import UserError
 from mast.export.recording import record_episodes
 from mast.networks.agent import NO_ACTION
 from mast.networks.feed_forward import FeedForward
+from mast.networks.normaliser import folded
 from mast.networks.spec import GRU
 from mast.policy import Policy
 from mast.training.checkpoint import CheckpointStore
@@ -67,7 +68,8 @@ def load_shared(run: Path, config: Config, environment: Environment) -> Shared:
     Raises:
         UserError: no policy.
     """
-    policy = Policy.load(run)
+    trained = Policy.load(run)
+    policy = trained.folded()
     critic = getattr(shapes_of(config, environment.spec), "critic", None)
     if not isinstance(critic, FeedForward):
         return Shared(policy, None)
@@ -75,8 +77,10 @@ def load_shared(run: Path, config: Config, environment: Environment) -> Shared:
         critic = filled(critic, "critic", CheckpointStore(run).state_arrays())
     except (UserError, KeyError):
         return Shared(policy, None)
-    algorithm = algorithm_entry(config.algorithm).algorithm
-    return Shared(policy, critic, getattr(algorithm, "central", False))
+    central = getattr(algorithm_entry(config.algorithm).algorithm, "central", False)
+    if trained.scale is not None and not central:
+        critic = folded(critic, trained.scale)
+    return Shared(policy, critic, central)
 
 
 def features_of(shared: Shared, environment: Environment) -> list[Features]:

@@ -20,6 +20,7 @@ struct Network {
   std::vector<std::array<int64_t, 2>> shapes;
   std::vector<std::vector<bool>> masks;
   int64_t numbers = 0, places = 0;
+  std::vector<int64_t> neurons{};  // the axes of which neurons each agent has; none: all
 
   explicit Network(std::vector<std::array<int64_t, 2>> all) : shapes(std::move(all)) {
     const int64_t percent = one_of<int64_t>({0, 30, 100});
@@ -59,6 +60,7 @@ struct Network {
       next = column;
     }
     call.operands.push_back(std::move(structure));
+    if (!neurons.empty()) call.operands.push_back(made(PRED, neurons));
   }
 };
 
@@ -67,13 +69,17 @@ struct Sizes {
           actions = between(1, 5), hidden = between(1, 9), state = between(1, 20), hypernet = between(1, 5),
           embed = between(1, 4);
   XLA_FFI_DataType half = one_of({F32, XLA_FFI_DataType_F16});
+  bool has_ids = below(2), lacks = below(2);
 
   Sizes() {
     if (below(20) == 0) *one_of({&times, &episodes, &agents, &features, &actions, &hidden, &state, &embed}) = 0;
   }
   bool some_empty() const { return times * episodes * agents * actions * hidden * state * embed == 0; }
   Network agent() const {
-    return Network({{hidden, features + actions + agents}, {3 * hidden, hidden}, {3 * hidden, hidden}, {actions, hidden}});
+    const int64_t inputs = features + actions + (has_ids ? agents : 0);
+    Network net({{hidden, inputs}, {3 * hidden, hidden}, {3 * hidden, hidden}, {actions, hidden}});
+    if (lacks) net.neurons = {2, agents, hidden};
+    return net;
   }
   Network mixer() const {
     return Network({{hypernet, state}, {agents * embed, hypernet}, {hypernet, state}, {embed, hypernet}, {embed, state},

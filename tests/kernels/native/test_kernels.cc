@@ -75,10 +75,16 @@ std::vector<Number> observations(size_t size) {
 // The layers of an agent and of a mixer, and of both their gradients.
 struct AgentLayers {
   Layer fc1, input, hidden, fc2;
+  std::unique_ptr<bool[]> neurons;  // null: every agent has all
+
   AgentLayers(const AgentShape& s, int percent)
       : fc1(s.hidden, s.inputs(), percent), input(3 * s.hidden, s.hidden, percent),
-        hidden(3 * s.hidden, s.hidden, percent), fc2(s.actions, s.hidden, percent) {}
-  AgentNetwork network() const { return {fc1.matrix(), input.matrix(), hidden.matrix(), fc2.matrix()}; }
+        hidden(3 * s.hidden, s.hidden, percent), fc2(s.actions, s.hidden, percent) {
+    const int64_t size = 2 * s.agents * s.hidden;
+    if (below(2)) neurons.reset(new bool[size]);
+    for (int64_t i = 0; neurons && i < size; ++i) neurons[i] = below(4) > 0;
+  }
+  AgentNetwork network() const { return {fc1.matrix(), input.matrix(), hidden.matrix(), fc2.matrix(), neurons.get()}; }
   AgentGradient gradient() { return {fc1.gradient(), input.gradient(), hidden.gradient(), fc2.gradient()}; }
 };
 
@@ -121,7 +127,7 @@ struct Episodes {
 
 template <typename Number>
 void test_agent(int steps, int episodes, int agents, int features, int actions, int width, int percent) {
-  const AgentShape s{steps + 1, episodes, agents, features, actions, width};
+  const AgentShape s{steps + 1, episodes, agents, features, actions, width, below(2) ? agents : 0};
   AgentLayers layers(s, percent);
   const AgentNetwork net = layers.network();
   const Episodes<Number> data(s);
@@ -177,7 +183,7 @@ void test_joint(int times, int episodes, int agents, int actions, int percent) {
 template <typename Number>
 void test_team(Mixing mixing, Operator kind, int n, int steps, int episodes, int agents, int features, int actions,
                int width, int percent) {
-  const AgentShape s{steps + 1, episodes, agents, features, actions, width};
+  const AgentShape s{steps + 1, episodes, agents, features, actions, width, below(2) ? agents : 0};
   const MixerShape m{-1, episodes, agents, features + 3, 6, 5};
   AgentLayers online(s, percent), target(s, percent);
   MixerLayers online_mixer(m, percent), target_mixer(m, percent);
@@ -206,7 +212,7 @@ void test_ring(Mixing mixing, int limit, int capacity, int episodes, int agents,
   for (int32_t& slot : slots) slot = below(capacity);
   for (int32_t& count : steps) count = 1 + below(limit);
   const int64_t longest = *std::max_element(steps.begin(), steps.end()), rows = limit + 1, packed = packed_width(agents, actions);
-  const AgentShape s{longest + 1, episodes, agents, features, actions, width};
+  const AgentShape s{longest + 1, episodes, agents, features, actions, width, below(2) ? agents : 0};
   const MixerShape m{-1, episodes, agents, features + 3, 6, 5};
   const auto observation = observations<Number>(capacity * rows * agents * features);
   const auto state = observations<Number>(capacity * rows * m.state);

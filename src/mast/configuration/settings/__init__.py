@@ -8,7 +8,12 @@ from typing import Any
 from pydantic import ConfigDict, model_validator
 
 from mast.configuration.checks import check_together
-from mast.configuration.presets import default_method, exploration_steps, layered_defaults
+from mast.configuration.presets import (
+    default_method,
+    exploration_steps,
+    layered_defaults,
+    warm_start,
+)
 from mast.configuration.settings.learning import (
     OptimizerSettings,
     ReplaySettings,
@@ -65,6 +70,8 @@ class Config(
             longest = layered.get("epsilon_steps", cls.model_fields["epsilon_steps"].default)
             steps = layered.get("steps", cls.model_fields["steps"].default)
             layered["epsilon_steps"] = exploration_steps(longest, steps)
+        if layered.get("from_run") is not None:
+            layered = warm_start(layered)
         if method == "dense" and _is_sparsity(layered["sparsity"]):
             layered["sparsity"] = 0.0  # ignored, and `notices` says so
         return layered
@@ -83,6 +90,11 @@ class Config(
     def needs_run(self) -> bool:
         """Whether something of an earlier run is needed to begin."""
         return self.initial_mask == "run" or self.initial_weights != "fresh"
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether the run goes on with an earlier one's trained weights and, where it has any, masks."""
+        return self.initial_weights == "final" and self.initial_mask in ("run", "ones")
 
     @property
     def stays_dense(self) -> bool:

@@ -134,8 +134,22 @@ class OptimizerSettings(BaseModel):
     gradient_clip: float = setting(
         10.0, OPTIMIZER, "largest norm of the masked gradient", "PyMARL", gt=0, le=10**9
     )
+    agent_gradient: Literal["sum", "mean"] = setting(
+        "sum",
+        OPTIMIZER,
+        "gradient of a weight that several agents use: the sum of theirs, or the mean over those that use "
+        "it; under RMSProp and Adam it matters to gradient_clip and ε alone",
+        "SePS's code; SNP-PS §4.2",
+    )
     updates_per_episode: float = setting(
         1.0, OPTIMIZER, "updates per collected episode", "PyMARL", gt=0, le=1000
+    )
+    pipeline: bool = setting(
+        False,
+        OPTIMIZER,
+        "play each round while learning from the rounds before it, on two cores: what is played is one round "
+        "of updates older",
+        "ours; docs/kernels.md",
     )
     target_interval: int = setting(
         200,

@@ -52,7 +52,8 @@ class RunSettings(BaseModel):
     from_run: str | None = setting(
         None,
         RUN,
-        "folder of an earlier run: winning-ticket takes its final mask, one-shot its trained weights",
+        "folder of an earlier run: winning-ticket takes its final mask, one-shot its trained weights, every "
+        "other method both, to go on in an environment of the same shapes",
         "docs/methods.md",
     )
     sparsity: float = setting(
@@ -151,6 +152,12 @@ class EnvironmentSettings(BaseModel):
         ENVIRONMENT,
         "the team's reward where each agent has its own and the algorithm learns from one",
         "ours",
+    )
+    normalise_observations: bool = setting(
+        False,
+        ENVIRONMENT,
+        "networks read each feature of observation and state less its running mean, by its running deviation",
+        "docs/environments.md",
     )
     timeout: Literal["bootstrap", "terminal"] = setting(
         "bootstrap",

@@ -18,8 +18,9 @@ class PyMarl:
     """One of PyMARL's environments, with one reward for the team.
 
     An end with `info["episode_limit"]` is a cut, `info["battle_won"]` a win; an episode that goes on at its
-    limit is cut too. Seeds reach it by `reset(seed=…)` or `seed(…)` where it has one of them; else its chance
-    is its own, and `mast resume` is not exact.
+    limit is cut too, and one whose game was lost: SMAC then gives `0, True, {}`. Seeds reach it by
+    `reset(seed=…)` or `seed(…)` where it has one of them; else its chance is its own, and `mast resume` is
+    not exact.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class PyMarl:
         kind = import_own(id.removeprefix("pymarl/"), "class", _is_pymarl)
         self._env = kind(**arguments)
         self._seeded = _takes_seed(self._env.reset)
+        self._can_be_won = False
         self._reset(0)
         info = self._env.get_env_info()
         limit = int(info["episode_limit"]) if episode_limit is None else episode_limit
         agents = int(info["n_agents"])
         first = [int(np.flatnonzero(row)[0]) for row in np.asarray(self._env.get_avail_actions())]
-        has_win = "battle_won" in self._played(first)[3]
+        has_win = self._can_be_won = "battle_won" in self._played(first)[3]
         self._spec = EnvironmentSpec(
             id=id,
             agents=agents,
@@ -111,7 +113,9 @@ class PyMarl:
         result = self._env.step(actions)
         if len(result) == 3:
             reward, over, info = result
-            return float(reward), bool(over), bool(over and info.get("episode_limit")), dict(info)
+            lost = self._can_be_won and not info
+            cut = bool(over and (lost or info.get("episode_limit")))
+            return float(reward), bool(over), cut, dict(info)
         _, reward, terminated, truncated, info = result
         ended, cut = bool(np.all(terminated)), bool(np.all(truncated))
         cut = (cut and not ended) or bool(ended and info.get("episode_limit"))

@@ -23,12 +23,14 @@ namespace mast {
 struct AgentShape {
   int64_t observations;  // T + 1
   int64_t episodes, agents, features, actions, hidden;
+  int64_t ids = -1;  // how many inputs say which agent it is: as many as there are agents, or none
   int64_t lanes() const { return episodes * agents; }
-  int64_t inputs() const { return features + actions + agents; }
+  int64_t inputs() const { return features + actions + ids; }
 };
 
 struct AgentNetwork {
   Matrix fc1, input, hidden, fc2;  // [h, inputs], [3h, h], [3h, h], [actions, h]
+  const bool* neurons = nullptr;   // [2, agents, h], which of fc1 and of the state each agent has; null: all
 };
 
 template <typename Number>
@@ -92,6 +94,33 @@ struct AgentPlans {
         fc1(plan_of({whole(net.fc1, 0, 0)}, net.fc1.rows, stride)),
         gates(plan_of(gate_blocks(net), 4 * net.hidden.columns, stride)),
         fc2(plan_of({whole(net.fc2, 0, 0)}, net.fc2.rows, stride)) {}
+};
+
+// Of each lane of a tile 1 for the neurons that its agent has and 0 for those that it lacks: fc1's, then the
+// state's. Nothing where all have all, which costs nothing then.
+struct Neurons {
+  Array has;
+  bool all;
+  int64_t size;  // of each half
+
+  Neurons(const AgentShape& s, const AgentNetwork& net, const int32_t* id, int lanes, int stride)
+      : has(net.neurons ? 2 * s.hidden * stride : 0), all(!net.neurons), size(s.hidden * stride) {
+    for (int64_t half = 0; !all && half < 2; ++half) {
+      for (int l = 0; l < lanes; ++l) {
+        const bool* of_agent = net.neurons + (half * s.agents + id[l]) * s.hidden;
+        for (int64_t j = 0; j < s.hidden; ++j) has.get()[half * size + j * stride + l] = of_agent[j] ? 1.0f : 0.0f;
+      }
+    }
+  }
+
+  template <int Vectors>
+  void keep_first(int stride, float* x) const {
+    if (!all) multiply_rows<Vectors>(size / stride, stride, has.get(), x);
+  }
+  template <int Vectors>
+  void keep_state(int stride, float* h) const {
+    if (!all) multiply_rows<Vectors>(size / stride, stride, has.get() + size, h);
+  }
 };
 
 // h of every lane and observation but the last.
@@ -204,8 +233,10 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, c
     const Array inputs(s.inputs() * stride), states(plans.size() * 2 * h * stride), pre(4 * h * stride);
     std::vector<Array> utilities;
     for (size_t k = 0; k < plans.size(); ++k) utilities.emplace_back(s.actions * stride);
-    code_rows(lanes.id.data() + tile.lane0, s.agents, tile.stride(),
-              inputs.get() + (s.features + s.actions) * stride, stride);
+    const int32_t* id = lanes.id.data() + tile.lane0;
+    code_rows(id, s.ids, tile.stride(), inputs.get() + (s.features + s.actions) * stride, stride);
+    std::vector<Neurons> neurons;
+    for (const AgentPlans& each : plans) neurons.emplace_back(s, each.net, id, tile.stride(), stride);
     for (int64_t t = 0; t < s.observations; ++t) {
       const int active = lanes.in_tile(tile, t);
       if (active == 0) break;
@@ -218,8 +249,13 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, c
           float* keep =
               saved && acts && k == 0 ? saved + (index * (s.observations - 1) + t) * step_size : nullptr;
           product<kVectors, Into::kSetPositive>(plans[k].fc1, inputs.get(), state);
+          neurons[k].template keep_first<kVectors>(stride, state);
           product<kVectors, Into::kSet>(plans[k].gates, state, pre.get());
-          gates_forward<kVectors>(h, stride, pre.get(), state + h * stride, keep);
+          gates_forward<kVectors>(h, stride, pre.get(), state + h * stride, neurons[k].all ? keep : nullptr);
+          if (!neurons[k].all) {
+            neurons[k].template keep_state<kVectors>(stride, state + h * stride);
+            if (keep) copy_rows<kVectors>(h, stride, state + h * stride, keep);
+          }
           product<kVectors, Into::kSet>(plans[k].fc2, state + h * stride, utilities[k].get());
         }
       });

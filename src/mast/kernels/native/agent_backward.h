@@ -29,8 +29,9 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
     const int64_t h = s.hidden, half = h * stride;
     Array inputs(s.inputs() * stride), state(2 * half), pre(4 * half), d_state(2 * half),
         d_utilities(s.actions * stride);
-    code_rows(lanes.id.data() + tile.lane0, s.agents, tile.stride(),
-              inputs.get() + (s.features + s.actions) * stride, stride);
+    const int32_t* id = lanes.id.data() + tile.lane0;
+    code_rows(id, s.ids, tile.stride(), inputs.get() + (s.features + s.actions) * stride, stride);
+    const Neurons neurons(s, net, id, tile.stride(), stride);
     for (int64_t t = s.observations - 2; t >= 0; --t) {
       const int active = lanes.in_tile(tile, t + 1);
       if (active == 0) continue;
@@ -40,6 +41,7 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
         // What the forward pass had: the inputs, [x; h] with the h before the step, and the gates.
         load_inputs(s, episodes, lanes, tile, t, t - 1, kVectors, inputs.get());
         product<kVectors, Into::kSetPositive>(plans.fc1, inputs.get(), state.get());
+        neurons.template keep_first<kVectors>(stride, state.get());
         if (t > 0) {
           copy_rows<kVectors>(h, stride, now - half, state.get() + half);
         } else {
@@ -56,9 +58,11 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
         }
         sampled_product<kVectors>(plans.fc2, d_utilities.get(), now, fc2.of(strand));
         product<kVectors, Into::kAdd>(fc2_transposed, d_utilities.get(), d_state.get() + half);
+        neurons.template keep_state<kVectors>(stride, d_state.get() + half);
         gates_backward<kVectors>(h, stride, pre.get(), state.get() + half, d_state.get());
         sampled_product<kVectors>(plans.gates, pre.get(), state.get(), gates.of(strand));
         product<kVectors, Into::kAdd>(gates_transposed, pre.get(), d_state.get());
+        // A neuron of fc1 that the agent lacks has no positive activation.
         mask_by_positive<kVectors>(h, stride, state.get(), d_state.get());
         sampled_product<kVectors>(plans.fc1, d_state.get(), inputs.get(), fc1.of(strand));
       });

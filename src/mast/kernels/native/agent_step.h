@@ -29,12 +29,15 @@ void agent_step(const AgentShape& s, const Number* observation, const int32_t* l
       id[l] = static_cast<int32_t>(rows[l] % s.agents);
     }
     code_rows(last, s.actions, tile.stride(), inputs.get() + s.features * stride, stride);
-    code_rows(id, s.agents, tile.stride(), inputs.get() + (s.features + s.actions) * stride, stride);
+    code_rows(id, s.ids, tile.stride(), inputs.get() + (s.features + s.actions) * stride, stride);
+    const Neurons neurons(s, net, id, tile.stride(), stride);
     with_vectors_up_to<kTileVectors>(tile.vectors, [&](auto constant) {
       constexpr int kVectors = decltype(constant)::value;
       product<kVectors, Into::kSetPositive>(plans.fc1, inputs.get(), state.get());
+      neurons.template keep_first<kVectors>(stride, state.get());
       product<kVectors, Into::kSet>(plans.gates, state.get(), pre.get());
       gates_forward<kVectors>(s.hidden, stride, pre.get(), h, nullptr);
+      neurons.template keep_state<kVectors>(stride, h);
       product<kVectors, Into::kSet>(plans.fc2, h, utilities.get());
     });
     store_tile(utilities.get(), stride, rows, s.actions, lanes, q);

@@ -20,7 +20,10 @@ AgentNetwork read_agent(Operands& operands, Table layers, AgentShape& s) {
   net.input = operands.matrix(&gates, &s.hidden);
   net.hidden = operands.matrix(&gates, &s.hidden);
   net.fc2 = operands.matrix(&s.actions, &s.hidden);
+  if (operands.ok() && s.ids == -1) s.ids = inputs == s.features + s.actions ? 0 : s.agents;
   if (operands.ok() && inputs != s.inputs()) operands.fail("fc1 does not fit features, actions and agents");
+  int64_t halves = 2;
+  if (operands.is_of(ffi::PRED)) net.neurons = operands.bools({&halves, &s.agents, &s.hidden});
   return net;
 }
 

@@ -224,6 +224,14 @@ void mask_by_positive(int64_t rows, int stride, const float* activation, float* 
   }
 }
 
+// x · by, number by number.
+template <int Vectors>
+void multiply_rows(int64_t rows, int stride, const float* by, float* x) {
+  for (int64_t r = 0; r < rows * stride; r += stride) {
+    for (int64_t i = r; i < r + Vectors * kLanes; i += kLanes) store(x + i, load(x + i) * load(by + i));
+  }
+}
+
 template <int Vectors>
 void copy_rows(int64_t rows, int stride, const float* from, float* to) {
   for (int64_t r = 0; r < rows * stride; r += stride) {

@@ -9,6 +9,9 @@ from mast.studies.cell import PLAIN
 from mast.studies.groups import Group, Panel
 from mast.studies.progress import duration
 from mast.studies.report.tables import FEWEST, Arms, Line, arms_of
+from mast.studies.run_result import agents_parameters
+from mast.studies.study import Study
+from mast.studies.verdicts import verdicts_of
 from mast.training.statistics import Interval
 
 NONE = "-"
@@ -54,6 +57,7 @@ def columns_of(panel: Panel, lines: Sequence[Line]) -> list[Column]:
             [_share(line.group, "flops_train_ratio") for line in lines],
             brief=False,
         ),
+        *_shared_columns(lines),
         Column(
             SEEDS,
             [_seeds(line.seeds) for line in lines],
@@ -74,6 +78,20 @@ def columns_of(panel: Panel, lines: Sequence[Line]) -> list[Column]:
         Column("time", [Entry(duration(line.seconds)) for line in lines]),
     ]
     return list(_known(columns))
+
+
+def _shared_columns(lines: Sequence[Line]) -> list[Column]:
+    """Of a study of sharing: how many parameters learn, and how many of the acting network an agent uses."""
+    if all(line.group.config.sharing == "shared" for line in lines):
+        return []
+
+    def shown(number: float | None) -> Entry:
+        return Entry(NONE if number is None else f"{number:,.0f}")
+
+    return [
+        Column("parameters", [shown(line.group.median("parameters")) for line in lines]),
+        Column("an agent uses", [shown(agents_parameters(line.group.config)) for line in lines]),
+    ]
 
 
 def arm_columns(panel: Panel, table: str) -> list[Column]:
@@ -101,6 +119,27 @@ def arm_columns(panel: Panel, table: str) -> list[Column]:
         entries = [Entry(f"{arms.paper[m]:.1f}" if m in arms.paper else NONE) for m in arms.methods]
         columns.append(Column("paper, % of dense", [*entries, *(Entry("") for _ in foot)]))
     return columns
+
+
+STATEMENTS_NOTE = (
+    "Held, or not held: the 95 % bootstrap interval of the difference (in brackets) does not contain 0, or "
+    "of arms that are alike contains it; else open. Of times and parameters the smaller is the better. "
+    "Speed: mean of the first half of the evaluations."
+)
+
+
+def statement_columns(panel: Panel, study: Study) -> list[Column]:
+    """The paper's statements about a panel one by one, and what the rows say to each; nothing without any."""
+    found = verdicts_of(study.statements, panel)
+    if not found:
+        return []
+    said = [each.statement for each in found]
+    return [
+        Column("statement", [Entry(f"{each.section}: {each.text}") for each in said]),
+        Column("by", [Entry(each.by) for each in said]),
+        Column("here", [Entry(each.word) for each in found]),
+        Column("numbers", [Entry(each.numbers or NONE) for each in found]),
+    ]
 
 
 def unit_of(panel: Panel) -> tuple[str, float, int]:

@@ -10,11 +10,13 @@ from mast.studies.paper_numbers import TITLES
 from mast.studies.report.columns import (
     NONE,
     SEEDS,
+    STATEMENTS_NOTE,
     Column,
     Entry,
     arm_columns,
     columns_of,
     interval_text,
+    statement_columns,
 )
 from mast.studies.report.tables import (
     FEWEST,
@@ -50,6 +52,10 @@ def panel_text(panel: Panel, study: Study, drawn: Sequence[str]) -> str:
     ordering = ordering_of(lines)
     if ordering is not None:
         parts.append(_ordering(ordering, lines, TITLES[study.table]))
+    said = statement_columns(panel, study)
+    if said:
+        parts.append(f"<h3>The paper's statements</h3>{_table(said)}")
+        parts.append(f'<p class="quiet"><small>{escape(STATEMENTS_NOTE)}</small></p>')
     return "\n".join([*parts, *drawn])
 
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mast.studies.groups import Panel
-from mast.studies.report.columns import Column, Entry, arm_columns, columns_of
+from mast.studies.report.columns import (
+    STATEMENTS_NOTE,
+    Column,
+    Entry,
+    arm_columns,
+    columns_of,
+    statement_columns,
+)
 from mast.studies.report.tables import lines_of, ordering_of
 from mast.studies.study import Study
 
@@ -88,6 +96,11 @@ def text_tables(study: Study, panels: Sequence[Panel], *, brief: bool = False) -
         arms = arm_columns(panel, study.table)
         if arms:
             tables.append(TextTable(f"{panel.title}, by arm", arms, []))
+        said = statement_columns(panel, study)
+        if said:
+            tables.append(
+                TextTable(f"{panel.title}: the paper's statements", said, [STATEMENTS_NOTE])
+            )
     return tables
 
 
@@ -98,7 +111,7 @@ def one_line(entry: Entry) -> str:
 
 def shortest(entry: Entry) -> str:
     """The same for a narrow terminal."""
-    return one_line(entry).replace(" to ", "–")
+    return re.sub(r"(?<=\d) to ", "–", one_line(entry))
 
 
 def markdown(study: Study, tables: Iterable[TextTable]) -> str:

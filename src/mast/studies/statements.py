@@ -1,0 +1,83 @@
+"""What a paper says of its results in words, as a study's file has it. Imports no JAX."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mast.configuration.suggestions import did_you_mean
+from mast.errors import UserError
+
+MEASURES = ("score", "speed", "time", "parameters")
+"""The final number; the mean of the curve's first half; seconds of a run; parameters. The last two are better
+when they are smaller."""
+_KEYS = ("section", "text", "better", "than", "rising", "alike", "by", "on")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a paper.
+
+    Attributes:
+        section: where it stands.
+        text: what it says.
+        arms: of each pair the arm that is better, and the one that it is better than; or that are alike.
+        by: one of `MEASURES`.
+        alike: whether the two of a pair are the same instead.
+        on: the map that it is about; "" for every map.
+    """
+
+    section: str
+    text: str
+    arms: tuple[tuple[str, str], ...]
+    by: str = "score"
+    alike: bool = False
+    on: str = ""
+
+
+def read_statements(content: Any, where: str) -> tuple[Statement, ...]:
+    """The `[[statements]]` of a study's file.
+
+    A statement has a section and a text, and says of arms that one is `better` than each of `than`, that each
+    of a list is better than the one before it (`rising`), or that some are `alike`.
+
+    Raises:
+        UserError: the first thing that is wrong, in one line.
+    """
+    if not isinstance(content, list):
+        raise UserError(f"{where}: statements: must be [[statements]] blocks")
+    return tuple(
+        _statement(block, f"{where}: statements {number}")
+        for number, block in enumerate(content, 1)
+    )
+
+
+def _statement(block: Any, where: str) -> Statement:
+    if not isinstance(block, Mapping):
+        raise UserError(f"{where}: must be a table")
+    for key in block:
+        if key not in _KEYS:
+            raise UserError(f"{where}: unknown entry {key!r}{did_you_mean(key, _KEYS)}")
+    for key in ("section", "text", "better", "by", "on"):
+        if not isinstance(block.get(key, ""), str):
+            raise UserError(f"{where}: {key}: must be a text")
+    for key in ("than", "rising", "alike"):
+        names = block.get(key, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{where}: {key}: must be a list of arms")
+    by = block.get("by", "score")
+    if by not in MEASURES:
+        raise UserError(f"{where}: by = {by}: must be one of {', '.join(MEASURES)}")
+    pairs = (
+        [(block["better"], other) for other in block.get("than", [])] if "better" in block else []
+    )
+    row = block.get("rising") or block.get("alike") or []
+    pairs += [(after, before) for before, after in itertools.pairwise(row)]
+    if not pairs:
+        raise UserError(f"{where}: must say what is better than what, rising, or alike")
+    text = " ".join(block.get("text", "").split())
+    return Statement(
+        block.get("section", ""), text, tuple(pairs), by, "alike" in block, block.get("on", "")
+    )
