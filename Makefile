@@ -48,6 +48,7 @@ bench: install
 	taskset -c 0 $(BIN)/python benchmarks/neuron_masks.py 3m 3s5z
 	$(BIN)/python benchmarks/growth.py
 	taskset -c 0 $(BIN)/python benchmarks/roofline.py
+	taskset -c 0 $(BIN)/python benchmarks/layers.py
 	$(BIN)/python results/plot_kernels.py
 
 # Before a release: 3m with four methods and fixed seeds, trained afresh and held to the rows of results/regress.

@@ -18,7 +18,12 @@ NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*"
 """The name of something of a user's own, as a regular expression."""
 
 
-PLURALS = {"class": "classes", "function": "functions", "AlgorithmEntry": "entries"}
+PLURALS = {
+    "class": "classes",
+    "function": "functions",
+    "AlgorithmEntry": "entries",
+    "pattern": "patterns",
+}
 """What can be a user's own."""
 
 

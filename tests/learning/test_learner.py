@@ -138,7 +138,7 @@ def counts_of(state: LearnerState) -> dict[str, int]:
 def test_initial_densities_are_exact_for_each_network(sparsity: float) -> None:
     """Erdős–Rényi solved here by bisection on ε, one budget per network."""
     params = initial("dense").params
-    masks = initial_masks(jax.random.key(1), params, config_of("mast", sparsity=sparsity))
+    masks = initial_masks(jax.random.key(1), params, config_of("mast", sparsity=sparsity), {})
     expected = {}
     for network, layers in LAYERS.items():
         budget = (1 - sparsity) * sum(i * o for i, o in layers.values())
@@ -156,7 +156,7 @@ def test_initial_densities_are_exact_for_each_network(sparsity: float) -> None:
 
 def test_uniform_densities_are_exact() -> None:
     params = initial("dense").params
-    masks = initial_masks(jax.random.key(1), params, config_of("mast", allocation="uniform"))
+    masks = initial_masks(jax.random.key(1), params, config_of("mast", allocation="uniform"), {})
     for network, layers in LAYERS.items():
         for name, (i, o) in layers.items():
             assert int(masks[f"{network}.{name}.weight"].sum()) == max(1, round(0.1 * i * o))
@@ -212,7 +212,7 @@ def test_a_dense_team_has_masks_of_ones_and_the_same_first_weights() -> None:
 def test_largest_initial_mask_keeps_the_largest_weights() -> None:
     layer = initial("dense").params.agent.fc1
     config = config_of("ss", initial_mask="largest")
-    (mask,) = initial_masks(jax.random.key(1), {"agent": layer}, config).values()
+    (mask,) = initial_masks(jax.random.key(1), {"agent": layer}, config, {}).values()
     weight, active = np.abs(np.asarray(layer.weight)), np.asarray(mask)
     assert active.sum() == round(0.1 * weight.size)
     assert weight[active].min() > weight[~active].max()

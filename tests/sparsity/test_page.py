@@ -12,7 +12,7 @@ from mast.sparsity import density
 
 PAGE = Path(__file__).parents[2] / "docs" / "sparsity.md"
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
-EQUINOX, DICTIONARIES, PRUNING = range(3)
+EQUINOX, DICTIONARIES, PRUNING, NOW_AND_THEN, COMPACT = range(5)
 
 
 def executed(program: int) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def executed(program: int) -> dict[str, Any]:
 
 
 def test_the_page_has_these_programs() -> None:
-    assert len(PROGRAMS) == 3
+    assert len(PROGRAMS) == 5
 
 
 @pytest.mark.parametrize(("program", "share"), [(EQUINOX, 0.1), (DICTIONARIES, 0.2)])
@@ -45,3 +45,17 @@ def test_wrapping_ones_own_network(program: int, share: float) -> None:
 def test_gradual_pruning() -> None:
     names = executed(PRUNING)
     assert int(names["done"].active["kernel"]) == names["final"]["kernel"] == round(0.05 * 64 * 64)
+
+
+def test_evolving_now_and_then_with_a_pattern() -> None:
+    names = executed(NOW_AND_THEN)
+    assert names["done"] is not None
+    assert names["optimizer"].patterns["kernel"].holds(names["state"].masks["kernel"])
+
+
+def test_a_network_of_active_weights_only() -> None:
+    names = executed(COMPACT)
+    assert float(names["loss"]) < 0.7 * float(np.var(names["y"]))
+    assert float(density(names["state"])) == pytest.approx(0.1, abs=0.01)
+    zeros = sum(int((np.asarray(layer.weight) == 0).sum()) for layer in names["model"].layers)
+    assert zeros >= sum(int((~np.asarray(mask)).sum()) for mask in names["state"].masks.values())

@@ -5,11 +5,13 @@ columns "Total Size", "FLOPs (Train)" and "FLOPs (Test)" of its Table 1. FLOPs a
 measured: what they mean in seconds depends on how the sparse matrices are executed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mast.networks.spec import LayerSpec, NetworkSpec
 from mast.sparsity.allocation import active_counts, allocate
+from mast.sparsity.pattern_names import held_counts, pattern_of
+from mast.sparsity.patterns import UNSTRUCTURED
 
 
 def matrix_flops(summands: int, active: int) -> float:
@@ -178,6 +180,7 @@ def account(
     uses: Mapping[str, Use],
     sparsity: float,
     allocation: str = "erdos_renyi",
+    pattern: str = "unstructured",
 ) -> Account:
     """Size and FLOPs of networks, each at this sparsity.
 
@@ -189,17 +192,29 @@ def account(
         uses: of each of them.
         sparsity: share of each network's weights that are zero, in [0, 1).
         allocation: a name of `allocation.ALLOCATIONS`.
+        pattern: that the weights have, as `sparsity.patterns.pattern_of` takes it.
 
     Raises:
-        UserError: unknown allocation, sparsity outside [0, 1).
+        UserError: unknown allocation or pattern, sparsity outside [0, 1).
 
     Source: MAST, Appendix B.4 and Table 1.
     """
     counts = {
-        name: active_counts(network.shapes, allocate(network.shapes, sparsity, allocation))
+        name: held_counts(
+            active_counts(network.shapes, allocate(network.shapes, sparsity, allocation)),
+            possible_counts(network, pattern),
+        )
         for name, network in networks.items()
     }
     return account_active(networks, uses, counts)
+
+
+def possible_counts(network: NetworkSpec, pattern: str) -> dict[str, Sequence[int]]:
+    """Every number of active weights that a pattern allows, by layer; of "unstructured" none is named."""
+    found = pattern_of(pattern)
+    if found == UNSTRUCTURED:
+        return {}
+    return {name: found.counts(matrix) for name, matrix in network.matrices.items()}
 
 
 def account_active(

@@ -36,6 +36,7 @@ SHAPING = (
     "method",
     "sparsity",
     "allocation",
+    "pattern",
     "operator",
     "hidden_size",
     "mixer_embed",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from mast.algorithms.registry import BUILT_IN
 from mast.envs.names import steps_of
 from mast.errors import UserError
+from mast.sparsity.pattern_names import check_sparsity
 
 if TYPE_CHECKING:
     from mast.configuration.settings import Config
@@ -85,6 +87,8 @@ def check_together(config: Config) -> None:
     if config.needs_run and config.from_run is None:
         wanted = "method" if config.method in ("winning-ticket", "one-shot") else "initial_weights"
         raise ValueError(f"{wanted} = {getattr(config, wanted)}: needs --from RUN")
+    if not config.stays_dense:
+        _check_pattern(config)
     if config.pruning != "none" and config.initial_mask != "ones":
         only_with("pruning", "initial_mask", "ones")
     if config.widths == "tiny" and not config.stays_dense:
@@ -110,3 +114,17 @@ def check_together(config: Config) -> None:
         raise ValueError(f"seeds = {config.seeds}: the last seed would pass {2**31 - 1}")
     if config.initial_mask == "ones" and config.growth != "none":
         raise ValueError(f"growth = {config.growth}: method {config.method} has no mask to evolve")
+
+
+def _check_pattern(config: Config) -> None:
+    """Refuses a pattern with a fixed density and another sparsity, or gradual pruning."""
+    fixed = re.fullmatch(r"\d+:(\d+)", config.pattern)
+    try:
+        check_sparsity(config.pattern, config.sparsity)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    if fixed and config.pruning != "none":
+        raise ValueError(
+            f"pattern = {config.pattern}: method {config.method} prunes gradually, so N must be by the "
+            f"sparsity: n:{fixed[1]}"
+        )

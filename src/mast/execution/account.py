@@ -1,10 +1,17 @@
 """What a run's networks are and cost, from its settings and the environment's sizes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from mast.accounting.costs import Account, Costs, Use, account, account_active
+from mast.accounting.costs import (
+    Account,
+    Costs,
+    Use,
+    account,
+    account_active,
+    possible_counts,
+)
 from mast.accounting.tiny import Tiny, tiny_account, tiny_sizes
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
@@ -12,6 +19,7 @@ from mast.configuration.checks import PRUNING
 from mast.errors import UserError
 from mast.networks.spec import Lacks, NetworkSpec, Sizes, TeamSizes
 from mast.sparsity.allocation import active_counts_per_copy
+from mast.sparsity.pattern_names import held_counts
 
 MOST_NETWORKS = 10
 """Of SePS where K is not given: as many as its authors' code makes."""
@@ -89,7 +97,8 @@ def account_of(config: Config, team: TeamSizes) -> Account:
     if config.widths == "tiny":
         return tiny_account(entry.networks(tiny_of(config, team).sizes), networks, uses)
     sparsity = 0.0 if config.stays_dense else config.sparsity
-    final = account(networks, uses, sparsity, config.allocation)
+    pattern = "unstructured" if config.stays_dense else config.pattern
+    final = account(networks, uses, sparsity, config.allocation, pattern)
     densities = densities_per_copy(config, sizes.copies)
     if densities is not None:
         return _with_density_per_agent(final, networks, uses, densities, config)
@@ -106,6 +115,20 @@ def account_of(config: Config, team: TeamSizes) -> Account:
         for network in final.networks
     }
     return _with_training_of(final, account_active(networks, uses, mean))
+
+
+def counts_per_copy(
+    network: NetworkSpec, densities: Sequence[float], config: Config
+) -> dict[str, list[int]]:
+    """Active weights of each copy's layers where each has a budget of its own."""
+    counts = active_counts_per_copy(network.shapes, densities, config.allocation)
+    one = network._replace(copies=1)
+    possible = possible_counts(one, "unstructured" if config.stays_dense else config.pattern)
+    each = [
+        held_counts({layer: copies[copy] for layer, copies in counts.items()}, possible)
+        for copy in range(len(densities))
+    ]
+    return {layer: [copy[layer] for copy in each] for layer in counts}
 
 
 def parameters_of_an_agent(config: Config, team: TeamSizes) -> float:
@@ -137,8 +160,10 @@ def _with_density_per_agent(
     active: dict[str, dict[str, int]] = {}
     for name, network in networks.items():
         if network.per_agent:
-            counts = active_counts_per_copy(network.shapes, densities, config.allocation)
-            active[name] = {layer: sum(each) for layer, each in counts.items()}
+            active[name] = {
+                layer: sum(each)
+                for layer, each in counts_per_copy(network, densities, config).items()
+            }
     for known in shared.networks:
         active.setdefault(known.name, {layer.layer: layer.active for layer in known.layers})
     return account_active(networks, uses, active)

@@ -164,7 +164,7 @@ class CompactLearner:
     def compact(self, state: LearnerState) -> CompactState:
         """The active entries of a masked state."""
         # The target's mask is an older one and nowhere kept, but what it lacks is zero.
-        counts = final_counts(state.params, self.masked.config)
+        counts = final_counts(state.params, self.masked.config, self.masked.networks)
         older = {
             name: largest_mask(weight, counts[name]) for name, weight in _weights(state.target)
         }
@@ -238,7 +238,7 @@ class CompactLearner:
         return found.loss, metrics, (found.agent, found.mixer)
 
     def _compact_team(self, team: Any, masks: Masks) -> Any:
-        counts = final_counts(team, self.masked.config)
+        counts = final_counts(team, self.masked.config, self.masked.networks)
 
         def compact(path: Any, network: Any) -> SparseNetwork:
             within = f"{leaf_path(path)}."

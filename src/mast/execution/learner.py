@@ -1,5 +1,6 @@
 """The learner: parameters, target networks and sparse optimizer, and the one step that changes them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,10 +22,11 @@ from mast.execution.topology import (
     agent_leaves,
     final_counts,
     initial_masks,
+    team_patterns,
 )
 from mast.learning.method import Method
 from mast.networks.sharing import mean_over_users
-from mast.networks.spec import Sizes
+from mast.networks.spec import NetworkSpec, Sizes
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
 from mast.sparsity.optimizer import SparseState, sparse
 from mast.sparsity.schedules import cubic_count, schedule_by_number
@@ -71,6 +73,11 @@ class Learner:
         """The algorithm that the configuration names."""
         return algorithm_entry(self.config.algorithm)
 
+    @property
+    def networks(self) -> Mapping[str, NetworkSpec]:
+        """The declarations of the networks, by the fields of the parameters."""
+        return self.entry.networks(self.sizes)
+
     def init(self, key: PRNGKeyArray) -> LearnerState:
         """Fresh networks with their masks; the target is a copy."""
         return self.begin(key, self.dense_params(key))
@@ -88,7 +95,7 @@ class Learner:
             masks: of an earlier run; made by `initial_masks` where None.
         """
         if masks is None:
-            masks = initial_masks(jax.random.split(key)[1], params, self.config)
+            masks = initial_masks(jax.random.split(key)[1], params, self.config, self.networks)
         if self.config.init_scale == "sparse" and self.config.initial_weights != "final":
             params = rescale_to_sparse_fan_in(params, masks)
         params = apply_masks(params, masks)
@@ -157,7 +164,7 @@ class Learner:
         """Active weights that each layer has in the end, by leaf path; data of `evolve`."""
         return {
             name: jnp.asarray(count, jnp.int32)
-            for name, count in final_counts(params, self.config).items()
+            for name, count in final_counts(params, self.config, self.networks).items()
         }
 
     def evolve(
@@ -195,6 +202,7 @@ class Learner:
             grown_state=method.grown_state,
             active=self._active_at(env_steps, state.optimizer.masks, method, budget),
             per_unit=agent_leaves(state.params) if densities_per_copy(self.config, 1) else False,
+            patterns=team_patterns(self.config, self.networks),
         )
         params = eqx.combine(evolved, fixed)
         return LearnerState(params, state.target, opt_state), evolution

@@ -38,6 +38,9 @@ HANDLERS = (
     "rmsprop_step",
     "layers_forward",
     "layers_backward",
+    "matrix_product",
+    "matrix_transposed_product",
+    "matrix_gradient",
     "battle_step",
 )
 """What XLA can call, each exported as `mast_` and this name."""

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from mast.errors import UserError
 from mast.sparsity.allocation import LayerShape
+from mast.sparsity.patterns import Matrix
 
 GATES = 3
 """Of a GRU, stacked in each of its matrices as in Torch: reset, update, new."""
@@ -165,6 +166,21 @@ class NetworkSpec(NamedTuple):
             LayerShape(layer.name, layer.inputs, layer.outputs, self.copies)
             for layer in self.layers
         )
+
+    @property
+    def matrices(self) -> dict[str, Matrix]:
+        """The matrices as a pattern sees them, by layer."""
+        read = {name for layer in self.layers for name in layer.reads}
+        return {
+            layer.name: Matrix(
+                self.copies * layer.outputs,
+                layer.inputs,
+                self.copies,
+                layer.outputs // layer.units,
+                not read & {layer.makes, layer.name},
+            )
+            for layer in self.layers
+        }
 
     def summands(self, layer: LayerSpec) -> int:
         """How many products one of a layer's outputs adds up, with those of its group."""

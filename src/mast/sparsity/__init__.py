@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from mast.sparsity.allocation import allocate as allocate
     from mast.sparsity.allocation import erdos_renyi as erdos_renyi
     from mast.sparsity.allocation import uniform as uniform
+    from mast.sparsity.compact_matrix import CompactMatrix as CompactMatrix
+    from mast.sparsity.compacting import compact as compact
+    from mast.sparsity.compacting import compact_state as compact_state
+    from mast.sparsity.compacting import masked as masked
+    from mast.sparsity.compacting import masked_state as masked_state
+    from mast.sparsity.intervals import every as every
+    from mast.sparsity.layout import Layout as Layout
+    from mast.sparsity.layout import LeafPattern as LeafPattern
+    from mast.sparsity.layout import Patterns as Patterns
+    from mast.sparsity.layout import layout_by_name as layout_by_name
     from mast.sparsity.masks import Masks as Masks
     from mast.sparsity.masks import apply_masks as apply_masks
     from mast.sparsity.masks import draw_masks as draw_masks
@@ -29,6 +39,15 @@ if TYPE_CHECKING:
     from mast.sparsity.optimizer import SparseState as SparseState
     from mast.sparsity.optimizer import density as density
     from mast.sparsity.optimizer import sparse as sparse
+    from mast.sparsity.pattern_names import held_counts as held_counts
+    from mast.sparsity.pattern_names import pattern_of as pattern_of
+    from mast.sparsity.patterns import Blocks as Blocks
+    from mast.sparsity.patterns import FanIn as FanIn
+    from mast.sparsity.patterns import Matrix as Matrix
+    from mast.sparsity.patterns import Neurons as Neurons
+    from mast.sparsity.patterns import NOfM as NOfM
+    from mast.sparsity.patterns import Pattern as Pattern
+    from mast.sparsity.patterns import Unstructured as Unstructured
     from mast.sparsity.schedules import SCHEDULES as SCHEDULES
     from mast.sparsity.schedules import constant_drop_fraction as constant_drop_fraction
     from mast.sparsity.schedules import cosine_drop_fraction as cosine_drop_fraction
@@ -55,6 +74,12 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "adoption": "SparseOptimizer sparse_counts sparsify",
+    "compact_matrix": "CompactMatrix",
+    "compacting": "compact compact_state masked masked_state",
+    "intervals": "every",
+    "layout": "Layout LeafPattern Patterns layout_by_name",
+    "patterns": "Blocks FanIn Matrix Neurons NOfM Pattern Unstructured",
+    "pattern_names": "held_counts pattern_of",
     "allocation": "ALLOCATIONS LayerShape TensorShape active_counts allocate erdos_renyi uniform",
     "masks": "Masks apply_masks draw_masks largest_mask largest_mask_per_unit leaf_path random_mask "
     "random_mask_per_unit",

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from mast.sparsity.compact_matrix import is_compact
+from mast.sparsity.layout import Patterns
+
 Masks = dict[str, Array]
 """Masks by leaf path (`"agent.fc1.weight"`); leaves without one are dense."""
 
@@ -19,13 +22,13 @@ def leaf_path(path: tuple[Any, ...]) -> str:
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
-    """Every leaf of a tree by its path.
+    """Every leaf of a tree by its path; a compact matrix is one.
 
     Raises:
         ValueError: two leaves have one path, as in {"a.b": …, "a": {"b": …}}.
     """
     found: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_compact):
         name = leaf_path(path)
         if name in found:
             places = [
@@ -84,7 +87,11 @@ def largest_mask_per_unit(
 
 
 def draw_masks(
-    key: PRNGKeyArray, params: Any, counts: Mapping[str, int], initial_mask: str = "random"
+    key: PRNGKeyArray,
+    params: Any,
+    counts: Mapping[str, int],
+    initial_mask: str = "random",
+    patterns: Patterns | None = None,
 ) -> Masks:
     """A mask for each named leaf, with exactly that many active weights (`"ones"`: with all of them).
 
@@ -94,6 +101,8 @@ def draw_masks(
         counts: active weights by leaf path.
         initial_mask: `"random"`, `"largest"` for the largest |w| as they stand, or `"ones"` where pruning
             is to come to the counts later.
+        patterns: of the leaves that are not unstructured; `counts` must be what they can have
+            (`held_counts`).
 
     Raises:
         ValueError: `initial_mask` is none of these.
@@ -106,6 +115,9 @@ def draw_masks(
     for index, (name, count) in enumerate(sorted(counts.items())):
         if initial_mask == "ones":
             masks[name] = jnp.ones(weights[name].shape, bool)
+        elif patterns and name in patterns:
+            weight, own_key = jnp.asarray(weights[name]), jax.random.fold_in(key, index)
+            masks[name] = patterns[name].best(first_score(own_key, weight, initial_mask), count)
         elif initial_mask == "largest":
             masks[name] = largest_mask(weights[name], count)
         else:
@@ -113,14 +125,23 @@ def draw_masks(
     return masks
 
 
+def first_score(
+    key: PRNGKeyArray, weight: Float[Array, "*shape"], initial_mask: str
+) -> Float[Array, "*shape"]:
+    """By what a pattern chooses its first weights: |w|, or chance."""
+    if initial_mask == "largest":
+        return jnp.abs(weight)
+    return jax.random.uniform(key, weight.shape)
+
+
 def apply_masks(tree: Any, masks: Masks) -> Any:
-    """The tree with zeros at inactive weights; leaves without a mask are unchanged."""
+    """The tree with zeros at inactive weights; leaves without a mask and compact matrices are unchanged."""
 
     def masked(path: tuple[Any, ...], leaf: Any) -> Any:
         mask = masks.get(leaf_path(path))
-        return leaf if mask is None else jnp.where(mask, leaf, 0)
+        return leaf if mask is None or is_compact(leaf) else jnp.where(mask, leaf, 0)
 
-    return jax.tree_util.tree_map_with_path(masked, tree)
+    return jax.tree_util.tree_map_with_path(masked, tree, is_leaf=is_compact)
 
 
 def rank_among(

@@ -6,10 +6,12 @@ zero at all times. So are their slots where the optimizer begins them at zero (b
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from mast.sparsity.compact_matrix import has_compact
 from mast.sparsity.masks import Masks, apply_masks, leaves_by_path
 
 
@@ -37,18 +39,23 @@ def sparse(
 
     def init(params: Any) -> SparseState:
         check_masks(masks, params)
-        return SparseState(masks, inner.init(params))
+        return SparseState(masks, inner.init(_trained(params)))
 
     def update(
         updates: Any, state: SparseState, params: Any = None, **extra: Any
     ) -> tuple[Any, SparseState]:
         updates = apply_masks(updates, state.masks)
         updates, inner_state = inner.update(
-            updates, state.inner, params, masks=state.masks, **extra
+            updates, state.inner, _trained(params), masks=state.masks, **extra
         )
         return apply_masks(updates, state.masks), SparseState(state.masks, inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _trained(params: Any) -> Any:
+    """The parameters; of a network with compact matrices without what has no gradient, as their structure."""
+    return eqx.filter(params, eqx.is_inexact_array) if has_compact(params) else params
 
 
 def density(state: SparseState) -> Float[Array, ""]:

@@ -4,7 +4,7 @@ Four plugs are independent: drop score and growth score (`scores`), the drop fra
 and the split over layers (`allocation`).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from mast.sparsity.compact_matrix import has_compact
+from mast.sparsity.layout import Patterns
 from mast.sparsity.masks import Masks, apply_masks, leaves_by_path, rank_among
 from mast.sparsity.optimizer import SparseState
 from mast.sparsity.scores import Score, gradient_magnitude, magnitude
@@ -73,6 +75,7 @@ def evolve(
     grown_state: Int[Array, ""] | int = GrownState.GRAD,
     active: Mapping[str, Any] | None = None,
     per_unit: bool | Collection[str] = False,
+    patterns: Patterns | None = None,
 ) -> tuple[Any, SparseState, Evolution]:
     """One topology evolution of all sparse leaves: k = ⌊ζ_t · n_l⌋ drop and grow in each (spec §2).
 
@@ -80,7 +83,8 @@ def evolve(
     at 0 with the slots that `grown_state` says.
 
     Args:
-        params: the parameters, zero at inactive weights; leaves that are no arrays may be among them.
+        params: the parameters, zero at inactive weights; leaves that are no arrays may be among them, and
+            matrices that are compact (then the gradient is that of the masked network).
         state: the sparse optimizer's state.
         optimizer: the transformation that `sparse` returned (its slots are found through it).
         gradient: the *dense*, unmasked, unclipped gradient of the current batch.
@@ -95,13 +99,28 @@ def evolve(
         per_unit: which leaves have a leading axis of units (independent agents, `[units, outputs, inputs]`)
             that each keep their own count; True for all. Elsewhere ranks run over the whole leaf, so that
             the density of each unit emerges.
+        patterns: of the leaves that are not unstructured; their masks have them before and afterwards, and
+            k is rounded to what they can do.
 
     Returns:
         New parameters, state, and what was done.
 
     Raises:
-        ValueError: a sparse leaf has no gradient, or `active` names a leaf that is not sparse.
+        ValueError: a sparse leaf has no gradient, or `active` names a leaf that is not sparse; or the network
+            is compact, and the gradient too, or `active` is given.
     """
+    if has_compact(params):
+        from mast.sparsity.compacting import evolve_compact
+
+        plugs: dict[str, Any] = {
+            "drop_fraction": drop_fraction,
+            "drop_score": drop_score,
+            "patterns": patterns,
+        }
+        plugs |= {"growth_score": growth_score, "grown_state": grown_state, "per_unit": per_unit}
+        return evolve_compact(
+            evolve, params, state, optimizer, gradient, key=key, active=active, **plugs
+        )
     weights, gradients = leaves_by_path(params), leaves_by_path(gradient)
     _check_names("the gradient lacks sparse leaves", state.masks.keys() - gradients.keys())
     _check_names("`active` names leaves that are not sparse", (active or {}).keys() - state.masks)
@@ -113,7 +132,8 @@ def evolve(
         # The growth key is the older one: runs from before drop scores had a key stay as they were.
         drop_key = jax.random.fold_in(key, len(state.masks) + index)
         growth_key = jax.random.fold_in(key, index)
-        masks[name] = (jax.vmap(evolve_mask) if alone else evolve_mask)(
+        evolve_leaf = _evolution_of(name, alone, patterns)
+        masks[name] = evolve_leaf(
             mask, drop_score(*layer, drop_key), growth_score(*layer, growth_key), drop, grow
         )
     evolved = apply_masks(params, masks)
@@ -124,6 +144,14 @@ def evolve(
         active={name: mask.sum() for name, mask in masks.items()},
     )
     return evolved, SparseState(masks, inner), done
+
+
+def _evolution_of(name: str, alone: bool, patterns: Patterns | None) -> Callable[..., Any]:
+    """How a leaf's mask evolves; `alone`: each of its units by itself."""
+    pattern = (patterns or {}).get(name)
+    if pattern is None:
+        return jax.vmap(evolve_mask) if alone else evolve_mask
+    return jax.vmap(pattern.of_unit().evolve) if alone else pattern.evolve
 
 
 def _counts(

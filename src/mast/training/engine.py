@@ -135,7 +135,7 @@ class Engine:
             params = jax.jit(learner.dense_params)(key)
             masks = None
             if source is not None:
-                counts = final_counts(params, learner.config)
+                counts = final_counts(params, learner.config, learner.networks)
                 params, masks = take_over(params, source, counts, str(learner.config.from_run))
             first_weights.append(by_path(params))
             states.append(jax.jit(learner.begin)(key, params, masks))

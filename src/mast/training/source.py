@@ -38,6 +38,7 @@ OF_WARM_STARTS = (
     "widths",
     "sparsity",
     "allocation",
+    "pattern",
     "density_per_agent",
     "prune_ratio",
     "critic_prune_ratio",
@@ -101,6 +102,7 @@ def with_source(config: Config) -> tuple[Config, list[str]]:
         if source.stays_dense:
             raise UserError(f"--from {run}: a run of method {source.method} has no mask")
         update |= {"sparsity": source.sparsity, "allocation": source.allocation}
+        update |= {"pattern": source.pattern}
         if source.sparsity != config.sparsity:
             notices.append(f"sparsity {source.sparsity}: that of the mask of {run}")
     elif config.initial_weights == "final" and not source.stays_dense:

@@ -88,7 +88,8 @@ struct Call {
   std::vector<float> numbers{};
   std::vector<size_t> structures{}, counts{}, methods{};  // which operands are these
   int64_t threads = 1, mixing = 0;
-  bool takes_table = true, takes_mixing = false, takes_numbers = false, may_be_refused = false;
+  bool takes_table = true, takes_mixing = false, takes_numbers = false, takes_threads_only = false,
+       may_be_refused = false;
 };
 
 XLA_FFI_Error* create(XLA_FFI_Error_Create_Args* args) { return new XLA_FFI_Error{args->message}; }
@@ -134,6 +135,10 @@ std::string answer(Call& c) {
     names = {"numbers", "sizes"};
     attributes = {&given, &table};
     types = {XLA_FFI_AttrType_ARRAY, XLA_FFI_AttrType_ARRAY};
+  } else if (c.takes_threads_only) {
+    names = {"threads"};
+    attributes = {&threads};
+    types = {XLA_FFI_AttrType_SCALAR};
   } else if (c.takes_table) {
     names = {"layers", "threads"};
     attributes = {&table, &threads};

@@ -332,6 +332,53 @@ Call battle_step() {
   return c;
 }
 
+// A random matrix's structure by rows, or by columns with the places of its values.
+void add_structure(Call& c, int64_t rows, int64_t columns, const std::vector<bool>& mask, bool by_columns) {
+  std::vector<int32_t> pointers{0}, indices, places, place(mask.size(), 0);
+  int32_t active = 0;
+  for (size_t i = 0; i < mask.size(); ++i) {
+    if (mask[i]) place[i] = active++;
+  }
+  for (int64_t a = 0; a < (by_columns ? columns : rows); ++a) {
+    for (int64_t b = 0; b < (by_columns ? rows : columns); ++b) {
+      const int64_t at = by_columns ? b * columns + a : a * columns + b;
+      if (!mask[at]) continue;
+      indices.push_back(static_cast<int32_t>(b));
+      places.push_back(place[at]);
+    }
+    pointers.push_back(static_cast<int32_t>(indices.size()));
+  }
+  const auto add = [&](const std::vector<int32_t>& numbers) {
+    c.structures.push_back(c.operands.size());
+    c.operands.push_back(made(S32, {static_cast<int64_t>(numbers.size())}));
+    std::copy(numbers.begin(), numbers.end(), c.operands.back().as<int32_t>());
+  };
+  add(pointers);
+  add(indices);
+  if (by_columns) add(places);
+}
+
+Call matrix(int which) {
+  const int64_t batch = below(3) ? between(0, 40) : between(0, 300), rows = between(0, 40), columns = between(0, 40);
+  std::vector<bool> mask(rows * columns);
+  const int64_t percent = one_of<int64_t>({0, 30, 100});
+  for (size_t i = 0; i < mask.size(); ++i) mask[i] = below(100) < percent;
+  const int64_t active = std::count(mask.begin(), mask.end(), true);
+  constexpr std::array names{"matrix_product", "matrix_transposed_product", "matrix_gradient"};
+  const std::array handlers{mast::mast_matrix_product, mast::mast_matrix_transposed_product,
+                            mast::mast_matrix_gradient};
+  Call c{names[which], handlers[which]};
+  c.takes_table = false;
+  c.takes_threads_only = true;
+  c.threads = between(1, 4);
+  c.operands.push_back(made(F32, {batch, which == 0 ? columns : rows}));
+  c.operands.push_back(which == 2 ? made(F32, {batch, columns}) : made(F32, {active}));
+  add_structure(c, rows, columns, mask, false);
+  if (which == 1) add_structure(c, rows, columns, mask, true);
+  c.results.push_back(which == 2 ? made(F32, {active}) : made(F32, {batch, which == 0 ? rows : columns}));
+  return c;
+}
+
 // now + by, around the end of the numbers.
 int64_t near(int64_t now, int64_t by) {
   return static_cast<int64_t>(static_cast<uint64_t>(now) + static_cast<uint64_t>(by));
@@ -410,7 +457,7 @@ bool spoil(Call& c) {
 }
 
 Call any_call() {
-  switch (below(13)) {
+  switch (below(15)) {
     case 0: return agent_forward();
     case 1: return agent_backward();
     case 2: return agent_step();
@@ -421,6 +468,7 @@ Call any_call() {
     case 8: return rmsprop_step();
     case 9: case 10: return ring_gradient();
     case 11: return battle_step();
+    case 12: case 13: return matrix(static_cast<int>(below(3)));
     default: return layers(below(2));
   }
 }

@@ -28,6 +28,7 @@ def named(
     description: str,
     source: str,
     own: str = "function",
+    expression: str | None = None,
 ) -> Any:
     """A field that names one of these, or something of the user's own ("package.module:name").
 
@@ -35,7 +36,8 @@ def named(
         default, group, description, source: as in `setting`.
         choices: the names that are ours.
         own: what the user's own is, for messages.
+        expression: what a name must match, where `choices` has stand-ins for numbers.
     """
     extra: dict[str, Any] = {"group": group, "source": source, "choices": choices, "own": own}
-    pattern = f"^({'|'.join(choices)}|{NAME})$"
+    pattern = expression or f"^({'|'.join(choices)}|{NAME})$"
     return Field(default, description=description, json_schema_extra=extra, pattern=pattern)

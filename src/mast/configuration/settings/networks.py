@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from mast.configuration.settings.declaration import named, setting
+from mast.sparsity.pattern_names import NAME_PATTERN as PATTERN_EXPRESSION
+from mast.sparsity.pattern_names import NAMES as PATTERN_NAMES
 
 NETWORK = "networks"
 TOPOLOGY = "sparse topology"
@@ -95,6 +97,16 @@ class TopologySettings(BaseModel):
 
     allocation: Literal["erdos_renyi", "uniform"] = setting(
         "erdos_renyi", TOPOLOGY, "how the density is shared out among the layers", "MAST §4.1"
+    )
+    pattern: str = named(
+        "unstructured",
+        PATTERN_NAMES,
+        TOPOLOGY,
+        "which weights may be active together: any; as many in each row (fan-in); N of M inputs, n:16 with N "
+        "by the sparsity; whole blocks such as block-4x4; whole neurons. Evolution keeps it",
+        "SRigL; ours",
+        own="pattern",
+        expression=PATTERN_EXPRESSION,
     )
     initial_mask: Literal["random", "largest", "run", "ones"] = setting(
         "random",

@@ -4,6 +4,7 @@
 #include "buffers.h"
 #include "joint.h"
 #include "layers.h"
+#include "matrices.h"
 #include "optimizer.h"
 #include "reading.h"
 #include "ring.h"
@@ -408,6 +409,74 @@ ffi::Error BattleStep(ffi::RemainingArgs args, ffi::RemainingRets results, Table
   return ffi::Error::Success();
 }
 
+// A matrix's structure: pointers [rows + 1], indices and, where `with_places`, places [entries].
+Structure read_structure(Operands& operands, int64_t columns, int64_t entries, bool with_places) {
+  Structure s;
+  s.columns = columns;
+  s.entries = entries;
+  int64_t pointers = -1;
+  s.pointers = operands.ints({&pointers});
+  s.indices = operands.ints({&s.entries});
+  if (with_places) s.places = operands.ints({&s.entries});
+  s.rows = pointers - 1;
+  if (operands.ok() && pointers < 1) operands.fail("pointers are missing");
+  if (operands.ok()) {
+    const std::string wrong = fault(s);
+    if (!wrong.empty()) operands.fail(wrong);
+  }
+  return s;
+}
+
+ffi::Error MatrixProduct(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t threads) {
+  Operands operands(args, results);
+  int64_t batch = -1, columns = -1, entries = -1;
+  const float* x = operands.floats({&batch, &columns});
+  const float* values = operands.floats({&entries});
+  const Structure s = read_structure(operands, columns, entries, false);
+  int64_t rows = s.rows;
+  float* y = operands.ok() ? operands.out({&batch, &rows}) : nullptr;
+  check_batch(operands, {batch, 1});
+  if (!operands.complete()) return operands.error();
+  matrix_product(s, values, batch, x, y, threads, for_each_on(pool, threads));
+  return ffi::Error::Success();
+}
+
+ffi::Error MatrixTransposedProduct(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
+                                   int64_t threads) {
+  Operands operands(args, results);
+  int64_t batch = -1, rows = -1, columns = -1, entries = -1;
+  const float* x = operands.floats({&batch, &rows});
+  const float* values = operands.floats({&entries});
+  float* y = operands.out({&batch, &columns});
+  const Structure by_rows = read_structure(operands, columns, entries, false);
+  const Structure by_columns = read_structure(operands, rows, entries, true);
+  if (operands.ok() && (by_rows.rows != rows || by_columns.rows != columns)) {
+    operands.fail("another number of rows or columns is expected");
+  }
+  check_batch(operands, {batch, 1});
+  if (!operands.complete()) return operands.error();
+  if (batch < kSmallBatch) {
+    scattered_product(by_rows, values, batch, x, y, for_each_on(pool, threads));
+  } else {
+    matrix_product(by_columns, values, batch, x, y, threads, for_each_on(pool, threads));
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error MatrixGradient(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t threads) {
+  Operands operands(args, results);
+  int64_t batch = -1, columns = -1, rows = -1, entries = -1;
+  const float* d_y = operands.floats({&batch, &rows});
+  const float* x = operands.floats({&batch, &columns});
+  float* d_values = operands.out({&entries});
+  const Structure s = read_structure(operands, columns, entries, false);
+  if (operands.ok() && s.rows != rows) operands.fail("another number of rows is expected");
+  check_batch(operands, {batch, 1});
+  if (!operands.complete()) return operands.error();
+  matrix_gradient(s, batch, d_y, x, d_values, threads, for_each_on(pool, threads));
+  return ffi::Error::Success();
+}
+
 // A handler that answers with an error where memory does not suffice: no exception may pass through XLA.
 template <typename... Operand>
 auto guarded(ffi::Error (*handler)(Operand...)) {
@@ -463,5 +532,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_battle_step, guarded(BattleStep),
                                   .RemainingRets()
                                   .Attr<Table>("sizes")
                                   .Attr<ffi::Span<const float>>("numbers"));
+
+auto matrix_binding() {
+  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().RemainingRets().Attr<int64_t>("threads");
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_matrix_product, guarded(MatrixProduct), matrix_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_matrix_transposed_product, guarded(MatrixTransposedProduct), matrix_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(mast_matrix_gradient, guarded(MatrixGradient), matrix_binding());
 
 }  // namespace mast
