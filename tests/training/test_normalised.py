@@ -164,7 +164,7 @@ def test_a_replayed_episode_is_as_the_team_saw_it() -> None:
     engine = trainer.engine
     next(rounds)
     first = np.array(ring.stored(0)["observation"], np.float32)
-    before = engine.observation_scale(0)
+    before = engine.observing.scale(0)
     assert before is not None
     assert np.abs(first).max() <= 1.5 * FURTHEST  # not one round was stored as it came
     total = ring.total_added
@@ -174,10 +174,10 @@ def test_a_replayed_episode_is_as_the_team_saw_it() -> None:
     came = newest * before.deviation + before.mean
     assert np.all(came[..., 0] >= OFFSET[0] - 0.1)
     assert np.all(came[..., 0] <= OFFSET[0] + STRETCH[0] + 0.1)
-    now = engine.observation_scale(0)
+    now = engine.observing.scale(0)
     assert now is not None
     assert not np.array_equal(now.mean, before.mean)
-    observed = engine.observed(0)
+    observed = engine.observing.of_run(0)
     assert observed is not None
     episodes = 4 + ring.total_added  # those before the first update, and those of the ring
     assert observed.state.count[0] == trainer.runs[0].counters.env_steps + episodes + _first(
@@ -189,7 +189,7 @@ def _first(trainer: Trainer) -> int:
     """Steps of the episodes that only the statistics saw."""
     again = Trainer(small(execution="masked"), environment=Raw())
     again.engine._observe_first(again.state)
-    observed = again.engine.observed(0)
+    observed = again.engine.observing.of_run(0)
     assert observed is not None
     return int(observed.state.count[0]) - 4
 

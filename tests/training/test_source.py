@@ -210,4 +210,8 @@ def test_a_warm_start_takes_the_statistics_of_observations(tmp_path: Path) -> No
     settings = {"normalise_observations": True, "method": "dense", "steps": 200}
     first = train(tmp_path / "first", **settings)
     warm = Trainer(resolve(SMALL | settings | {"from_run": str(first.out)}), tmp_path / "warm")
-    jax.tree.map(np.testing.assert_array_equal, warm.engine.observed(0), first.engine.observed(0))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        warm.engine.observing.of_run(0),
+        first.engine.observing.of_run(0),
+    )

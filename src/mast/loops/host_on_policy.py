@@ -71,10 +71,10 @@ class HostOnPolicyLoop(OnPolicyLoop):
         """Nothing to take up."""
 
     def _make_streams(self) -> HostStreams:
-        return self._engine.host_streams()
+        return self._engine.rolling.host_streams()
 
     def _advance(self, state: State, counters: Counters, count: int) -> tuple[State, Any, Advanced]:
-        return self._engine.advance_on_host(
+        return self._engine.rolling.advance_on_host(
             state,
             self._streams,
             counters.updates // self._updates_each,

@@ -16,9 +16,10 @@ from mast.learning.trajectory import Trajectory
 from mast.loops.clustering import Clustering
 from mast.training.breaches import Breach, refuse_breach
 from mast.training.counters import Counters
-from mast.training.engine import ROLLOUTS_AT_ONCE, Engine, State
+from mast.training.engine import Engine, State
 from mast.training.meter import Meter
 from mast.training.on_policy import Advanced
+from mast.training.rolling import ROLLOUTS_AT_ONCE
 from mast.training.rounds import Round
 from mast.training.run import Run
 from mast.training.streams import Finished
@@ -105,11 +106,11 @@ class OnPolicyLoop:
 
     def _make_streams(self) -> Any:
         """Where the environments are at first."""
-        return self._engine.begin_streams()
+        return self._engine.rolling.begin_streams()
 
     def _advance(self, state: State, counters: Counters, count: int) -> tuple[State, Any, Advanced]:
         """So many rollouts and the updates from each; the last one's gradient, and what happened."""
-        state, self._streams, gradient, done = self._engine.advance(
+        state, self._streams, gradient, done = self._engine.rolling.advance(
             state,
             self._streams,
             counters.updates // self._updates_each,
@@ -153,7 +154,7 @@ class OnPolicyLoop:
 
     def take_up(self, arrays: list[Any]) -> None:
         """The environments go on from a checkpoint."""
-        self._streams = self._engine.stacked(arrays)
+        self._streams = self._engine.rolling.taken_up(arrays)
 
     @property
     def _evolves(self) -> bool:

@@ -51,7 +51,7 @@ def save(session: Session) -> None:
         run.check_folder()
         state = session.engine.team(session.state, place)
         if not run.counters.done:
-            run.save_policy(POLICY, state, session.engine.observation_scale(place))
+            run.save_policy(POLICY, state, session.engine.observing.scale(place))
         assert run.store is not None
         counters = {
             "environment": session.environment.spec.identity,
@@ -60,7 +60,7 @@ def save(session: Session) -> None:
             "run": asdict(run.counters),
             "beside": known_files(run),
         }
-        saved = SavedRun(*state, session.loop.arrays(place), session.engine.observed(place))
+        saved = SavedRun(*state, session.loop.arrays(place), session.engine.observing.of_run(place))
         run.store.save(session.counters.rounds, saved, counters, run.ring)
 
 
@@ -73,7 +73,9 @@ def restore(session: Session) -> list[Restored] | None:
     engine = session.engine
     templates = [
         SavedRun(
-            *engine.team(session.state, place), session.loop.arrays(place), engine.observed(place)
+            *engine.team(session.state, place),
+            session.loop.arrays(place),
+            engine.observing.of_run(place),
         )
         for place in range(len(session.runs))
     ]
@@ -134,7 +136,7 @@ def take_up(session: Session, restored: list[Restored] | None) -> None:
         session.begin_files()
         return
     session.state = session.engine.begin([found.state.learner for found in restored])
-    session.engine.take_up([found.state.observed for found in restored])
+    session.engine.observing.take_up([found.state.observed for found in restored])
     session.loop.take_up([found.state.loop for found in restored])
     session.densities = session.engine.densities(session.state)
     shared = session.counters
@@ -148,6 +150,6 @@ def take_up(session: Session, restored: list[Restored] | None) -> None:
         session.notices += others
         # Beside slower runs of its program a finished one plays on: its policy is not that of the state.
         if others and not (run.counters.done and len(session.runs) > 1):
-            scale = session.engine.observation_scale(place)
+            scale = session.engine.observing.scale(place)
             run.save_policy(POLICY, session.engine.team(session.state, place), scale)
         session.notices += run.forget_metrics_after(run.counters.env_steps)

@@ -285,7 +285,7 @@ class Trainer(Session):
                     None if drawn is None else self.engine.of_run(drawn, place),
                 )
                 done.append(evaluation)
-                scale = self.engine.observation_scale(place)
+                scale = self.engine.observing.scale(place)
                 if run.note_evaluation(evaluation):
                     run.save_policy("policy-best.safetensors", state, scale)
                 row = evaluation_row(self, place, evaluation)

@@ -1,17 +1,15 @@
 """The device side of training: every jitted step, for one run or for several in one program."""
 
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array
 
 from mast.config import Config, usable_cpus
-from mast.envs.protocol import Environment, EnvironmentSpec, TimeStep
+from mast.envs.protocol import Environment
 from mast.errors import UserError
 from mast.execution.account import sizes_of
 from mast.execution.learner import Learner, LearnerState, UpdateMetrics
@@ -19,20 +17,17 @@ from mast.execution.method import method_from_config
 from mast.execution.rules import rules_of
 from mast.execution.topology import final_counts
 from mast.learning.method import Method
-from mast.learning.observed import Observed, nothing_observed
 from mast.learning.replay import Batch
 from mast.learning.stored import StoredBatch
 from mast.networks.agent import RecurrentAgent
 from mast.networks.feed_forward import FeedForward
 from mast.networks.independent import IndependentAgents
-from mast.networks.normaliser import NormalisedAgent, Running, Scale
 from mast.networks.sharing import assigned
 from mast.sparsity.topology import Evolution
-from mast.training.breaches import Breach
-from mast.training.host_streams import HostStreams
-from mast.training.on_policy import Advanced, act_on, advance, learn_from
+from mast.training.observing import Observing
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
-from mast.training.random_keys import BEGIN, COLLECT, EVALUATE, EVOLVE, INIT, OBSERVE, run_key
+from mast.training.random_keys import COLLECT, EVALUATE, EVOLVE, INIT, OBSERVE, run_key
+from mast.training.rolling import Rolling
 from mast.training.rollout import (
     Players,
     Recording,
@@ -41,14 +36,11 @@ from mast.training.rollout import (
     play,
     players_for,
 )
+from mast.training.run_axis import RunAxis, Timed
 from mast.training.saved_state import fill_template
 from mast.training.source import Source, Weights, by_path, take_over
-from mast.training.streams import Streams, begin_streams
 from mast.training.worker import Workers
 from mast.training.worker_players import WorkerPlayers
-
-ROLLOUTS_AT_ONCE = 25
-"""In one call: enough that its overhead does not count, few enough that progress is seen."""
 
 State = Any
 """What the programs of an execution keep of all runs; `Engine.team` shows it as a `LearnerState`."""
@@ -74,7 +66,7 @@ class Engine:
         if len({_program_text(each) for each in configs}) > 1:
             raise ValueError("runs of one program may differ in seed and method only")
         self._configs = configs
-        self._vmapped = vmapped
+        self._axis = RunAxis(configs, vmapped)
         config = configs[0]
         sizes = sizes_of(config, environment.spec)
         if config.execution == "compact" and sizes.lacks and sizes.lacks.types:
@@ -82,9 +74,7 @@ class Engine:
                 f"{config.environment} draws types anew, by which sharing = {config.sharing} goes: "
                 "no native kernels; use execution = masked"
             )
-        self.compile_seconds = 0.0
-        self._seen: set[Any] = set()
-        self._advance: dict[Any, Callable[..., Any]] = {}
+        self._timed = Timed()
         rules = rules_of(configs)
         self._learners = [Learner(each, sizes, rules) for each in configs]
         learner = self._learners[0]
@@ -102,15 +92,23 @@ class Engine:
             if self._workers is not None
             else players_for(environment, dtype, over_runs=vmapped)
         )
-        self._observed: Observed | None = None
-        self._has_observed = not config.normalise_observations
-        if config.normalise_observations:
-            self._observed = self.stacked([nothing_observed(environment.spec) for _ in configs])
-            read = partial(_read_episodes, environment.spec, config.replay_dtype)
-            self._read = jax.jit(
-                jax.vmap(read, in_axes=(0, 1, 1, 0), out_axes=(1, 1, 0)) if vmapped else read
-            )
-        self._method = self.stacked([method_from_config(each, rules) for each in configs])
+        self.observing = Observing(self._axis, self._timed, environment.spec)
+        self._method = self._axis.stacked([method_from_config(each, rules) for each in configs])
+        self.rolling = Rolling(
+            learner,
+            self._method,
+            environment,
+            self._axis,
+            self._timed,
+            self.observing,
+            self._workers,
+            self._observe_first,
+        )
+
+    @property
+    def compile_seconds(self) -> float:
+        """How long steps have been compiled so far."""
+        return self._timed.seconds
 
     @property
     def reads_ring(self) -> bool:
@@ -139,16 +137,17 @@ class Engine:
                 params, masks = take_over(params, source, counts, str(learner.config.from_run))
             first_weights.append(by_path(params))
             states.append(jax.jit(learner.begin)(key, params, masks))
-            if source is not None and source.observed and self._observed is not None:
-                known.append(fill_template(self.of_run(self._observed, 0), source.observed))
+            unknown = self.observing.of_run(0)
+            if source is not None and source.observed and unknown is not None:
+                known.append(fill_template(unknown, source.observed))
             if not isinstance(params.agent, RecurrentAgent | IndependentAgents | FeedForward):
                 raise UserError(
                     f"{learner.config.algorithm}: the agent is a {type(params.agent).__name__}; it must be a "
                     "RecurrentAgent, IndependentAgents or FeedForward (mast.networks), which a policy file "
                     "can hold"
                 )
-        self.take_up(known)
-        self._budget = self.stacked(
+        self.observing.take_up(known)
+        self._budget = self._axis.stacked(
             [
                 learner.budget(state.params)
                 for learner, state in zip(self._learners, states, strict=True)
@@ -158,7 +157,7 @@ class Engine:
 
     def begin(self, teams: Sequence[LearnerState]) -> State:
         """The state of all runs from that of each."""
-        return self._programs.begin(self.stacked(teams))
+        return self._programs.begin(self._axis.stacked(teams))
 
     def team(self, state: State, run: int) -> LearnerState:
         """One run's networks, masks and optimizer as dense arrays; the inverse of `begin`."""
@@ -172,73 +171,46 @@ class Engine:
         Where observations are normalised, the episodes are as the team saw them, and count from then on.
         """
         self._observe_first(state)
-        return self._recording(self._acting(state), number, epsilon, episodes)()
+        return self._recording(
+            self.observing.acting(self._programs.agent(state)), number, epsilon, episodes
+        )()
 
     def record_beside(
         self, state: State, number: int, epsilon: Sequence[float], episodes: int
     ) -> Callable[[], tuple[Totals, Recording]]:
         """As `record`, to be called in another thread, while `state` is given away to updates."""
         self._observe_first(state)
-        return self._recording(_copied(self._acting(state)), number, epsilon, episodes)
+        return self._recording(
+            _copied(self.observing.acting(self._programs.agent(state))), number, epsilon, episodes
+        )
 
     def _recording(
         self, agent: Any, number: int, epsilon: Sequence[float], episodes: int
     ) -> Callable[[], tuple[Totals, Recording]]:
-        keys, chance = self._keys(COLLECT, number, episodes), self._column(epsilon)
+        keys, chance = (
+            self._axis.episode_keys(COLLECT, number, episodes),
+            self._axis.column(epsilon),
+        )
         play = self._timed("record", self._players.record)
 
         def record() -> tuple[Totals, Recording]:
             totals, recording = play(agent, keys, chance)
-            recording, self._observed = self._as_read(totals, recording)
-            return jax.block_until_ready((totals, recording))
+            return jax.block_until_ready((totals, self.observing.take(totals, recording)))
 
         return record
 
-    def _acting(self, state: State) -> Any:
-        """The online agents as rollouts take them: given observations as they come."""
-        agent = self._programs.agent(state)
-        if self._observed is None:
-            return agent
-        of_run = jax.vmap(Running.scale) if self._vmapped else Running.scale
-        return NormalisedAgent(agent, of_run(self._observed.observation))
-
-    def _as_read(self, totals: Totals, recording: Recording) -> tuple[Recording, Observed | None]:
-        """Recorded episodes as networks read them, and the statistics with them."""
-        if self._observed is None:
-            return recording, None
-        observation, state, after = self._timed("read", self._read)(
-            self._observed, recording.observation, recording.state, totals.length
-        )
-        return recording._replace(observation=observation, state=state), after
-
     def _observe_first(self, state: State) -> None:
-        """Random episodes that only the statistics see: no update reads what is not normalised."""
-        if self._has_observed:
-            return
-        self._has_observed = True
-        if np.any(np.asarray(jax.tree.leaves(self._observed)[0])):
-            return  # of a checkpoint, or of an earlier run
-        totals, recording = self._timed("record", self._players.record)(
-            self._acting(state),
-            self._keys(OBSERVE, 0, self._configs[0].parallel_envs),
-            self._column([1.0] * len(self._configs)),
-        )
-        self._observed = self._as_read(totals, recording)[1]
+        """Before a run's first episodes: random ones for its statistics, where it has none."""
+        episodes, count = self._configs[0].parallel_envs, len(self._configs)
 
-    def observed(self, run: int) -> Observed | None:
-        """What one run has observed; None where nothing is normalised."""
-        return None if self._observed is None else self.of_run(self._observed, run)
+        def play() -> tuple[Totals, Recording]:
+            return self._timed("record", self._players.record)(
+                self.observing.acting(self._programs.agent(state)),
+                self._axis.episode_keys(OBSERVE, 0, episodes),
+                self._axis.column([1.0] * count),
+            )
 
-    def take_up(self, observed: Sequence[Observed | None]) -> None:
-        """Go on from what each run had observed."""
-        known = [each for each in observed if each is not None]
-        if known:
-            self._observed = self.stacked(known)
-
-    def observation_scale(self, run: int) -> Scale | None:
-        """How one run's agents read observations; None where nothing is normalised."""
-        observed = self.observed(run)
-        return None if observed is None else observed.scales[0]
+        self.observing.begin(play)
 
     def evaluate(
         self,
@@ -267,13 +239,13 @@ class Engine:
                 recording.reward.shape[1:], np.int32
             )  # padded columns count for nothing
             lengths = totals._replace(length=whole)
-            watch(totals, self._as_read(lengths, recording)[0])
+            watch(totals, self.observing.as_read(lengths, recording)[0])
 
         return play(
             self._players,
-            self._acting(state),
-            self._keys(EVALUATE, number, episodes),
-            self._column(chance),
+            self.observing.acting(self._programs.agent(state)),
+            self._axis.episode_keys(EVALUATE, number, episodes),
+            self._axis.column(chance),
             at_once,
             None if watch is None else look,
         )
@@ -302,10 +274,10 @@ class Engine:
             The new state, what the update tells, and what the evolution did, if there was one.
         """
         batch = batches[0]
-        if self._vmapped:
+        if self._axis.vmapped:
             gathered = [each for each in batches if isinstance(each, Batch)]
             batch = Batch(*(np.stack(parts) for parts in zip(*gathered, strict=True)))
-        steps = self._column(env_steps)
+        steps = self._axis.column(env_steps)
         shape = batch.shape
         operands = (batch, self._method, steps)
         replaces = evolve_now and self._configs[0].evolve_order == "replace"
@@ -333,129 +305,21 @@ class Engine:
             env_steps: one per run.
             number: of that update, for the random keys.
         """
-        return self._evolve(state, gradient, self._column(env_steps), number)
+        return self._evolve(state, gradient, self._axis.column(env_steps), number)
 
     def _evolve(
         self, state: State, gradient: Any, steps: Array, number: int
     ) -> tuple[State, Evolution]:
-        keys = self.stacked([run_key(each.seed, EVOLVE, number) for each in self._configs])
+        keys = self._axis.keys(EVOLVE, number)
         return self._timed("evolve", self._programs.evolve)(
             state, gradient, self._method, self._budget, steps, keys
         )
 
     def assign(self, state: State, network_of: Sequence[Sequence[int]]) -> State:
         """The state with the agents of every run shared out among its networks anew (SePS)."""
-        anew = self.stacked([jnp.asarray(each, jnp.int32) for each in network_of])
+        anew = self._axis.stacked([jnp.asarray(each, jnp.int32) for each in network_of])
         return state._replace(
             params=assigned(state.params, anew), target=assigned(state.target, anew)
-        )
-
-    def begin_streams(self) -> Streams:
-        """Every environment of every run at the start of an episode."""
-        begin = partial(begin_streams, self._environment, count=self._configs[0].parallel_envs)
-        over_runs = jax.vmap(begin) if self._vmapped else begin
-        keys = self.stacked([run_key(each.seed, BEGIN) for each in self._configs])
-        return self._timed("begin_streams", jax.jit(over_runs))(keys)
-
-    def advance(
-        self,
-        state: State,
-        streams: Streams,
-        number: int,
-        env_steps: Sequence[int],
-        count: int,
-        keep: bool = False,
-    ) -> tuple[State, Streams, Any, Advanced]:
-        """So many rollouts of every run, and the updates from each; state and streams are given away.
-
-        Args:
-            state: of all runs.
-            streams: where their environments are.
-            number: rollouts made so far, for the random keys.
-            env_steps: one per run.
-            count: how many rollouts, at most `ROLLOUTS_AT_ONCE`.
-            keep: whether to give the trajectories back.
-
-        Returns:
-            State and streams then, the last update's dense gradient, and what happened, whose arrays lead
-            with [rollouts, *runs].
-        """
-        self._observe_first(state)
-        what = ("advance", keep)
-        if what not in self._advance:
-            step = partial(
-                advance,
-                self._learners[0],
-                self._environment,
-                at_most=ROLLOUTS_AT_ONCE,
-                keep=keep,
-            )
-            axes = (0, 0, 0, 0, 0, 0, None, None)
-            over_runs = jax.vmap(step, in_axes=axes) if self._vmapped else step
-            self._advance[what] = jax.jit(over_runs, donate_argnums=(0, 1))
-        keys = self.stacked([run_key(each.seed, COLLECT) for each in self._configs])
-        state, streams, self._observed, gradient, done = self._timed(what, self._advance[what])(
-            state,
-            streams,
-            self._observed,
-            self._method,
-            keys,
-            self._column(env_steps),
-            jnp.int32(number),
-            jnp.int32(count),
-        )
-        if self._vmapped:  # rollouts lead
-            done = jax.tree.map(lambda each: jnp.swapaxes(each, 0, 1), done)
-        return state, streams, gradient, done
-
-    def host_streams(self) -> HostStreams:
-        """A Python environment as often as it is played side by side; not begun yet."""
-        return HostStreams(self._configs[0], self._environment.spec, self._workers)
-
-    def advance_on_host(
-        self, state: State, streams: HostStreams, number: int, env_steps: Sequence[int]
-    ) -> tuple[State, Any, Advanced]:
-        """One rollout of a Python environment, and the updates from it; state is given away.
-
-        Where the environment fails, nothing has been learned from the rollout, and `state` is as it was.
-
-        Args:
-            state: of the only run.
-            streams: its environments.
-            number: rollouts made so far, for the random keys.
-            env_steps: so far.
-
-        Returns:
-            As `advance`, but for the streams.
-        """
-        self._observe_first(state)
-        learner, spec = self._learners[0], self._environment.spec
-        config = learner.config
-        if "host" not in self._advance:
-            algorithm: Any = learner.entry.algorithm
-            self._advance["act"] = jax.jit(partial(act_on, algorithm))
-            learn = partial(learn_from, learner, spec)
-            self._advance["host"] = jax.jit(learn, donate_argnums=0)
-        key = jax.random.fold_in(run_key(config.seed, COLLECT), number + 1)
-        play_key, learn_key = jax.random.split(key)
-        act, observed = self._timed("act", self._advance["act"]), self._observed
-
-        def on_host(key: PRNGKeyArray, seen: TimeStep) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-            action, behaviour = act(state.params, observed, key, seen)
-            return np.array(action), {name: np.array(each) for name, each in behaviour.items()}
-
-        trajectory, finished = streams.roll(on_host, play_key, config.rollout_steps)
-        taken = jnp.float32(env_steps[0] + config.rollout_steps * config.parallel_envs)
-        learnt = self._timed("host", self._advance["host"])(
-            state, observed, trajectory, self._method, taken, learn_key
-        )
-        self._observed = learnt.observed
-        none: Any = Breach(*np.zeros(3, np.int32))
-        told = Advanced(learnt.metrics, finished, none, learnt.trajectory)
-        return (
-            learnt.state,
-            learnt.gradient,
-            jax.tree.map(lambda each: np.asarray(each)[None], told),
         )
 
     def copy_target(self, state: State) -> State:
@@ -478,11 +342,11 @@ class Engine:
 
     def of_run(self, tree: Any, run: int) -> Any:
         """One run's part of a tree of arrays."""
-        return jax.tree.map(lambda leaf: leaf[run], tree) if self._vmapped else tree
+        return self._axis.of_run(tree, run)
 
     def recording_of_run(self, recording: Recording, run: int) -> Recording:
         """One run's part of a recording, whose arrays lead with time."""
-        if not self._vmapped:
+        if not self._axis.vmapped:
             return recording
         return Recording(*(array[:, run] for array in recording))
 
@@ -490,54 +354,10 @@ class Engine:
         """Share of active weights of each run's online networks; it never changes."""
         return self._programs.densities(state)
 
-    def stacked(self, parts: Sequence[Any]) -> Any:
-        """One tree for all runs out of one for each; the inverse of `of_run`."""
-        if not self._vmapped:
-            return parts[0]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
-
-    def _column(self, numbers: Sequence[int] | Sequence[float]) -> Float[Array, "..."]:
-        return jnp.asarray(numbers if self._vmapped else numbers[0], jnp.float32)
-
-    def _keys(self, purpose: int, number: int, episodes: int) -> Key[Array, "*runs episodes"]:
-        return self.stacked(
-            [
-                jax.random.split(run_key(each.seed, purpose, number), episodes)
-                for each in self._configs
-            ]
-        )
-
-    def _timed(self, what: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-        if what in self._seen:
-            return function
-
-        def first_call(*args: Any) -> Any:
-            start = time.perf_counter()
-            result = jax.block_until_ready(function(*args))
-            self.compile_seconds += time.perf_counter() - start
-            self._seen.add(what)
-            return result
-
-        return first_call
-
 
 @jax.jit
 def _copied(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
-
-
-def _read_episodes(
-    spec: EnvironmentSpec,
-    dtype: str,
-    observed: Observed,
-    observation: Any,
-    state: Any,
-    lengths: Any,
-) -> tuple[Array, Array, Observed]:
-    """Whole episodes as networks read them, in the ring's type, and the statistics with them."""
-    of_observation, of_state = observed.scales
-    after = observed.after_episodes(spec, observation, state, lengths)
-    return of_observation(observation).astype(dtype), of_state(state).astype(dtype), after
 
 
 def _program_text(config: Config) -> tuple[Any, ...]:
