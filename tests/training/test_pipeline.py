@@ -70,8 +70,14 @@ def test_what_was_learnt_is_saved_where_the_environment_fails(tmp_path: Path) ->
     with pytest.raises(EnvironmentFailure, match=r"simulator is gone; .*checkpoint"):
         next(rounds)
     resumed = Trainer.resume(tmp_path / "run")
-    assert resumed.counters.updates > made
+    rounds_before = resumed.counters.rounds
+    assert resumed.counters.updates == made + trainer.config.parallel_envs
+    next(iter(resumed))  # what the failing round had learnt is not learnt again
+    assert resumed.counters.updates == made + trainer.config.parallel_envs
+    assert resumed.counters.rounds == rounds_before + 1
     resumed.run()
+    several = resumed.counters.rounds - rounds_before
+    assert resumed.counters.updates == made + trainer.config.parallel_envs * several
 
 
 def test_on_policy_learning_has_no_pipeline() -> None:
