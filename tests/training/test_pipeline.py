@@ -17,9 +17,8 @@ PIPELINE = SMALL | {"pipeline": True, "steps": 1200}
 
 
 @needs_kernels
-@pytest.mark.parametrize("execution", ["masked", "compact"])
-def test_a_pipelined_run_is_resumed_bit_for_bit(tmp_path: Path, execution: str) -> None:
-    given = PIPELINE | {"execution": execution}
+def test_a_pipelined_run_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    given = PIPELINE | {"execution": "compact"}
     Trainer(resolve(given), tmp_path / "whole", given=given).run()
     trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
     for metrics in trainer:
