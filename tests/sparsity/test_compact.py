@@ -284,6 +284,24 @@ def _assert_same(found: Any, expected: Any) -> None:
 
 
 @needs_kernels
+def test_a_layer_of_flax_has_its_own_functions_again_and_keeps_its_type() -> None:
+    nnx = pytest.importorskip("flax.nnx")
+    small, x = {"kernel.value": np.eye(8)}, jnp.ones((2, 8))
+    layer = nnx.Linear(8, 8, rngs=nnx.Rngs(0))
+    functions = layer.promote_dtype, layer.dot_general
+    for _ in range(2):
+        layer_small = compact(compact(layer, small), small)
+        assert has_compact(layer_small)
+        layer = masked(layer_small)
+    assert (layer.promote_dtype, layer.dot_general) == functions
+    np.testing.assert_allclose(layer_small(x), layer(x), rtol=1e-6)
+    half = nnx.Linear(8, 8, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="computes in bfloat16: compact layers of Flax compute"):
+        compact(half, small)
+    assert compact(half, {"kernel.value": np.tri(8)})(x).dtype == jnp.bfloat16  # it stays dense
+
+
+@needs_kernels
 def test_dense_layers_and_convolutions_stay_arrays() -> None:
     params = {"a": jnp.ones((8, 8)), "b": jnp.ones((8, 8)), "c": jnp.ones((4, 2, 2))}
     masks = {"a": np.eye(8), "b": np.tri(8), "c": np.ones((4, 2, 2))}
