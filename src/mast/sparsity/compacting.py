@@ -105,9 +105,8 @@ def compacted_like(network: Any, like: Any, masks: Masks) -> Any:
     dense = jax.tree.leaves(
         network
     )  # a Flax module has other functions now, so its tree is another
-    return tree.unflatten(
-        of_leaf(path, old, leaf) for (path, old), leaf in zip(leaves, dense, strict=True)
-    )
+    pairs = zip(leaves, dense, strict=True)
+    return jax.tree.unflatten(tree, [of_leaf(path, old, leaf) for (path, old), leaf in pairs])
 
 
 def evolve_compact(
