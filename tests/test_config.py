@@ -402,6 +402,18 @@ def test_denses_ignored_sparsity_is_kept_for_the_next_run() -> None:
     assert resolve(again).sparsity == 0.95
 
 
+@pytest.mark.parametrize("method", ["dense", "tiny"])
+def test_a_run_that_stays_dense_has_no_pattern_and_says_so(method: str) -> None:
+    given = GIVEN | {"method": method}
+    patterned = given | {"pattern": "fan-in"}
+    assert resolve(patterned) == resolve(given)
+    (notice,) = set(notices(patterned)) - set(notices(given))
+    assert notice == f"method {method} stays dense and ignores pattern = fan-in"
+    assert resolve(patterned | {"method": "mast"}).pattern == "fan-in"
+    with pytest.raises(UserError, match="pattern = fann: must be one of"):
+        resolve(given | {"pattern": "fann"})
+
+
 def test_a_plain_file_of_settings_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text('{"environment": "smax/3m", "hidden_size": 32}')

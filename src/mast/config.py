@@ -103,6 +103,8 @@ def notices(given: Mapping[str, Any]) -> list[str]:
     if given.get("method") == "dense" and "sparsity" in given:
         said.append(f"method dense ignores sparsity = {one_line(given['sparsity'])}")
     config = resolve(given)
+    if given.get("pattern", config.pattern) != config.pattern:
+        said.append(f"method {config.method} stays dense and ignores pattern = {given['pattern']}")
     algorithm = PRESET_ALGORITHMS.get(config.preset, (config.algorithm,))
     if config.algorithm not in algorithm:
         said.append(

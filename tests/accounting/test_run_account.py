@@ -77,3 +77,21 @@ def test_fixed_densities_per_agent_are_counted() -> None:
     active = sum(layer.active for layer in own.networks[0].layers)
     assert active / weights == pytest.approx((0.3 + 0.1 + 0.05) / 3, abs=1e-3)
     assert own.networks[1] == account(method="ss", sparsity=0.9).networks[1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sparsity", "density"),
+    [("n:16", 0.98, "0.02"), ("neuron", 0.98, "0.02"), ("fan-in", 0.995, "0.005")],
+)
+def test_a_pattern_that_stays_far_denser_than_asked_says_so(
+    pattern: str, sparsity: float, density: str
+) -> None:
+    config = resolve(
+        {"environment": "smax/3m", "method": "mast", "pattern": pattern, "sparsity": sparsity}
+    )
+    (notice,) = size_notices(config, THREE_MARINES)
+    held = account_of(config, THREE_MARINES).density
+    assert held > 1.1 * (1 - sparsity)
+    assert notice.startswith(f"pattern {pattern}: density {held:.3g} instead of {density},")
+    near = config.model_copy(update={"sparsity": 0.8})
+    assert size_notices(near, THREE_MARINES) == []

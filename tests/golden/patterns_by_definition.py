@@ -45,6 +45,7 @@ def evolve_fan_in(
     drop: int,
     salient_share: float,
     fewest: int,
+    copies: int = 1,
 ) -> Bools:
     inputs, weights = len(mask[0]), sum(map(sum, mask))
     kept = _kept(mask, drop_score, drop)
@@ -56,7 +57,12 @@ def evolve_fan_in(
         salient = {r: sum(kept[r]) + sum(at[0] == r for at in free[:drop]) for r in lives}
         below = [r for r in lives if salient[r] < salient_share * fan_in]
         below.sort(key=lambda r: (salient[r], r))
-        for stay in range(max(len(lives) - len(below), fewest), len(lives) + 1):
+        per_copy = len(mask) // copies
+        for copy in range(copies):
+            mine = [r for r in lives if r // per_copy == copy]
+            mine.sort(key=lambda r: (salient[r], r))
+            below = [r for r in below if r not in mine[-fewest:]]
+        for stay in range(len(lives) - len(below), len(lives) + 1):
             if weights % stay == 0 and weights <= stay * inputs:
                 lives = [r for r in lives if r not in below[: len(lives) - stay]]
                 break
@@ -74,8 +80,10 @@ def evolve_units(
     growth_score: Rows,
     drop: int,
     units: list[list[tuple[int, int]]],
+    parts: int,
+    fewest: int,
 ) -> Bools:
-    """Units of entries by the sums of their scores."""
+    """Units of entries by the sums of their scores; so many of each part of them stay."""
     count = drop // len(units[0])
 
     def total(score: Rows, unit: list[tuple[int, int]]) -> float:
@@ -86,8 +94,18 @@ def evolve_units(
     kept = set(there[count:])
     free = [u for u in range(len(units)) if u not in kept]
     free.sort(key=lambda u: _order(-total(growth_score, units[u]), u))
+    # From the best kept one to the worst, then from the best to grow; each part's first before all others.
+    ranked = there[: count - 1 : -1] if count else there[::-1]
+    ranked += free
+    per_part = len(units) // parts
+    stays = {
+        u
+        for part in range(parts)
+        for u in [each for each in ranked if each // per_part == part][:fewest]
+    }
+    ranked.sort(key=lambda u: u not in stays)
     evolved = [[False] * len(row) for row in mask]
-    for u in kept | set(free[:count]):
+    for u in ranked[: len(there)]:
         for r, c in units[u]:
             evolved[r][c] = True
     return evolved

@@ -104,6 +104,15 @@ def test_a_trained_team_has_the_pattern(name: str, tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"pattern": "2:4"}, "sparsity = 0.8: pattern 2:4 has 0.5"),
+        ({"pattern": "2:4", "sparsity": 0.6}, "sparsity = 0.6: pattern 2:4 has 0.5"),
+        (
+            {
+                "pattern": "1:5",
+                "sharing": "independent",
+                "density_per_agent": "0.3,0.2,0.1",
+            },
+            "density_per_agent = 0.3,0.2,0.1: pattern 1:5 has one density for all",
+        ),
         ({"pattern": "blocks"}, "pattern = blocks: must be one of unstructured, fan-in, n:M"),
         (
             {"pattern": "1:5", "method": "magnitude"},
@@ -117,3 +126,7 @@ def test_settings_that_a_pattern_cannot_have_are_refused(
     with pytest.raises(UserError, match=message) as error:
         resolve({**SMALL, **settings})
     assert "\n" not in str(error.value)
+
+
+def test_a_rounded_sparsity_is_that_of_a_fixed_pattern() -> None:
+    assert resolve({**SMALL, "pattern": "1:3", "sparsity": 0.667}).pattern == "1:3"

@@ -111,12 +111,11 @@ def test_per_example_gradients_second_derivatives_and_batched_values() -> None:
         weight = jnp.zeros(of["mask"].shape).at[of["mask"].nonzero()].set(values)
         return jnp.sum(jnp.tanh(weight @ row) * d)
 
-    for derivative in (jax.grad(loss), jax.hessian(loss)):
-        dense = jax.grad(dense_loss) if derivative.__name__ == "loss" else None
-        each = jax.vmap(derivative, (None, 0, 0))(values, x, d_y)
-        exact = jax.vmap(dense or jax.hessian(dense_loss), (None, 0, 0))(values, x, d_y)
-        if each.shape == exact.shape:
-            assert _error(each, np.asarray(exact, np.float64)) < CLOSE
+    for derivative in (jax.grad, jax.hessian):
+        each = jax.vmap(derivative(loss), (None, 0, 0))(values, x, d_y)
+        exact = jax.vmap(derivative(dense_loss), (None, 0, 0))(values, x, d_y)
+        assert each.shape == exact.shape
+        assert _error(each, np.asarray(exact, np.float64)) < CLOSE
     several = jnp.stack([values, 2 * values])
     doubled = jax.vmap(lambda v: product(x, v, structure))(several)
     assert _error(doubled[1], 2 * of["x"] @ of["weight"].T) < CLOSE
@@ -282,6 +281,24 @@ def _assert_same(found: Any, expected: Any) -> None:
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
     for one, other in pairs:
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+@needs_kernels
+def test_a_layer_of_flax_has_its_own_functions_again_and_keeps_its_type() -> None:
+    nnx = pytest.importorskip("flax.nnx")
+    small, x = {"kernel.value": np.eye(8)}, jnp.ones((2, 8))
+    layer = nnx.Linear(8, 8, rngs=nnx.Rngs(0))
+    functions = layer.promote_dtype, layer.dot_general
+    for _ in range(2):
+        layer_small = compact(compact(layer, small), small)
+        assert has_compact(layer_small)
+        layer = masked(layer_small)
+    assert (layer.promote_dtype, layer.dot_general) == functions
+    np.testing.assert_allclose(layer_small(x), layer(x), rtol=1e-6)
+    half = nnx.Linear(8, 8, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="computes in bfloat16: compact layers of Flax compute"):
+        compact(half, small)
+    assert compact(half, {"kernel.value": np.tri(8)})(x).dtype == jnp.bfloat16  # it stays dense
 
 
 @needs_kernels

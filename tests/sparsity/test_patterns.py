@@ -48,6 +48,7 @@ PATTERNS: list[Any] = [
     NOfM(4),
     NOfM(4, 2),
     NOfM(16),
+    NOfM(16, 8),
     Blocks(2, 5),
     Blocks(4, 4),
     Neurons(),
@@ -145,10 +146,15 @@ def _by_definition(pattern: Any, matrix: Matrix, mask: Any, scores: Any, drop: i
         return golden.evolve_n_of_m(*lists, drop, n, length)
     if isinstance(pattern, FanIn):
         share = pattern.salient_share if pattern.ablates(matrix) else 0.0
-        return golden.evolve_fan_in(*lists, drop, share, math.ceil(matrix.rows / 16))
+        fewest = math.ceil(matrix.rows / matrix.copies / 16)
+        return golden.evolve_fan_in(*lists, drop, share, fewest, matrix.copies)
     if isinstance(pattern, Neurons) and matrix.is_output:
         return golden.evolve_fan_in(*lists, drop, 0.0, 1)
-    return golden.evolve_units(*lists, drop, _units(pattern, matrix))
+    units, parts = _units(pattern, matrix), matrix.copies
+    if isinstance(pattern, Blocks) and matrix.is_output:
+        parts = len({unit[0][0] for unit in units})
+    fewest = math.ceil(len(units) / parts / 16) if isinstance(pattern, Neurons) else 1
+    return golden.evolve_units(*lists, drop, units, parts, fewest)
 
 
 @given(
@@ -188,6 +194,37 @@ def test_a_neuron_without_salient_weights_is_ablated_and_the_others_have_its_wei
     assert evolved[:2, 4:6].all()
     kept = FanIn().evolve(*operands, matrix._replace(is_output=True))
     np.testing.assert_array_equal(np.asarray(kept).sum(1), [2, 2, 2, 2])
+
+
+@pytest.mark.parametrize("pattern", [FanIn(), Neurons(floor=0.25), Blocks(2, 4)])
+def test_no_copy_loses_a_whole_layer(pattern: Any) -> None:
+    """Two agents: everything that the first has is the worst, and nothing of it is wanted."""
+    matrix = Matrix(16, 8, copies=2)
+    first = np.repeat([[0.0], [1.0]], 8, axis=0) + np.zeros((16, 8))
+    score = jnp.asarray(first, jnp.float32)
+    count = pattern.counts(matrix)[2]
+    mask = pattern.best(score, count, matrix)
+    for _ in range(3):
+        each = np.asarray(mask).reshape(2, 8, 8)
+        assert each.sum() == count
+        assert pattern.holds(np.asarray(mask), matrix)
+        assert each.any((1, 2)).all()
+        mask = pattern.evolve(mask, score, score, count // 2, count // 2, matrix)
+
+
+def test_no_result_of_a_network_loses_all_its_blocks() -> None:
+    matrix = Matrix(8, 8, is_output=True)
+    pattern = Blocks(2, 4)
+    score = jnp.asarray(np.repeat(np.arange(4.0), 2)[:, None] + np.zeros((8, 8)))
+    assert pattern.counts(matrix) == range(32, 65, 8)
+    mask = pattern.best(score, 40, matrix)
+    for _ in range(3):
+        assert mask.sum() == 40
+        assert np.asarray(mask).any(1).all()
+        mask = pattern.evolve(mask, score, score, 40, 40, matrix)
+    without = np.array(mask)
+    without[:2] = False
+    assert not pattern.holds(without, matrix)
 
 
 def test_the_budget_is_rounded_to_what_the_pattern_can_have() -> None:

@@ -1,5 +1,6 @@
 """What a paper says in words, held to rows."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,12 @@ SAID = {
     "not run": {"better": "snp", "than": ["fups+id"]},
     "faster": {"better": "snp", "than": ["fups"], "by": "speed"},
     "costs less": {"better": "snp", "than": ["seps"], "by": "time"},
+    "alike": {"alike": ["fups", "snp"], "within": 0.2},
+    "alike, few noisy seeds": {"alike": ["fups", "snp"], "within": 0.05},
+    "not alike": {"alike": ["seps", "snp"]},
     "as many": {"alike": ["fups", "snp"], "by": "parameters"},
     "fewer": {"better": "snp", "than": ["seps"], "by": "parameters"},
     "rises": {"rising": ["seps", "fups", "snp"]},
-    "not here": {"better": "snp", "than": ["seps"], "on": "lbf2"},
 }
 
 
@@ -71,6 +74,8 @@ def test_every_statement_has_its_verdict(tmp_path: Path) -> None:
     results = rows_of(study, tmp_path)
     (panel,) = panels_of(study, results)
     found = {each.statement.text: each for each in verdicts_of(study.statements, panel)}
+    elsewhere = [replace(each, on="lbf2") for each in study.statements]
+    assert verdicts_of(elsewhere, panel) == []
     assert {text: each.word for text, each in found.items()} == {
         "held": "held",
         "not held": "not held",
@@ -78,6 +83,9 @@ def test_every_statement_has_its_verdict(tmp_path: Path) -> None:
         "not run": "not run",
         "faster": "open",  # the last of the first half's ten evaluations are all of the end
         "costs less": "held",
+        "alike": "held",
+        "alike, few noisy seeds": "open",
+        "not alike": "not held",
         "as many": "held",
         "fewer": "held",
         "rises": "open",
@@ -98,6 +106,20 @@ def test_a_difference_of_two_runs_is_open(tmp_path: Path) -> None:
     (found,) = verdicts_of(study.statements, panel)
     assert found.word == "open"
     assert found.numbers.endswith("(fewer than 3 runs)")
+
+
+@pytest.mark.parametrize("name", ["as many", "fewer"])
+def test_a_difference_of_parameters_that_are_not_recorded_is_open(
+    name: str, tmp_path: Path
+) -> None:
+    study = study_of(said=SAID[name])
+    results = rows_of(study, tmp_path)
+    for each in results:
+        each.row["parameters"] = None
+    (panel,) = panels_of(study, results)
+    (found,) = verdicts_of(study.statements, panel)
+    assert found.word == "open"
+    assert found.numbers.endswith("(not recorded)")
 
 
 def test_what_an_agent_uses_stands_beside_the_parameters(tmp_path: Path) -> None:
@@ -123,6 +145,16 @@ def test_what_an_agent_uses_stands_beside_the_parameters(tmp_path: Path) -> None
         ([{"better": "snp"}], "must say what is better than what, rising, or alike"),
         ([{"rising": ["snp", "fups"], "by": "luck"}], "by = luck: must be one of score, speed"),
         ([{"rising": ["snp", "fups"], "text": 3}], "statements 1: text: must be a text"),
+        (
+            [{"rising": ["snp", "fups"], "on": "lbf2"}],
+            "statements 1: no cell has the map 'lbf2' (did you mean lbf1?)",
+        ),
+        (
+            [{"better": "snp", "than": ["seps"], "alike": ["snp", "fups"]}],
+            "statements 1: better and alike: must be one of them",
+        ),
+        ([{"alike": ["snp", "fups"], "within": 2}], "within = 2: must be above 0 and below 1"),
+        ([{"rising": ["snp", "fups"], "within": 0.1}], "within: belongs to alike"),
     ],
 )
 def test_statements_that_are_none_are_refused(statements: Any, said: str) -> None:

@@ -117,12 +117,18 @@ def check_together(config: Config) -> None:
 
 
 def _check_pattern(config: Config) -> None:
-    """Refuses a pattern with a fixed density and another sparsity, or gradual pruning."""
+    """Refuses a pattern with a fixed density and another sparsity, densities per agent or gradual pruning."""
     fixed = re.fullmatch(r"\d+:(\d+)", config.pattern)
     try:
         check_sparsity(config.pattern, config.sparsity)
     except UserError as error:
         raise ValueError(str(error)) from None
+    if fixed and config.density_per_agent is not None:
+        shown = ",".join(f"{density:g}" for density in config.density_per_agent)
+        raise ValueError(
+            f"density_per_agent = {shown}: pattern {config.pattern} has one density for all; for N by the "
+            f"agent's density: pattern n:{fixed[1]}"
+        )
     if fixed and config.pruning != "none":
         raise ValueError(
             f"pattern = {config.pattern}: method {config.method} prunes gradually, so N must be by the "

@@ -21,6 +21,8 @@ from mast.networks.spec import Lacks, NetworkSpec, Sizes, TeamSizes
 from mast.sparsity.allocation import active_counts_per_copy
 from mast.sparsity.pattern_names import held_counts
 
+FAR_DENSER = 1.1
+"""A pattern's density over the one asked for, from which a run is told."""
 MOST_NETWORKS = 10
 """Of SePS where K is not given: as many as its authors' code makes."""
 
@@ -190,12 +192,29 @@ def _with_training_of(final: Account, training: Account) -> Account:
 
 
 def size_notices(config: Config, team: TeamSizes) -> list[str]:
-    """What is to be said about the sizes before training: how near a tiny team comes."""
+    """What is to be said about the sizes before training.
+
+    How near a tiny team comes to the sparse one, and where a pattern's fewest weights are more than those
+    asked for.
+    """
     if config.widths != "tiny":
-        return []
+        return _floor_notice(config, team)
     tiny = tiny_of(config, team)
     networks = algorithm_entry(config.algorithm).networks(tiny.sizes).values()
     widths = dict.fromkeys(width for network in networks for width in network.widths)
     shown = ", ".join(f"{name} {getattr(tiny.sizes, name)}" for name in widths)
     counts = ", ".join(f"{n.name} {n.tiny:,} for {n.sparse:,}" for n in tiny.networks)
     return [f"tiny: parameters of {counts} of the sparse team ({shown})"]
+
+
+def _floor_notice(config: Config, team: TeamSizes) -> list[str]:
+    if config.stays_dense or config.pattern == "unstructured":
+        return []
+    asked = account_of(config.model_copy(update={"pattern": "unstructured"}), team).density
+    held = account_of(config, team).density
+    if held <= FAR_DENSER * asked:
+        return []
+    return [
+        f"pattern {config.pattern}: density {held:.3g} instead of {asked:.2g}, as layers cannot have fewer "
+        "weights with it"
+    ]

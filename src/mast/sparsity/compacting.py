@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -38,13 +39,14 @@ def compact(
 
     Args:
         network: an Equinox module, a Flax NNX module or nested dictionaries; its layers use a weight only in
-            products. Of `flax.nnx.Linear` the two functions with which it makes its product are exchanged.
+            products. A `flax.nnx.Linear` has its two functions for products wrapped, until `masked`.
         masks: by leaf path, such as `state.masks`.
         densest: the largest share of active weights that becomes compact.
         threads: of XLA's that a product uses at most; all where None. No result depends on it.
 
     Raises:
-        ValueError: a mask names no leaf, or has another shape than its leaf.
+        ValueError: a mask names no leaf, or has another shape than its leaf; a layer of Flax whose kernel
+            becomes compact computes in another type than float32.
     """
     from mast.configuration.threads import usable_cpus
     from mast.sparsity.optimizer import check_masks
@@ -74,11 +76,12 @@ def compact(
 
 def masked(network: Any) -> Any:
     """The network with dense arrays again, zero at inactive weights; the inverse of `compact`."""
-    return jax.tree.map(
+    dense = jax.tree.map(
         lambda leaf: leaf.scattered(leaf.values) if is_compact(leaf) else leaf,
         network,
         is_leaf=is_compact,
     )
+    return _for_flax(dense)
 
 
 def _obstacle() -> str | None:
@@ -98,7 +101,12 @@ def compacted_like(network: Any, like: Any, masks: Masks) -> Any:
         mask, active = masks[leaf_path(path)], old.structure.columns.size
         return compact_matrix(leaf, mask, old.threads, active, old.is_transposed)
 
-    return jax.tree_util.tree_map_with_path(of_leaf, like, network, is_leaf=is_compact)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like, is_leaf=is_compact)
+    dense = jax.tree.leaves(
+        network
+    )  # a Flax module has other functions now, so its tree is another
+    pairs = zip(leaves, dense, strict=True)
+    return jax.tree.unflatten(tree, [of_leaf(path, old, leaf) for (path, old), leaf in pairs])
 
 
 def evolve_compact(
@@ -178,22 +186,52 @@ def _states(
 
 
 def _for_flax(network: Any) -> Any:
-    """Makes the linear layers of a Flax NNX module multiply compact kernels; everything else is as it is."""
+    """Makes the linear layers of a Flax NNX module multiply compact kernels; everything else is as it is.
+
+    Raises:
+        ValueError: a layer with a compact kernel computes in another type than float32.
+    """
     nnx = sys.modules.get("flax.nnx")
     if nnx is None or not isinstance(network, nnx.Module):
         return network
-    for _, layer in nnx.iter_modules(network):
-        if isinstance(layer, nnx.Linear) and has_compact(layer):
-            layer.promote_dtype = _as_they_are
-            layer.dot_general = _product_of_flax
+    for path, layer in nnx.iter_modules(network):
+        if not isinstance(layer, nnx.Linear):
+            continue
+        for name, ours in (("promote_dtype", _Promotion), ("dot_general", _Product)):
+            function = getattr(layer, name)
+            if has_compact(layer):
+                _check_type(path, layer)
+                if not isinstance(function, ours):
+                    setattr(layer, name, ours(function))
+            elif isinstance(function, ours):
+                setattr(layer, name, function.own)
     return network
 
 
-def _as_they_are(operands: Any, dtype: Any = None) -> Any:
-    """In the place of Flax's promotion of types, which knows arrays only."""
-    return operands
+def _check_type(path: Any, layer: Any) -> None:
+    kind = layer.preferred_element_type or layer.dtype
+    if kind is not None and jnp.dtype(kind) != jnp.float32:
+        name = ".".join(map(str, path)) or "the network"
+        raise ValueError(
+            f"{name} computes in {jnp.dtype(kind).name}: compact layers of Flax compute in float32"
+        )
 
 
-def _product_of_flax(x: Any, kernel: Any, *_: Any, **__: Any) -> Any:
-    """In the place of `lax.dot_general`, in a layer whose kernel may be compact."""
-    return x @ kernel
+@dataclass(frozen=True)
+class _Promotion:
+    """Flax's promotion of types, which knows arrays only; a compact kernel stays as it is."""
+
+    own: Callable[..., Any]
+
+    def __call__(self, operands: Any, **how: Any) -> Any:
+        return operands if has_compact(operands) else self.own(operands, **how)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A layer's own `lax.dot_general`, and x W where the kernel is compact."""
+
+    own: Callable[..., Any]
+
+    def __call__(self, x: Any, kernel: Any, *how: Any, **more: Any) -> Any:
+        return x @ kernel if is_compact(kernel) else self.own(x, kernel, *how, **more)

@@ -20,6 +20,8 @@ _PARTS = (
 )
 NAME_PATTERN = f"^({'|'.join(_PARTS)}|{NAME})$"
 """As a regular expression."""
+ROUNDING = 0.0005 + 1e-9
+"""How far a sparsity may be from that of N:M: 0.667 stands for 1:3."""
 
 
 def pattern_of(pattern: str | Pattern) -> Pattern:
@@ -51,6 +53,11 @@ def pattern_of(pattern: str | Pattern) -> Pattern:
     return ours[name]
 
 
+def is_pattern_name(value: object) -> bool:
+    """Whether a text has the form of a pattern's name."""
+    return isinstance(value, str) and re.fullmatch(NAME_PATTERN, value) is not None
+
+
 def check_sparsity(pattern: str | Pattern, sparsity: float) -> None:
     """Refuses a sparsity that a pattern with a fixed density cannot have.
 
@@ -60,7 +67,7 @@ def check_sparsity(pattern: str | Pattern, sparsity: float) -> None:
     found = NOfM(1) if isinstance(pattern, str) and is_own(pattern) else pattern_of(pattern)
     if isinstance(found, NOfM) and found.n is not None:
         fixed = 1 - found.n / found.m
-        if abs(fixed - sparsity) > 0.5 / found.m:
+        if abs(fixed - sparsity) > ROUNDING:
             raise UserError(
                 f"sparsity = {sparsity:g}: pattern {found.name} has {fixed:g}; for N by the sparsity: "
                 f"pattern n:{found.m}"

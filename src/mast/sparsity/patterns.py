@@ -140,7 +140,8 @@ class FanIn:
     The smallest weights of the layer are dropped, wherever they are; then each row grows its best ones back
     to the constant fan-in. A neuron of whose weights few are salient (kept, or among the best to grow) loses
     all of them, and the others' fan-in rises: as many neurons go as leave a number that divides the layer's
-    weights, so that the count stays exact. Rows of a GRU and of a network's results are never ablated.
+    weights, so that the count stays exact; a share of each copy's neurons always stays. Rows of a GRU and of
+    a network's results are never ablated.
 
     Source: SRigL (Lasby et al. 2023), Section 3.1. There the count may fall short of the budget instead.
     """
@@ -156,7 +157,10 @@ class FanIn:
     def holds(self, mask: Any, matrix: Matrix) -> bool:
         fan_in = mask.sum(1)
         has = fan_in[fan_in > 0]
-        full = len(has) == matrix.rows or self.ablates(matrix)
+        full = len(has) == matrix.rows
+        if self.ablates(matrix):
+            living = (fan_in.reshape(matrix.copies, -1) > 0).sum(1)
+            full = bool((living >= _share(self.floor, matrix)).all())
         return len(has) > 0 and full and bool((has == has[0]).all())
 
     def ablates(self, matrix: Matrix) -> bool:
@@ -180,8 +184,16 @@ class FanIn:
         from mast.sparsity import structured
 
         share = self.salient_share if self.ablates(matrix) else 0.0
-        fewest = max(1, math.ceil(self.floor * matrix.rows))
-        return structured.evolve_fan_in(mask, drop_score, growth_score, drop, grow, share, fewest)
+        return structured.evolve_fan_in(
+            mask,
+            drop_score,
+            growth_score,
+            drop,
+            grow,
+            share,
+            _share(self.floor, matrix),
+            matrix.copies,
+        )
 
 
 @dataclass(frozen=True)
@@ -223,7 +235,7 @@ class NOfM:
         n = self.n or counts.index(int(mask.sum())) + 1
         whole, _ = self.groups(matrix)
         end = whole * self._length(matrix)
-        in_whole = mask[:, :end].reshape(matrix.rows, whole, -1).sum(2)
+        in_whole = mask[:, :end].reshape(matrix.rows, whole, self._length(matrix)).sum(2)
         in_last = mask[:, end:].sum(1)
         return bool((in_whole == n).all() and (in_last == self.in_last(n, matrix)).all())
 
@@ -263,7 +275,8 @@ class NOfM:
 class Blocks:
     """Whole blocks of R rows and C inputs; an axis that does not divide takes its largest divisor below.
 
-    Blocks are dropped and grown by the sums of their weights' scores.
+    Blocks are dropped and grown by the sums of their weights' scores. One block always stays in each copy,
+    and in each row of blocks of a layer that makes a network's results.
     """
 
     r: int
@@ -278,19 +291,25 @@ class Blocks:
         outputs = matrix.rows // (matrix.copies * matrix.gates)
         return _divisor(outputs, self.r), _divisor(matrix.inputs, self.c)
 
+    def parts(self, matrix: Matrix) -> int:
+        """How many parts of such a layer keep at least one block each."""
+        return matrix.rows // self.block(matrix)[0] if matrix.is_output else matrix.copies
+
     def counts(self, matrix: Matrix) -> Sequence[int]:
         size = math.prod(self.block(matrix))
-        return range(size, matrix.weights + 1, size)
+        return range(self.parts(matrix) * size, matrix.weights + 1, size)
 
     def holds(self, mask: Any, matrix: Matrix) -> bool:
         r, c = self.block(matrix)
         sums = mask.reshape(matrix.rows // r, r, matrix.inputs // c, c).sum((1, 3))
-        return bool(mask.any() and ((sums == 0) | (sums == r * c)).all())
+        has = (sums > 0).reshape(self.parts(matrix), -1).any(1)
+        return bool(has.all() and ((sums == 0) | (sums == r * c)).all())
 
     def best(self, score: Score, active: Count, matrix: Matrix) -> Mask:
         from mast.sparsity import structured
 
-        return structured.best_units(score, active, structured.blocks(*self.block(matrix)))
+        view, floor = structured.blocks(*self.block(matrix)), structured.Floor(self.parts(matrix))
+        return structured.best_units(score, active, view, floor)
 
     def evolve(
         self,
@@ -303,30 +322,30 @@ class Blocks:
     ) -> Mask:
         from mast.sparsity import structured
 
-        view = structured.blocks(*self.block(matrix))
-        return structured.evolve_units(mask, drop_score, growth_score, drop, grow, view)
+        view, floor = structured.blocks(*self.block(matrix)), structured.Floor(self.parts(matrix))
+        return structured.evolve_units(mask, drop_score, growth_score, drop, grow, view, floor)
 
 
 @dataclass(frozen=True)
 class Neurons:
     """Whole neurons, with all their inputs or none; in a GRU the rows of all gates of a matrix go together.
 
-    Neurons are dropped and grown by the sums of their weights' scores; a share of them always stays. A layer
-    that makes a network's results has a constant fan-in instead.
+    Neurons are dropped and grown by the sums of their weights' scores; a share of each copy's always stays. A
+    layer that makes a network's results has a constant fan-in instead.
     """
 
     floor: float = FLOOR
     name: str = "neuron"
 
     def fewest(self, matrix: Matrix) -> int:
-        """How many neurons such a layer has at least."""
-        return max(1, math.ceil(self.floor * matrix.neurons))
+        """How many neurons each copy of such a layer has at least."""
+        return _share(self.floor, matrix)
 
     def counts(self, matrix: Matrix) -> Sequence[int]:
         if matrix.is_output:
             return FanIn().counts(matrix)
         size = matrix.gates * matrix.inputs
-        return range(self.fewest(matrix) * size, matrix.weights + 1, size)
+        return range(matrix.copies * self.fewest(matrix) * size, matrix.weights + 1, size)
 
     def holds(self, mask: Any, matrix: Matrix) -> bool:
         if matrix.is_output:
@@ -334,7 +353,7 @@ class Neurons:
         neurons = mask.reshape(matrix.copies, matrix.gates, -1, matrix.inputs).sum((1, 3))
         size = matrix.gates * matrix.inputs
         is_whole = bool(((neurons == 0) | (neurons == size)).all())
-        return is_whole and int((neurons > 0).sum()) >= self.fewest(matrix)
+        return is_whole and bool(((neurons > 0).sum(1) >= self.fewest(matrix)).all())
 
     def best(self, score: Score, active: Count, matrix: Matrix) -> Mask:
         from mast.sparsity import structured
@@ -342,7 +361,8 @@ class Neurons:
         if matrix.is_output:
             return FanIn().best(score, active, matrix)
         view = structured.neurons(matrix.copies, matrix.gates)
-        return structured.best_units(score, active, view, self.fewest(matrix))
+        floor = structured.Floor(matrix.copies, self.fewest(matrix))
+        return structured.best_units(score, active, view, floor)
 
     def evolve(
         self,
@@ -358,12 +378,16 @@ class Neurons:
         if matrix.is_output:
             return FanIn().evolve(mask, drop_score, growth_score, drop, grow, matrix)
         view = structured.neurons(matrix.copies, matrix.gates)
-        return structured.evolve_units(
-            mask, drop_score, growth_score, drop, grow, view, self.fewest(matrix)
-        )
+        floor = structured.Floor(matrix.copies, self.fewest(matrix))
+        return structured.evolve_units(mask, drop_score, growth_score, drop, grow, view, floor)
 
 
 UNSTRUCTURED = Unstructured()
+
+
+def _share(floor: float, matrix: Matrix) -> int:
+    """That share of each copy's neurons, at least one."""
+    return max(1, math.ceil(floor * matrix.neurons / matrix.copies))
 
 
 def _divisor(axis: int, most: int) -> int:

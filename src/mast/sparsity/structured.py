@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Shaped
 
 from mast.sparsity.masks import rank_among
-from mast.sparsity.topology import evolve_mask
 
 Count = Int[Array, ""] | int
 
@@ -81,6 +80,7 @@ def evolve_fan_in(
     grow: Count,
     salient_share: float,
     fewest: int,
+    copies: int = 1,
 ) -> Bool[Array, "rows inputs"]:
     """`evolve_groups` with the fan-in as the quota, after neurons with few salient weights were ablated.
 
@@ -88,7 +88,8 @@ def evolve_fan_in(
         mask, drop_score, growth_score, drop: as in `evolve_groups`.
         grow: weights that come back, and how many of the best candidates count as salient.
         salient_share: γ, of the fan-in; 0 ablates nothing.
-        fewest: neurons that stay.
+        fewest: neurons that stay in each copy.
+        copies: blocks of rows.
 
     Source: SRigL (Lasby et al. 2023), Section 3.1, steps 3 to 7.
     """
@@ -99,7 +100,8 @@ def evolve_fan_in(
         candidates = ~kept & lives[:, None]
         promising = candidates & (rank_among(-growth_score, candidates) < grow)
         salient = (kept | promising).sum(axis=1)
-        lives = _ablated(lives, salient, wanted, salient_share, fewest, mask.shape[1])
+        stays = _leading(_from_best(salient, lives), copies, fewest) & lives
+        lives = _ablated(lives, stays, salient, wanted, salient_share, mask.shape[1])
     fan_in = jnp.maximum(1, wanted // lives.sum())
     groups = _Groups(mask.shape, None)
     quotas = jnp.where(lives, fan_in, 0)
@@ -108,23 +110,23 @@ def evolve_fan_in(
 
 def _ablated(
     lives: Bool[Array, " rows"],
+    stays: Bool[Array, " rows"],
     salient: Int[Array, " rows"],
     weights: Int[Array, ""],
     salient_share: float,
-    fewest: int,
     inputs: int,
 ) -> Bool[Array, " rows"]:
     """The neurons that stay: of those below the share as many go as leave a constant fan-in.
 
-    Those with the fewest salient weights go first, the lowest index among equals.
+    Those with the fewest salient weights go first, the lowest index among equals; none of `stays`.
     """
     now = lives.sum()
-    below = lives & (salient < salient_share * (weights // now))
+    below = lives & ~stays & (salient < salient_share * (weights // now))
     number = jnp.arange(lives.size + 1)
     divides = (weights % jnp.maximum(number, 1) == 0) & (weights <= number * inputs)
-    allowed = divides & (number >= jnp.maximum(now - below.sum(), fewest)) & (number <= now)
+    allowed = divides & (number >= now - below.sum()) & (number <= now)
     stay = jnp.where(allowed.any(), jnp.argmax(allowed), now)  # the smallest allowed
-    return lives & (rank_among(salient, lives) >= now - stay)
+    return lives & ~(below & (rank_among(salient, below) < now - stay))
 
 
 class _Groups:
@@ -206,13 +208,42 @@ def neurons(copies: int, gates: int) -> Units:
     return Units(split, joined)
 
 
+class Floor(NamedTuple):
+    """How many units stay in each part of a layer: in each copy, or in each band of rows."""
+
+    parts: int = 1
+    """As many units of a layer, one part after the other, in each."""
+    fewest: int = 1
+
+
 def best_units(
-    score: Shaped[Array, "rows inputs"], active: Count, units: Units, fewest: int = 1
+    score: Shaped[Array, "rows inputs"], active: Count, units: Units, floor: Floor
 ) -> Bool[Array, "rows inputs"]:
     """The units of the largest sums, that have `active` entries together."""
     each = units.split(score)
-    count = jnp.maximum(fewest, active // each.shape[1])
-    return units.joined(best_entries(each.sum(axis=1), count), score.shape)
+    sums = each.sum(axis=1)
+    order = rank_among(-sums, jnp.ones(sums.shape, bool))
+    return units.joined(_first(order, active // each.shape[1], floor), score.shape)
+
+
+def _from_best(
+    score: Shaped[Array, " units"], among: Bool[Array, " units"]
+) -> Int[Array, " units"]:
+    """Places in the reverse of the order in which units are dropped; the others come after these."""
+    return jnp.where(among, among.sum() - 1 - rank_among(score, among), among.size)
+
+
+def _leading(order: Int[Array, " units"], parts: int, fewest: int) -> Bool[Array, " units"]:
+    """The first `fewest` of each part."""
+    each = order.reshape(parts, -1)
+    return (jnp.argsort(jnp.argsort(each, axis=1), axis=1) < fewest).ravel()
+
+
+def _first(order: Int[Array, " units"], count: Count, floor: Floor) -> Bool[Array, " units"]:
+    """The first units of an order, those that the floor keeps before all others."""
+    stays = _leading(order, *floor)
+    order = jnp.where(stays, order - order.size, order)
+    return jnp.argsort(jnp.argsort(order)) < jnp.maximum(count, floor.parts * floor.fewest)
 
 
 def evolve_units(
@@ -222,23 +253,28 @@ def evolve_units(
     drop: Count,
     grow: Count,
     units: Units,
-    fewest: int = 1,
+    floor: Floor,
 ) -> Bool[Array, "rows inputs"]:
     """`evolve_mask` of whole units by the sums of their entries' scores.
+
+    A part that would have fewer units than its floor keeps or grows its best ones in the place of others.
 
     Args:
         mask: units with all their entries or none.
         drop_score, growth_score: of each entry.
         drop, grow: entries; rounded down to whole units.
         units: which entries go together.
-        fewest: units that stay.
+        floor: units that stay.
     """
     lives = units.split(mask).any(axis=1)
     size = mask.size // lives.size
     now = lives.sum()
-    wanted = jnp.clip((mask.sum() - drop + grow) // size, jnp.minimum(fewest, now), now)
+    least = jnp.minimum(floor.parts * floor.fewest, now)
+    wanted = jnp.clip((mask.sum() - drop + grow) // size, least, now)
     renewed = grow // size
     dropped = jnp.minimum(now, renewed + now - wanted)
     dropping, growing = (units.split(score).sum(axis=1) for score in (drop_score, growth_score))
-    evolved = evolve_mask(lives, dropping, growing, dropped, wanted - (now - dropped))
-    return units.joined(evolved, mask.shape)
+    kept = lives & (rank_among(dropping, lives) >= dropped)
+    grown = kept.sum() + rank_among(-growing, ~kept)
+    order = jnp.where(kept, _from_best(dropping, kept), grown)
+    return units.joined(_first(order, wanted, floor), mask.shape)

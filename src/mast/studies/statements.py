@@ -13,7 +13,9 @@ from mast.errors import UserError
 MEASURES = ("score", "speed", "time", "parameters")
 """The final number; the mean of the curve's first half; seconds of a run; parameters. The last two are better
 when they are smaller."""
-_KEYS = ("section", "text", "better", "than", "rising", "alike", "by", "on")
+WITHIN = 0.1
+"""By how much of the larger mean arms that are alike may differ, where a statement does not say."""
+_KEYS = ("section", "text", "better", "than", "rising", "alike", "within", "by", "on")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Statement:
         arms: of each pair the arm that is better, and the one that it is better than; or that are alike.
         by: one of `MEASURES`.
         alike: whether the two of a pair are the same instead.
+        within: by how much of the larger mean two that are alike may differ.
         on: the map that it is about; "" for every map.
     """
 
@@ -35,13 +38,15 @@ class Statement:
     by: str = "score"
     alike: bool = False
     on: str = ""
+    within: float = WITHIN
 
 
 def read_statements(content: Any, where: str) -> tuple[Statement, ...]:
     """The `[[statements]]` of a study's file.
 
     A statement has a section and a text, and says of arms that one is `better` than each of `than`, that each
-    of a list is better than the one before it (`rising`), or that some are `alike`.
+    of a list is better than the one before it (`rising`), or that some are `alike` (`within` a share of the
+    larger mean).
 
     Raises:
         UserError: the first thing that is wrong, in one line.
@@ -70,6 +75,14 @@ def _statement(block: Any, where: str) -> Statement:
     by = block.get("by", "score")
     if by not in MEASURES:
         raise UserError(f"{where}: by = {by}: must be one of {', '.join(MEASURES)}")
+    said = [key for key in ("better", "rising", "alike") if key in block]
+    if len(said) > 1:
+        raise UserError(f"{where}: {' and '.join(said)}: must be one of them")
+    within = block.get("within", WITHIN)
+    if type(within) not in (int, float) or not 0 < within < 1:
+        raise UserError(f"{where}: within = {within}: must be above 0 and below 1")
+    if "within" in block and "alike" not in block:
+        raise UserError(f"{where}: within: belongs to alike")
     pairs = (
         [(block["better"], other) for other in block.get("than", [])] if "better" in block else []
     )
@@ -79,5 +92,11 @@ def _statement(block: Any, where: str) -> Statement:
         raise UserError(f"{where}: must say what is better than what, rising, or alike")
     text = " ".join(block.get("text", "").split())
     return Statement(
-        block.get("section", ""), text, tuple(pairs), by, "alike" in block, block.get("on", "")
+        block.get("section", ""),
+        text,
+        tuple(pairs),
+        by,
+        "alike" in block,
+        block.get("on", ""),
+        float(within),
     )

@@ -142,13 +142,20 @@ def read_study(name: str, content: Mapping[str, Any], where: str) -> Study:
     texts = {key: _text(content, key, where) for key in ("title", "paper", "about")}
     texts["title"] = texts["title"] or name
     statements = read_statements(content.get("statements", []), where)
-    _check_arms(statements, cells, where)
+    _check_statements(statements, cells, where)
     return Study(name=name, cells=tuple(cells), table=table, statements=statements, **texts)
 
 
-def _check_arms(statements: Sequence[Statement], cells: Sequence[Cell], where: str) -> None:
+def _check_statements(statements: Sequence[Statement], cells: Sequence[Cell], where: str) -> None:
+    """Refuses a statement about an arm or a map that the study does not have."""
     known = {cell.arm for cell in cells}
+    maps = {cell.map for cell in cells}
     for number, statement in enumerate(statements, 1):
+        if statement.on not in ("", *maps):
+            raise UserError(
+                f"{where}: statements {number}: no cell has the map {statement.on!r}"
+                f"{did_you_mean(statement.on, sorted(maps))}"
+            )
         for arm in itertools.chain(*statement.arms):
             if arm not in known:
                 raise UserError(

@@ -67,6 +67,8 @@ def _pair(statement: Statement, panel: Panel, better: Group, other: Group) -> tu
     digits = {"time": 0, "parameters": 0}.get(statement.by, 2)
     names = f"{better.arm} {ours.mean():,.{digits}f}, {other.arm} {theirs.mean():,.{digits}f}"
     if statement.by == "parameters":
+        if np.isnan(ours).any() or np.isnan(theirs).any():
+            return OPEN, f"{names} (not recorded)"
         same = ours.mean() == theirs.mean()
         held = same if statement.alike else ours.mean() < theirs.mean()
         return (HELD if held else NOT_HELD), names
@@ -76,7 +78,10 @@ def _pair(statement: Statement, panel: Panel, better: Group, other: Group) -> tu
     found = difference_interval(sign * ours, sign * theirs)
     text = f"{names} ({found.low:+.{digits}f} to {found.high:+.{digits}f})".replace("-", "−")
     if statement.alike:
-        return (HELD if found.low <= 0 <= found.high else NOT_HELD), text
+        margin = statement.within * max(abs(ours.mean()), abs(theirs.mean()))
+        if -margin <= found.low and found.high <= margin:
+            return HELD, text
+        return (NOT_HELD if found.low > margin or found.high < -margin else OPEN), text
     if found.low > 0:
         return HELD, text
     return (NOT_HELD if found.high < 0 else OPEN), text

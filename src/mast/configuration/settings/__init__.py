@@ -24,6 +24,7 @@ from mast.configuration.settings.playing import EvaluationSettings, ExplorationS
 from mast.configuration.settings.run import EnvironmentSettings, RunSettings
 from mast.configuration.settings.targets import ResSettings, TargetSettings, WeightedSettings
 from mast.configuration.text import read_text
+from mast.sparsity.pattern_names import is_pattern_name
 
 
 class Config(
@@ -74,6 +75,9 @@ class Config(
             layered = warm_start(layered)
         if method == "dense" and _is_sparsity(layered["sparsity"]):
             layered["sparsity"] = 0.0  # ignored, and `notices` says so
+        stays_dense = _stays_dense(layered.get("initial_mask"), layered.get("pruning", "none"))
+        if stays_dense and is_pattern_name(layered.get("pattern")):
+            layered["pattern"] = "unstructured"  # the same
         return layered
 
     @model_validator(mode="after")
@@ -99,12 +103,16 @@ class Config(
     @property
     def stays_dense(self) -> bool:
         """Whether every weight is active from the first step to the last."""
-        return self.initial_mask == "ones" and self.pruning == "none"
+        return _stays_dense(self.initial_mask, self.pruning)
 
     @property
     def evolves(self) -> bool:
         """Whether the masks change while training."""
         return self.growth != "none" or self.pruning != "none"
+
+
+def _stays_dense(initial_mask: Any, pruning: Any) -> bool:
+    return initial_mask == "ones" and pruning == "none"
 
 
 def _is_sparsity(value: Any) -> bool:

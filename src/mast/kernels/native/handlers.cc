@@ -1,10 +1,11 @@
-// The functions that XLA calls. Each reads its operands, checks every shape and structure, and runs a kernel.
+// The functions that XLA calls. Each reads its operands, checks every shape and structure, and runs a kernel. Those of
+// battles and of single matrices have files of their own.
 #include "agent_step.h"
-#include "battle.h"
+#include "battle_handler.h"
 #include "buffers.h"
 #include "joint.h"
 #include "layers.h"
-#include "matrices.h"
+#include "matrix_handlers.h"
 #include "optimizer.h"
 #include "reading.h"
 #include "ring.h"
@@ -332,148 +333,6 @@ ffi::Error LayersBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::Re
   const auto gradients = operands.gradients(each);
   if (!operands.complete()) return operands.error();
   layers_backward(batch, layers, d_y, d_x, gradients, for_each_on(pool, threads));
-  return ffi::Error::Success();
-}
-
-// A step of battles, one per row of the operands. `sizes` are allies, enemies, unit types, ticks and the largest
-// number of steps; `numbers` the map's width and height, a tick's seconds, the bonus for a win, the reward's factor,
-// the tables of unit types, and the moves.
-ffi::Error BattleStep(ffi::RemainingArgs args, ffi::RemainingRets results, Table sizes,
-                      ffi::Span<const float> numbers) {
-  Operands operands(args, results);
-  if (sizes.size() != 5) operands.fail("five sizes are expected");
-  BattleRules r{};
-  if (operands.ok()) {
-    r.allies = sizes[0];
-    r.enemies = sizes[1];
-    r.types = sizes[2];
-    r.ticks = sizes[3];
-    r.most_steps = sizes[4];
-    if (r.allies < 1 || r.enemies < 1 || r.allies > kMostUnits || r.enemies > kMostUnits || r.types < 1 ||
-        r.types > kMostTypes || r.ticks < 0 || r.ticks > kMostTicks) {
-      operands.fail("the sizes are those of no battle");
-    } else if (static_cast<int64_t>(numbers.size()) != 5 + kUnitTables * r.types + 2 * kMoves) {
-      operands.fail("the numbers do not fit the sizes");
-    }
-  }
-  if (!operands.ok()) return operands.error();
-  const float* next = numbers.begin();
-  for (float* each : {&r.width, &r.height, &r.seconds, &r.bonus, &r.scale}) *each = *next++;
-  for (const float** table : {&r.velocity, &r.attack, &r.reach, &r.sight, &r.radius, &r.health, &r.cooldown}) {
-    *table = next;
-    next += r.types;
-  }
-  r.moves = next;
-  const int64_t n = r.units(), m = r.enemies, a = r.allies, looks = a * r.observation(), may = a * r.ally_actions();
-  int64_t rows = -1;
-  BattleIn in{};
-  in.key = operands.rows<ffi::U32>(&rows, 2);
-  in.position = operands.rows<ffi::F32>(&rows, 2 * n);
-  in.alive = operands.rows<ffi::PRED>(&rows, n);
-  in.health = operands.rows<ffi::F32>(&rows, n);
-  in.type = operands.rows<ffi::U8>(&rows, n);
-  in.cooldown = operands.rows<ffi::F32>(&rows, n);
-  in.step = operands.rows<ffi::S32>(&rows, 1);
-  in.across = operands.rows<ffi::F32>(&rows, 2 * m);
-  in.last = operands.rows<ffi::S32>(&rows, m);
-  in.action = operands.rows<ffi::S32>(&rows, a);
-  BattleOut out{};
-  out.position = operands.out_rows<ffi::F32>(&rows, 2 * n);
-  out.alive = operands.out_rows<ffi::PRED>(&rows, n);
-  out.health = operands.out_rows<ffi::F32>(&rows, n);
-  out.cooldown = operands.out_rows<ffi::F32>(&rows, n);
-  out.movement = operands.out_rows<ffi::F32>(&rows, 2 * n);
-  out.attack = operands.out_rows<ffi::S32>(&rows, n);
-  out.across = operands.out_rows<ffi::F32>(&rows, 2 * m);
-  out.last = operands.out_rows<ffi::S32>(&rows, m);
-  out.done = operands.out_rows<ffi::PRED>(&rows, 1);
-  out.reward = operands.out_rows<ffi::F32>(&rows, 1);
-  out.observation = operands.out_rows<ffi::F32>(&rows, looks);
-  out.state = operands.out_rows<ffi::F32>(&rows, r.state());
-  out.available = operands.out_rows<ffi::PRED>(&rows, may);
-  if (!operands.complete()) return operands.error();
-  for (int64_t u = 0; u < rows * n; ++u) {
-    if (in.type[u] < r.types) continue;
-    operands.fail("unit type " + std::to_string(in.type[u]) + " of " + std::to_string(r.types));
-    return operands.error();
-  }
-  Battle battle(r);
-  for (int64_t row = 0; row < rows; ++row) {
-    battle.step(in, out);
-    in = {in.key + 2,      in.position + 2 * n, in.alive + n,      in.health + n, in.type + n,
-          in.cooldown + n, in.step + 1,         in.across + 2 * m, in.last + m,   in.action + a};
-    out = {out.position + 2 * n, out.alive + n, out.health + n, out.cooldown + n,      out.movement + 2 * n,
-           out.attack + n,       out.across + 2 * m, out.last + m, out.done + 1,        out.reward + 1,
-           out.observation + looks, out.state + r.state(), out.available + may};
-  }
-  return ffi::Error::Success();
-}
-
-// A matrix's structure: pointers [rows + 1], indices and, where `with_places`, places [entries].
-Structure read_structure(Operands& operands, int64_t columns, int64_t entries, bool with_places) {
-  Structure s;
-  s.columns = columns;
-  s.entries = entries;
-  int64_t pointers = -1;
-  s.pointers = operands.ints({&pointers});
-  s.indices = operands.ints({&s.entries});
-  if (with_places) s.places = operands.ints({&s.entries});
-  s.rows = pointers - 1;
-  if (operands.ok() && pointers < 1) operands.fail("pointers are missing");
-  if (operands.ok()) {
-    const std::string wrong = fault(s);
-    if (!wrong.empty()) operands.fail(wrong);
-  }
-  return s;
-}
-
-ffi::Error MatrixProduct(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t threads) {
-  Operands operands(args, results);
-  int64_t batch = -1, columns = -1, entries = -1;
-  const float* x = operands.floats({&batch, &columns});
-  const float* values = operands.floats({&entries});
-  const Structure s = read_structure(operands, columns, entries, false);
-  int64_t rows = s.rows;
-  float* y = operands.ok() ? operands.out({&batch, &rows}) : nullptr;
-  check_batch(operands, {batch, 1});
-  if (!operands.complete()) return operands.error();
-  matrix_product(s, values, batch, x, y, threads, for_each_on(pool, threads));
-  return ffi::Error::Success();
-}
-
-ffi::Error MatrixTransposedProduct(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
-                                   int64_t threads) {
-  Operands operands(args, results);
-  int64_t batch = -1, rows = -1, columns = -1, entries = -1;
-  const float* x = operands.floats({&batch, &rows});
-  const float* values = operands.floats({&entries});
-  float* y = operands.out({&batch, &columns});
-  const Structure by_rows = read_structure(operands, columns, entries, false);
-  const Structure by_columns = read_structure(operands, rows, entries, true);
-  if (operands.ok() && (by_rows.rows != rows || by_columns.rows != columns)) {
-    operands.fail("another number of rows or columns is expected");
-  }
-  check_batch(operands, {batch, 1});
-  if (!operands.complete()) return operands.error();
-  if (batch < kSmallBatch) {
-    scattered_product(by_rows, values, batch, x, y, for_each_on(pool, threads));
-  } else {
-    matrix_product(by_columns, values, batch, x, y, threads, for_each_on(pool, threads));
-  }
-  return ffi::Error::Success();
-}
-
-ffi::Error MatrixGradient(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, int64_t threads) {
-  Operands operands(args, results);
-  int64_t batch = -1, columns = -1, rows = -1, entries = -1;
-  const float* d_y = operands.floats({&batch, &rows});
-  const float* x = operands.floats({&batch, &columns});
-  float* d_values = operands.out({&entries});
-  const Structure s = read_structure(operands, columns, entries, false);
-  if (operands.ok() && s.rows != rows) operands.fail("another number of rows is expected");
-  check_batch(operands, {batch, 1});
-  if (!operands.complete()) return operands.error();
-  matrix_gradient(s, batch, d_y, x, d_values, threads, for_each_on(pool, threads));
   return ffi::Error::Success();
 }
 

@@ -122,8 +122,9 @@ def arm_columns(panel: Panel, table: str) -> list[Column]:
 
 
 STATEMENTS_NOTE = (
-    "Held, or not held: the 95 % bootstrap interval of the difference (in brackets) does not contain 0, or "
-    "of arms that are alike contains it; else open. Of times and parameters the smaller is the better. "
+    "Held, or not held: the 95 % bootstrap interval of the difference (in brackets) does not contain 0; of "
+    "arms that are alike it lies within a margin (10 % of the larger mean unless the study says another), or "
+    "beyond it; else open. Of times and parameters the smaller is the better. "
     "Speed: mean of the first half of the evaluations."
 )
 
