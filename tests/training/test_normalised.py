@@ -274,4 +274,4 @@ def test_several_seeds_have_statistics_of_their_own(tmp_path: Path) -> None:
 def test_types_are_read_from_observations_as_they_come() -> None:
     given = {"environment": "smax/smacv2_5_units", "sharing": "snp", "normalise_observations": True}
     with pytest.raises(UserError, match="read their types from observations as they come"):
-        Trainer(resolve(given | {"buffer_episodes": 32}))
+        Trainer(resolve(given))

@@ -5,7 +5,7 @@ them; targets are copied every `target_interval` episodes (PyMARL's episode runn
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -55,7 +55,8 @@ class ReplayLoop:
         self._update_credit = 0.0
         self._target_copied_at = 0
         self._learnt: State | None = None
-        self._beside = ThreadPoolExecutor(1, "playing") if config.pipeline else None
+        # Where playing failed beside it, a round's learning is done, and is not done again after a resume.
+        self._learnt_ahead = False
 
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """One round of episodes in every run, then the updates that they pay for.
@@ -63,8 +64,8 @@ class ReplayLoop:
         With `pipeline` first, and meanwhile, the updates that the rounds before pay for: what is played is
         then one round of updates older. Nothing is in flight between two rounds.
         """
-        if self._beside is not None:
-            return self._pipelined(self._beside, state, counters, meter)
+        if self._config.pipeline:
+            return self._pipelined(state, counters, meter)
         with meter.phase("collect"):
             played = self._engine.record(state, *self._wanted(counters))
             totals = self._store(played, state, counters, meter)
@@ -73,18 +74,17 @@ class ReplayLoop:
         state, updates = self._learn(state, counters, meter)
         return state, Round(means_of_episodes(totals, len(self._runs)), updates)
 
-    def _pipelined(
-        self, beside: ThreadPoolExecutor, state: State, counters: Counters, meter: Meter
-    ) -> tuple[State, Round]:
+    def _pipelined(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """A round that plays in another thread while this one learns."""
-        playing = beside.submit(self._engine.record_beside(state, *self._wanted(counters)))
-        try:
-            state, updates = self._learn(state, counters, meter)
-        finally:
-            wait([playing])
-        self._learnt = state
+        updates: list[UpdateMetrics] = []
+        with ThreadPoolExecutor(1, "playing") as beside:
+            playing = beside.submit(self._engine.record_beside(state, *self._wanted(counters)))
+            if not self._learnt_ahead:
+                state, updates = self._learn(state, counters, meter)
+        self._learnt, self._learnt_ahead = state, True
         with meter.phase("collect"):
             totals = self._store(playing.result(), state, counters, meter)
+        self._learnt_ahead = False
         if self._clustering.is_due:
             state = self._clustering.assign(state, self._transitions)
         return state, Round(means_of_episodes(totals, len(self._runs)), updates)
@@ -164,12 +164,14 @@ class ReplayLoop:
         return {
             "update_credit": self._update_credit,
             "target_copied_at": self._target_copied_at,
+            **({"learnt_ahead": True} if self._learnt_ahead else {}),
         } | self._clustering.record()
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Takes up the counters of a checkpoint."""
         self._update_credit = record["update_credit"]
         self._target_copied_at = record["target_copied_at"]
+        self._learnt_ahead = record.get("learnt_ahead", False)
         self._clustering.restore(record)
 
     @property

@@ -76,6 +76,7 @@ class Trainer(Session):
             if folder is not None:
                 check_new(folder)
             config, said = with_source(config)
+            given = given_of(config) if given is None else given
             config, chosen = choose_execution(config, config.seeds > 1)
             said += chosen
             config = choose_battle(config, environment is not None)
@@ -85,7 +86,7 @@ class Trainer(Session):
         self._saved_at, self._save_cost = time.perf_counter(), 0.0
         self._lock = ExitStack()
         if folder is not None and not resumed:
-            self._begin(folder, given_of(config) if given is None else given)
+            self._begin(folder, given or {})
 
     def _begin(self, folder: Path, given: Mapping[str, Any]) -> None:
         """Make the folders of a new run."""

@@ -10,7 +10,6 @@ from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.configuration.checks import PRUNING
 from mast.envs.names import draws_types
-from mast.envs.registry import native_obstacle
 from mast.errors import UserError
 
 
@@ -91,7 +90,7 @@ def choose_battle(config: Config, is_given: bool) -> Config:
     """
     if config.battle == "jax":
         return config
-    reason = "the environment is given" if is_given else native_obstacle(config.environment)
+    reason = "the environment is given" if is_given else _battle_obstacle(config)
     if reason is not None and config.battle == "native":
         raise UserError(f"battle = native: {reason}; use jax")
     return config.model_copy(update={"battle": "jax" if reason else "native"})
@@ -104,13 +103,19 @@ def battle_on_resume(config: Config, recorded: str) -> tuple[Config, list[str]]:
         config: the run's settings.
         recorded: what its config.json says; runs from before there was a choice are jaxmarl's.
     """
-    reason = native_obstacle(config.environment) if recorded == "native" else None
+    reason = _battle_obstacle(config) if recorded == "native" else None
     if reason is None:
         return config.model_copy(update={"battle": recorded}), []
     notice = (
         f"no native battles here ({reason}): it goes on with jaxmarl's, which round differently"
     )
     return config.model_copy(update={"battle": "jax"}), [notice]
+
+
+def _battle_obstacle(config: Config) -> str | None:
+    from mast.envs.registry import native_obstacle  # imports JAX
+
+    return native_obstacle(config.environment)
 
 
 def compact_is_faster(config: Config) -> bool:

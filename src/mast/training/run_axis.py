@@ -1,5 +1,6 @@
 """Several runs as one program: their arrays side by side, random keys, and the time of compiling."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -62,6 +63,7 @@ class Timed:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._adding = threading.Lock()  # playing and learning may be two threads
         self._seen: set[Any] = set()
 
     def __call__(self, what: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,8 +74,9 @@ class Timed:
         def first_call(*args: Any) -> Any:
             start = time.perf_counter()
             result = jax.block_until_ready(function(*args))
-            self.seconds += time.perf_counter() - start
-            self._seen.add(what)
+            with self._adding:
+                self.seconds += time.perf_counter() - start
+                self._seen.add(what)
             return result
 
         return first_call
