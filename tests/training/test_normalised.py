@@ -12,7 +12,7 @@ from examples.pursuit import Pursuit
 
 from mast.config import Config, resolve
 from mast.envs.protocol import AgentSpec, EnvironmentSpec
-from mast.errors import UserError
+from mast.errors import EnvironmentFailure, EnvironmentNaN, SelfCheckError, UserError
 from mast.execution.account import sizes_of
 from mast.execution.learner import Learner
 from mast.export.folder import export_run
@@ -192,6 +192,52 @@ def _first(trainer: Trainer) -> int:
     observed = again.engine.observing.of_run(0)
     assert observed is not None
     return int(observed.state.count[0]) - 4
+
+
+def test_what_the_ring_refuses_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(small(execution="masked"), environment=Raw())
+    rounds, observing = iter(trainer), trainer.engine.observing
+    next(rounds)
+    before = observing.of_run(0)
+
+    def refuse(episode: Any) -> None:
+        raise SelfCheckError("state is NaN")
+
+    monkeypatch.setattr(trainer.runs[0].ring, "add", refuse)
+    with pytest.raises(SelfCheckError, match="state is NaN"):
+        next(rounds)
+    jax.tree.map(np.testing.assert_array_equal, observing.of_run(0), before)
+
+
+class Broken(Raw):
+    """Gives one number that is none in what it shows at the start."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.number = number
+
+    def perceive(self, grid: Any) -> Any:
+        seen = super().perceive(grid)
+        return seen._replace(observation=seen.observation.at[1, 2].set(self.number))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "told"),
+    [(np.nan, EnvironmentNaN, "a NaN"), (-np.inf, EnvironmentFailure, "an infinity")],
+)
+@pytest.mark.parametrize("algorithm", ["qmix", "maa2c"])
+def test_the_first_episodes_are_held_to_the_contract(
+    algorithm: str, number: float, kind: type[Exception], told: str
+) -> None:
+    settings = {"algorithm": algorithm, "execution": "masked", "method": "dense", "seed": 5}
+    trainer = Trainer(small(**settings), environment=Broken(number))
+    with pytest.raises(kind) as raised:
+        trainer.run()
+    assert f": reset: observation of agent 1: holds {told} (seed 5" in str(raised.value)
+    assert "learning_rate" not in str(raised.value)
+    observed = trainer.engine.observing.of_run(0)
+    assert observed is not None
+    assert np.all(np.asarray(observed.observation.count) == 0)
 
 
 def test_returns_are_the_environments_own(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from mast.envs.contract import step_of
+from mast.envs.contract import check_episode, step_of
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import EnvironmentFailure, EnvironmentNaN
+from mast.learning.replay import Episode
 from mast.learning.trajectory import Trajectory
 
 KINDS = (
@@ -114,3 +115,34 @@ def refuse_breach(spec: EnvironmentSpec, breach: Breach, standings: Sequence[str
     where = step_of(step) if step else "reset"
     kind = EnvironmentNaN if "NaN" in text else EnvironmentFailure
     raise kind(f"{spec.id}: {where}: {text} ({standing}); see docs/environments.md")
+
+
+def refuse_episode(spec: EnvironmentSpec, episode: Episode, standing: str) -> None:
+    """Says a breach in what a whole episode showed, if there is one.
+
+    Args:
+        spec: of the environment.
+        episode: as the environment gave it.
+        standing: which run it is and how far.
+
+    Raises:
+        EnvironmentNaN: a number is NaN.
+        EnvironmentFailure: another breach.
+    """
+    truncated = not episode.terminated if episode.truncated is None else episode.truncated
+    try:
+        check_episode(episode.available, episode.terminated, truncated, episode.won)
+    except EnvironmentFailure as error:
+        raise EnvironmentFailure(f"{spec.id}: {error} ({standing})") from None
+    for name, values in (("observation", episode.observation), ("state", episode.state)):
+        numbers = np.asarray(values, np.float32)
+        if np.isfinite(numbers).all():
+            continue
+        is_nan = bool(np.isnan(numbers).any())
+        step, agent, *_ = np.argwhere(np.isnan(numbers) if is_nan else np.isinf(numbers))[0]
+        whose = f" of agent {agent}" if name == "observation" else ""
+        kind = EnvironmentNaN if is_nan else EnvironmentFailure
+        raise kind(
+            f"{spec.id}: {step_of(int(step)) if step else 'reset'}: {name}{whose}: holds "
+            f"{'a NaN' if is_nan else 'an infinity'} ({standing}); see docs/environments.md"
+        )
