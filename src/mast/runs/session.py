@@ -14,6 +14,7 @@ from mast.loops import Loop, loop_of
 from mast.runtime import prepare
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
+from mast.training.execution import execution_in
 from mast.training.memory import check_needed_memory
 from mast.training.meter import Meter
 from mast.training.run import Run
@@ -28,6 +29,7 @@ class Session:
         config: resolved settings.
         out: the run's folder; None writes nothing.
         environment: an environment object; made from `config.environment` where None.
+        chosen: whether the execution was chosen by the settings alone, and gives way to the environment.
 
     Raises:
         UserError: the environment and the settings do not fit, or the replay ring does not fit in memory.
@@ -37,7 +39,13 @@ class Session:
     engine: Engine
     loop: Loop
 
-    def __init__(self, config: Config, out: Path | None, environment: Environment | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        out: Path | None,
+        environment: Environment | None,
+        chosen: bool = False,
+    ) -> None:
         prepare()
         self.config = config
         self.out = out
@@ -48,6 +56,8 @@ class Session:
             environment_of(config) if environment is None else with_rewards(environment, config)
         )
         spec = self.environment.spec
+        if chosen:
+            config = self.config = execution_in(config, spec)
         several = config.seeds > 1
         if config.env_workers and (spec.is_jax or environment is not None):
             why = "an object of this process" if environment is not None else "a JAX environment"
