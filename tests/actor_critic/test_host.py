@@ -208,3 +208,21 @@ def test_an_object_is_refused(worlds: Path) -> None:
     with pytest.raises(UserError, match=r"is one object of this process, .* name the environment"):
         Trainer(config, worlds / "run", environment=environment_of(config))
     assert not (worlds / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, None),
+        ({"parallel_envs": 10}, "a checkpoint is made every 500 env steps at the soonest"),
+        ({"parallel_envs": 40}, "a checkpoint is made at the end of the run only"),
+    ],
+)
+def test_rare_checkpoints_are_said_at_the_start(
+    worlds: Path, settings: dict[str, Any], told: str | None
+) -> None:
+    trainer = Trainer(small(**settings), worlds / "run")
+    said = [notice for notice in trainer.notices if "checkpoint is made" in notice]
+    assert len(said) == (told is not None)
+    assert told is None or told in said[0]
+    trainer.close()

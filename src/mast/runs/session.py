@@ -11,6 +11,7 @@ from mast.execution.account import size_notices
 from mast.execution.environment import environment_of, with_rewards
 from mast.extras import events_notice
 from mast.loops import Loop, loop_of
+from mast.loops.host_on_policy import HostOnPolicyLoop
 from mast.runtime import prepare
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
@@ -93,6 +94,8 @@ class Session:
         self.watch = Watch(self.engine, self.runs)
         make_loop = loop_of(loop, spec.is_jax)
         self.loop = make_loop(config, self.engine, self.runs, self.watch, spec.episode_limit)
+        if out is not None and isinstance(self.loop, HostOnPolicyLoop):
+            self.notices += self.loop.notices
         self.densities = self.engine.densities(self.state)
         self.meter = Meter(self.engine, len(configs))
 
