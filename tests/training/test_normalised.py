@@ -291,6 +291,35 @@ def test_every_export_reads_raw_observations(
         assert policy.description["folds_normalisation"]
 
 
+class Far(Pursuit):
+    """Pursuit whose first feature lies far from 0, as a coordinate on a large map does."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def perceive(self, grid: Any) -> Any:
+        seen = super().perceive(grid)
+        return seen._replace(observation=seen.observation.at[:, 0].add(self.offset))
+
+
+@pytest.mark.parametrize("offset", [100.0, 1e5])
+def test_an_export_is_exact_or_says_which_feature_is_too_far_from_0(
+    tmp_path: Path, offset: float
+) -> None:
+    trainer = Trainer(
+        small(execution="masked", steps=200), tmp_path / "run", environment=Far(offset)
+    )
+    trainer.run()
+    args: Any = (tmp_path / "run", "safetensors", tmp_path / "out")
+    if offset == 100:
+        assert export_run(*args, environment=Far(offset))["check"]["largest_difference"] < 1e-4
+        return
+    with pytest.raises(SelfCheckError, match=r"feature 0 of observations lies [0-9,]+ deviations"):
+        export_run(*args, environment=Far(offset))
+    assert not (tmp_path / "out").exists()
+
+
 def test_watching_knows_the_teams_value(run: Path, tmp_path: Path) -> None:
     assert watch(run, tmp_path / "page.html", episodes=1, environment=Raw())["q_tot"]
 
