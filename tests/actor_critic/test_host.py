@@ -1,6 +1,5 @@
 """On-policy learning in Python environments: resuming, workers, crashes, and that something is learned."""
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -158,6 +157,26 @@ def test_workers_play_what_one_process_plays() -> None:
     assert (trajectory.next_observation[:-1][begins] != trajectory.observation[1:][begins]).any()
 
 
+def test_one_worker_holds_more_environments_than_a_pipe_holds_messages() -> None:
+    """Orders and answers of all of them are more than the buffers of a pipe: each side must read in time."""
+    config = small(env_workers=1, parallel_envs=1200)
+    workers = Workers(config, "worlds")
+
+    def end(*_: Any) -> None:
+        workers.close()
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(60)
+    try:
+        trajectory, _ = streams_of(config, workers).roll(act, jax.random.key(0), 2)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        workers.close()
+    assert trajectory.reward.shape == (2, 1200, 2)
+
+
 def test_an_episode_whose_worker_dies_is_cut_where_it_was(worlds: Path) -> None:
     (worlds / "armed").touch()
     config = small(environment="host_worlds:Dies", env_workers=2)
@@ -187,5 +206,23 @@ def test_a_team_learns_in_a_python_environment() -> None:
 def test_an_object_is_refused(worlds: Path) -> None:
     config = small()
     with pytest.raises(UserError, match=r"is one object of this process, .* name the environment"):
-        Trainer(config, environment=environment_of(config))
-    assert os.listdir(worlds)
+        Trainer(config, worlds / "run", environment=environment_of(config))
+    assert not (worlds / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, None),
+        ({"parallel_envs": 10}, "a checkpoint is made every 500 env steps at the soonest"),
+        ({"parallel_envs": 40}, "a checkpoint is made at the end of the run only"),
+    ],
+)
+def test_rare_checkpoints_are_said_at_the_start(
+    worlds: Path, settings: dict[str, Any], told: str | None
+) -> None:
+    trainer = Trainer(small(**settings), worlds / "run")
+    said = [notice for notice in trainer.notices if "checkpoint is made" in notice]
+    assert len(said) == (told is not None)
+    assert told is None or told in said[0]
+    trainer.close()

@@ -12,7 +12,9 @@ from envs.test_own_worlds import Odd
 from mast.config import resolve
 from mast.envs.contract import check_spec
 from mast.errors import EnvironmentFailure, EnvironmentNaN
+from mast.learning.trajectory import Trajectory
 from mast.runs.trainer import Trainer
+from mast.training.breaches import Breach, Endings, first_breach, refuse_breach
 
 BY_REPLAY = ("Good", "IdleOne", "LateNaN", "ResetRaises", "ManyActions")
 """Those of a whole command by replay; what its players say of the others stands in test_own_worlds.py."""
@@ -79,3 +81,28 @@ def test_a_good_jax_environment_is_not_refused() -> None:
     environment: Any = Odd("good")
     settings = {"environment": "own:Odd", "algorithm": "maa2c", "hidden_size": 4, "steps": 400}
     assert Trainer(resolve(settings), environment=environment).run()["env_steps"] == 400
+
+
+def test_a_breach_of_a_reset_names_it_and_the_run() -> None:
+    """Of what a rollout showed: agent 1 gets a NaN from a reset, in the second of two runs."""
+    spec = Odd("good").spec
+    ones: Any = np.ones((4, 1, 2, 4), np.float32)
+    seen = ones.copy()
+    seen[3, 0, 1, 2] = np.nan
+    after = ones.copy()
+    after[2, 0, 1] = np.nan
+    ended = np.array([[False], [False], [True], [False]])
+    trajectory = Trajectory(
+        observation=seen, available=np.ones((4, 1, 2, 3), bool), state=ones[:, :, 0],
+        action=np.zeros((4, 1, 2), int), reward=np.ones((4, 1, 1)), next_observation=ones,
+        next_state=ones[:, :, 0], terminated=np.zeros((4, 1), bool), ended=ended, behaviour={},
+    )  # fmt: skip
+    endings = Endings(np.array([[0], [1], [2], [0]]), ended, np.zeros((4, 1), bool))
+    breach = first_breach(spec, trajectory, endings)
+    both = Breach(*(np.array([[0, int(each)]]) for each in breach))
+    told = r"envs:good: reset: observation of agent 1: holds a NaN \(seed 8\)"
+    with pytest.raises(EnvironmentNaN, match=told):
+        refuse_breach(spec, both, ["seed 7", "seed 8"])
+    late = trajectory._replace(observation=ones, next_observation=after)
+    said = first_breach(spec, late, endings)
+    assert (int(said.step), int(said.agent)) == (3, 1)

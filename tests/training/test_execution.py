@@ -5,12 +5,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from examples.pursuit import Pursuit
 
 from kernels.cases import needs_kernels
 from mast import kernels
 from mast.algorithms.registry import NAMES, algorithm_entry
 from mast.config import resolve
 from mast.errors import UserError
+from mast.runs.trainer import Trainer
 from mast.training import execution
 from mast.training.execution import choose_execution, compact_speedup
 
@@ -126,3 +128,21 @@ def test_without_a_compiler_auto_says_so_once(monkeypatch: pytest.MonkeyPatch) -
     config, said = choose_execution(resolve({"environment": "smax/3m"}), vmapped=False)
     assert config.execution == "masked"
     assert said == ["no native kernels, so zeros are computed too: there is no C++ compiler"]
+
+
+class Typed(Pursuit):
+    """A user's own environment that says in each observation which type an agent is of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = dataclasses.replace(self.spec, type_features=(0, 1))
+
+
+@needs_kernels
+def test_auto_is_masked_where_an_own_environment_draws_types() -> None:
+    settings = {"environment": "examples.pursuit:Pursuit", "sharing": "snp", "hidden_size": 8}
+    with mock.patch.object(execution, "compact_is_faster", return_value=True):
+        assert Trainer(resolve(settings), environment=Typed()).config.execution == "masked"
+        assert Trainer(resolve(settings), environment=Pursuit()).config.execution == "compact"
+    with pytest.raises(UserError, match=r"draws types anew, .* use execution = masked"):
+        Trainer(resolve(settings | {"execution": "compact"}), environment=Typed())

@@ -12,7 +12,7 @@ from examples.pursuit import Pursuit
 
 from mast.config import Config, resolve
 from mast.envs.protocol import AgentSpec, EnvironmentSpec
-from mast.errors import UserError
+from mast.errors import EnvironmentFailure, EnvironmentNaN, SelfCheckError, UserError
 from mast.execution.account import sizes_of
 from mast.execution.learner import Learner
 from mast.export.folder import export_run
@@ -194,6 +194,52 @@ def _first(trainer: Trainer) -> int:
     return int(observed.state.count[0]) - 4
 
 
+def test_what_the_ring_refuses_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(small(execution="masked"), environment=Raw())
+    rounds, observing = iter(trainer), trainer.engine.observing
+    next(rounds)
+    before = observing.of_run(0)
+
+    def refuse(episode: Any) -> None:
+        raise SelfCheckError("state is NaN")
+
+    monkeypatch.setattr(trainer.runs[0].ring, "add", refuse)
+    with pytest.raises(SelfCheckError, match="state is NaN"):
+        next(rounds)
+    jax.tree.map(np.testing.assert_array_equal, observing.of_run(0), before)
+
+
+class Broken(Raw):
+    """Gives one number that is none in what it shows at the start."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.number = number
+
+    def perceive(self, grid: Any) -> Any:
+        seen = super().perceive(grid)
+        return seen._replace(observation=seen.observation.at[1, 2].set(self.number))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "told"),
+    [(np.nan, EnvironmentNaN, "a NaN"), (-np.inf, EnvironmentFailure, "an infinity")],
+)
+@pytest.mark.parametrize("algorithm", ["qmix", "maa2c"])
+def test_the_first_episodes_are_held_to_the_contract(
+    algorithm: str, number: float, kind: type[Exception], told: str
+) -> None:
+    settings = {"algorithm": algorithm, "execution": "masked", "method": "dense", "seed": 5}
+    trainer = Trainer(small(**settings), environment=Broken(number))
+    with pytest.raises(kind) as raised:
+        trainer.run()
+    assert f": reset: observation of agent 1: holds {told} (seed 5" in str(raised.value)
+    assert "learning_rate" not in str(raised.value)
+    observed = trainer.engine.observing.of_run(0)
+    assert observed is not None
+    assert np.all(np.asarray(observed.observation.count) == 0)
+
+
 def test_returns_are_the_environments_own(tmp_path: Path) -> None:
     trainer = train(tmp_path / "run", execution="masked")
     policy = Policy.load(tmp_path / "run")
@@ -243,6 +289,35 @@ def test_every_export_reads_raw_observations(
         policy = Policy.load(tmp_path / "out")
         assert policy.scale is None
         assert policy.description["folds_normalisation"]
+
+
+class Far(Pursuit):
+    """Pursuit whose first feature lies far from 0, as a coordinate on a large map does."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def perceive(self, grid: Any) -> Any:
+        seen = super().perceive(grid)
+        return seen._replace(observation=seen.observation.at[:, 0].add(self.offset))
+
+
+@pytest.mark.parametrize("offset", [100.0, 1e5])
+def test_an_export_is_exact_or_says_which_feature_is_too_far_from_0(
+    tmp_path: Path, offset: float
+) -> None:
+    trainer = Trainer(
+        small(execution="masked", steps=200), tmp_path / "run", environment=Far(offset)
+    )
+    trainer.run()
+    args: Any = (tmp_path / "run", "safetensors", tmp_path / "out")
+    if offset == 100:
+        assert export_run(*args, environment=Far(offset))["check"]["largest_difference"] < 1e-4
+        return
+    with pytest.raises(SelfCheckError, match=r"feature 0 of observations lies [0-9,]+ deviations"):
+        export_run(*args, environment=Far(offset))
+    assert not (tmp_path / "out").exists()
 
 
 def test_watching_knows_the_teams_value(run: Path, tmp_path: Path) -> None:

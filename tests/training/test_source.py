@@ -215,3 +215,72 @@ def test_a_warm_start_takes_the_statistics_of_observations(tmp_path: Path) -> No
         warm.engine.observing.of_run(0),
         first.engine.observing.of_run(0),
     )
+
+
+@pytest.mark.parametrize(
+    ("stated", "weights", "mask"),
+    [
+        ({}, "final", "run"),
+        ({"initial_weights": "fresh"}, "fresh", "run"),
+        ({"initial_mask": "random"}, "final", "random"),
+        ({"initial_mask": "largest"}, "final", "largest"),
+        ({"initial_weights": "initial"}, "initial", "random"),
+        ({"method": "dense"}, "final", "ones"),
+    ],
+)
+def test_an_earlier_run_fills_only_what_is_not_stated(
+    stated: dict[str, Any], weights: str, mask: str
+) -> None:
+    config = resolve(SMALL | {"method": "rigl", "from_run": "before"} | stated)
+    assert (config.initial_weights, config.initial_mask) == (weights, mask)
+
+
+@pytest.mark.parametrize(
+    ("stated", "mask"),
+    [
+        ({"initial_mask": "largest"}, "largest"),
+        ({"initial_mask": "random"}, "random"),
+        ({"method": "dense"}, "ones"),
+    ],
+)
+def test_settings_that_take_nothing_from_a_run_are_refused(
+    stated: dict[str, Any], mask: str
+) -> None:
+    given = {"method": "rigl", "from_run": "before", "initial_weights": "fresh"}
+    with pytest.raises(
+        UserError, match=f"from_run = before: .* initial_mask = {mask} take nothing"
+    ):
+        resolve(SMALL | given | stated)
+
+
+@pytest.mark.parametrize("settings", [{"pattern": "2:4", "sparsity": 0.5}, {"sharing": "snp"}])
+def test_a_warm_start_keeps_a_pattern_and_drawn_parts(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """What is drawn from a run's seed is that run's too, though this one has another."""
+    settings = {
+        "method": "set",
+        "steps": 200,
+        "eval_interval": 200,
+        "evolve_interval": 1,
+    } | settings
+    first = train(tmp_path / "first", **settings, seed=3)
+    given = settings | {"from_run": str(first.out), "seed": 4}
+    warm = Trainer(resolve(SMALL | given), tmp_path / "warm")
+    assert (warm.config.initial_weights, warm.config.initial_mask) == ("final", "run")
+    before = arrays(first.state.params)
+    assert before.keys() == arrays(warm.state.params).keys()
+    for name, array in arrays(warm.state.params).items():
+        np.testing.assert_array_equal(array, before[name])
+    masks = arrays(first.state.optimizer.masks)
+    for name, mask in arrays(warm.state.optimizer.masks).items():
+        np.testing.assert_array_equal(mask, masks[name])
+    if "sharing" in settings:
+        own = arrays(Trainer(resolve(SMALL | settings | {"seed": 4})).state.params)
+        parts = [name for name, array in own.items() if array.dtype == bool]
+        assert any((own[name] != before[name]).any() for name in parts)
+    warm.run()
+    if "pattern" in settings:
+        grown = arrays(warm.state.optimizer.masks)
+        for mask in (each for each in grown.values() if each.shape[1] % 4 == 0):
+            assert np.all(mask.reshape(-1, 4).sum(1) == 2)

@@ -87,6 +87,11 @@ def check_together(config: Config) -> None:
     if config.needs_run and config.from_run is None:
         wanted = "method" if config.method in ("winning-ticket", "one-shot") else "initial_weights"
         raise ValueError(f"{wanted} = {getattr(config, wanted)}: needs --from RUN")
+    if config.from_run is not None and not config.needs_run:
+        raise ValueError(
+            f"from_run = {config.from_run}: initial_weights = fresh and initial_mask = "
+            f"{config.initial_mask} take nothing from it"
+        )
     if not config.stays_dense:
         _check_pattern(config)
     if config.pruning != "none" and config.initial_mask != "ones":

@@ -118,18 +118,23 @@ def default_method(algorithm: Any, given: Mapping[str, Any]) -> str:
     return str(usual.get("method", "mast"))
 
 
-def warm_start(given: Mapping[str, Any]) -> dict[str, Any]:
+def warm_start(layered: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run that is given an earlier one of which nothing asks for anything: it takes all of it.
 
+    What the user states stays.
+
     Args:
-        given: with their layers of defaults; "from_run" among them.
+        layered: with their layers of defaults; "from_run" among them.
+        given: what the user states.
     """
-    known = dict(given)
-    asked = given.get("initial_weights", "fresh") != "fresh" or given.get("initial_mask") == "run"
-    if not asked:
+    known = dict(layered)
+    weights, mask = known.get("initial_weights", "fresh"), known.get("initial_mask", "random")
+    if weights != "fresh" or mask == "run":
+        return known
+    if "initial_weights" not in given:
         known["initial_weights"] = "final"
-        if given.get("initial_mask", "random") != "ones":
-            known["initial_mask"] = "run"
+    if "initial_mask" not in given and mask != "ones":
+        known["initial_mask"] = "run"
     return known
 
 

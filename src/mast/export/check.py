@@ -8,9 +8,12 @@ import numpy as np
 
 from mast.errors import SelfCheckError
 from mast.export.recording import Recorded
+from mast.networks.normaliser import Scale
 
 TOLERANCE = 1e-4
 """On an action value."""
+FAR = 1000.0
+"""Deviations from 0 beyond which a feature makes folding inexact: this times 2⁻²⁴ is about `TOLERANCE`."""
 GAP = 2 * TOLERANCE
 """Where the two best actions are closer than this, either may be chosen."""
 
@@ -115,8 +118,13 @@ def _gap(q: np.ndarray, available: np.ndarray) -> np.ndarray:
     return ordered[:, -1] - ordered[:, -2] if q.shape[-1] > 1 else np.full(len(q), np.inf)
 
 
-def require(found: Agreement, what: str) -> None:
+def require(found: Agreement, what: str, doubt: str = "") -> None:
     """Accept an export only if it does what the trained policy does.
+
+    Args:
+        found: how it compares.
+        what: it is.
+        doubt: what is likely to be the cause where it does something else.
 
     Raises:
         SelfCheckError: it does something else.
@@ -125,5 +133,25 @@ def require(found: Agreement, what: str) -> None:
         raise SelfCheckError(
             f"{what} does not do what the policy does: action values differ by up to "
             f"{found.largest_difference:.2g} (allowed {TOLERANCE:g}), {found.clear_differences} of "
-            f"{found.decisions} decisions differ; nothing was written"
+            f"{found.decisions} decisions differ; nothing was written{doubt}"
         )
+
+
+def doubt_of(scale: Scale | None) -> str:
+    """What is said of observations far from 0, which single precision holds too coarsely; mostly nothing.
+
+    A first layer into which the normalisation is folded adds and takes away products of mean / deviation.
+
+    Args:
+        scale: by which the trained policy reads observations.
+    """
+    if scale is None:
+        return ""
+    times = np.abs(np.asarray(scale.mean)) / np.asarray(scale.deviation)
+    feature = int(times.argmax())
+    if times[feature] < FAR:
+        return ""
+    return (
+        f": feature {feature} of observations lies {times[feature]:,.0f} deviations from 0, too far for the "
+        "single precision of a first layer that normalises; subtract a constant from it in the environment"
+    )

@@ -239,7 +239,7 @@ def _written(small: Compacted, job: Job, folder: Path) -> dict[str, Any]:
     agents = job.policy.description["agents"]
     units = np.repeat(units, agents, axis=0) if len(units) == 1 else units
     found = agreement(PolicyArtefact(Policy.load(path), units), job.recorded)
-    require(found, "the compact policy")
+    require(found, "the compact policy", job.doubt)
     return {"check": found.as_json()}
 
 

@@ -18,7 +18,7 @@ from mast.export.c_feed_forward import dequantized_layers
 from mast.export.c_forms import flash_by_form, smallest
 from mast.export.c_layers import dequantized
 from mast.export.c_source import CSource, c_source
-from mast.export.check import agreement, require
+from mast.export.check import agreement, doubt_of, require
 from mast.export.contract import contract
 from mast.export.feed_forward import FeedForwardNetwork
 from mast.export.network import AnyNetwork, networks_of, small_networks_of
@@ -43,6 +43,8 @@ class Job:
     """Which of the run's policies it is."""
     alone: OneAgent | None = None
     """The agent whose network is exported, and whose policy this is, where it is not the team's."""
+    doubt: str = ""
+    """What would be the likely cause if the export did something else (`doubt_of`)."""
 
     @classmethod
     def load(
@@ -69,7 +71,9 @@ class Job:
         if alone is not None:
             recorded = [episode.of_agent(alone.index) for episode in recorded]
             policy = alone.policy
-        return cls(path, config, policy, environment, recorded, checkpoint, alone)
+        return cls(
+            path, config, policy, environment, recorded, checkpoint, alone, doubt_of(trained.scale)
+        )
 
     def contract(self) -> dict[str, Any]:
         """The part of contract.json that every kind shares."""
@@ -189,7 +193,7 @@ def write_c(
         sizes = (description["features"], description["actions"], source.networks[0].hidden)
         artefact = CArtefact(main, prefix, sizes, units)
         found = agreement(artefact, job.recorded)
-        require(agreement(artefact, exact) if int8 else found, "the exported C")
+        require(agreement(artefact, exact) if int8 else found, "the exported C", job.doubt)
         check = found.as_json()
     return {"c": facts, "check": check} | written
 
@@ -249,7 +253,7 @@ def write_onnx(job: Job, folder: Path) -> dict[str, Any]:
     agents = job.policy.description["agents"]
     artefact = OnnxArtefact(folder / "agent.onnx", agents, job.units(networks))
     found = agreement(artefact, job.recorded)
-    require(found, "the exported ONNX model")
+    require(found, "the exported ONNX model", job.doubt)
     return {"onnx": facts, "check": found.as_json()} | job.write_vectors(folder)
 
 
@@ -264,7 +268,7 @@ def write_safetensors(job: Job, folder: Path) -> dict[str, Any]:
         path.write_bytes(job.path.read_bytes())
     artefact = PolicyArtefact(Policy.load(path), job.units(networks_of(job.policy)))
     found = agreement(artefact, job.recorded)
-    require(found, "the exported policy file")
+    require(found, "the exported policy file", job.doubt)
     names = ", ".join(layer_names(job.policy.description))
     lacks = (
         "; neurons: which of each hidden layer an agent has"

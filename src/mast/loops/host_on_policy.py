@@ -32,6 +32,20 @@ class HostOnPolicyLoop(OnPolicyLoop):
         """Only where all episodes begin anew."""
         return not self._is_begun
 
+    @property
+    def notices(self) -> list[str]:
+        """What to say at the start where checkpoints are rarer than evaluations."""
+        config = self._config
+        if self._between <= config.eval_interval < config.steps:
+            return []
+        when = f"every {self._between:,} env steps at the soonest"
+        if self._between >= config.steps:
+            when = "at the end of the run only, or when it is stopped"
+        return [
+            f"the episodes of a Python environment cannot be saved: a checkpoint is made {when}, whatever "
+            "checkpoint_interval is"
+        ]
+
     def round(self, state: State, counters: Counters, meter: Meter) -> tuple[State, Round]:
         """A rollout and the updates from it; where it is time, the environments begin anew after it."""
         run = self._runs[0]

@@ -124,7 +124,7 @@ class OnPolicyLoop:
         """Says the first breach of the environment's contract; what was learned from it is not to be kept."""
         if np.any(breach.kind):
             self._broken = True
-        refuse_breach(self._runs[0].spec, breach, self._runs[0].standing)
+        refuse_breach(self._runs[0].spec, breach, [run.standing for run in self._runs])
 
     def _keep(self, trajectory: Trajectory) -> None:
         """What the encoder of SePS will learn from, of every run."""

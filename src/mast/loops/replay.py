@@ -109,6 +109,7 @@ class ReplayLoop:
             meter.env_steps += run.counters.env_steps - before
             if run.ring.keeps_greedy and self._window.is_due(before, run.counters.env_steps):
                 self._window.look(run.ring, engine.team(state, place).params.agent)
+        engine.observing.accept()
         counters.rounds += 1
         counters.episodes += self._config.parallel_envs
         return jax.tree.map(np.asarray, totals)

@@ -11,9 +11,11 @@ from mast.execution.account import size_notices
 from mast.execution.environment import environment_of, with_rewards
 from mast.extras import events_notice
 from mast.loops import Loop, loop_of
+from mast.loops.host_on_policy import HostOnPolicyLoop
 from mast.runtime import prepare
 from mast.training.counters import Counters
 from mast.training.engine import Engine, State
+from mast.training.execution import execution_in
 from mast.training.memory import check_needed_memory
 from mast.training.meter import Meter
 from mast.training.run import Run
@@ -28,6 +30,7 @@ class Session:
         config: resolved settings.
         out: the run's folder; None writes nothing.
         environment: an environment object; made from `config.environment` where None.
+        chosen: whether the execution was chosen by the settings alone, and gives way to the environment.
 
     Raises:
         UserError: the environment and the settings do not fit, or the replay ring does not fit in memory.
@@ -37,7 +40,13 @@ class Session:
     engine: Engine
     loop: Loop
 
-    def __init__(self, config: Config, out: Path | None, environment: Environment | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        out: Path | None,
+        environment: Environment | None,
+        chosen: bool = False,
+    ) -> None:
         prepare()
         self.config = config
         self.out = out
@@ -48,6 +57,8 @@ class Session:
             environment_of(config) if environment is None else with_rewards(environment, config)
         )
         spec = self.environment.spec
+        if chosen:
+            config = self.config = execution_in(config, spec)
         several = config.seeds > 1
         if config.env_workers and (spec.is_jax or environment is not None):
             why = "an object of this process" if environment is not None else "a JAX environment"
@@ -83,6 +94,8 @@ class Session:
         self.watch = Watch(self.engine, self.runs)
         make_loop = loop_of(loop, spec.is_jax)
         self.loop = make_loop(config, self.engine, self.runs, self.watch, spec.episode_limit)
+        if out is not None and isinstance(self.loop, HostOnPolicyLoop):
+            self.notices += self.loop.notices
         self.densities = self.engine.densities(self.state)
         self.meter = Meter(self.engine, len(configs))
 

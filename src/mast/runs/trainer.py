@@ -72,15 +72,17 @@ class Trainer(Session):
         resumed: bool = False,
     ) -> None:
         folder, said = None if out is None else Path(out), list[str]()
+        auto = False
         if not resumed:
             if folder is not None:
                 check_new(folder)
             config, said = with_source(config)
             given = given_of(config) if given is None else given
+            auto = config.execution == "auto"
             config, chosen = choose_execution(config, config.seeds > 1)
             said += chosen
             config = choose_battle(config, environment is not None)
-        super().__init__(config, folder, environment)
+        super().__init__(config, folder, environment, chosen=auto)
         self.notices += said
         self.callback = callback
         self._saved_at, self._save_cost = time.perf_counter(), 0.0

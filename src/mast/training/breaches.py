@@ -1,14 +1,16 @@
 """Breaches of an environment's contract in trajectories that were made on the device."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from mast.envs.contract import step_of
+from mast.envs.contract import check_episode, step_of
 from mast.envs.protocol import EnvironmentSpec
 from mast.errors import EnvironmentFailure, EnvironmentNaN
+from mast.learning.replay import Episode
 from mast.learning.trajectory import Trajectory
 
 KINDS = (
@@ -56,20 +58,20 @@ def first_breach(spec: EnvironmentSpec, trajectory: Trajectory, endings: Endings
     steps = endings.length + 1
     begins, terminated = endings.length == 0, trajectory.terminated
 
-    def bad(test: str, now: Array, after: Array) -> Array:
-        """Where a number is none: of what a step gave, and of what a reset gave, [time, envs, …]."""
-        of = jnp.isnan if test == "nan" else jnp.isinf
-        first = begins.reshape(*begins.shape, *(1,) * (now.ndim - 3))
-        return of(after).any(-1) | (of(now).any(-1) & first)
+    def bad(test: Callable[[Array], Array], now: Array, after: Array) -> tuple[Array, Array]:
+        """Whose numbers are none [time, envs, agents], and whether a reset gave them [time, envs]."""
+        of_reset = test(now).any(-1) & begins[..., None]
+        was_reset = of_reset.any(-1)
+        return jnp.where(was_reset[..., None], of_reset, test(after).any(-1)), was_reset
 
     seen = (trajectory.observation, trajectory.next_observation)
-    state = (trajectory.state, trajectory.next_state)
+    state = (trajectory.state[..., None, :], trajectory.next_state[..., None, :])
+    numbers = [
+        bad(test, now, after) for now, after in (seen, state) for test in (jnp.isnan, jnp.isinf)
+    ]
     flags = [
         ~trajectory.available.any(-1),
-        bad("nan", *seen),
-        bad("inf", *seen),
-        bad("nan", *state)[..., None],
-        bad("inf", *state)[..., None],
+        *(whose for whose, _ in numbers),
         jnp.isnan(trajectory.reward).any(-1, keepdims=True),
         jnp.isinf(trajectory.reward).any(-1, keepdims=True),
         (terminated & endings.truncated)[..., None],
@@ -81,19 +83,23 @@ def first_breach(spec: EnvironmentSpec, trajectory: Trajectory, endings: Endings
     of_place = kinds.reshape(-1, len(KINDS))[place]
     kind = jnp.where(of_place.any(), of_place.argmax() + 1, 0)
     agents = jnp.stack([each.argmax(-1).reshape(-1)[place] for each in flags])
-    given = jnp.where(kind == 1, endings.length, steps).reshape(-1)[place]
+    # What could be chosen from and what a reset gave is of the moment before the step.
+    early = jnp.stack([jnp.ones_like(begins), *(was_reset for _, was_reset in numbers)], -1)
+    early = jnp.pad(early, ((0, 0), (0, 0), (0, len(KINDS) - early.shape[-1])))
+    is_early = early.reshape(-1, len(KINDS))[place, kind - 1]
+    given = jnp.where(is_early, endings.length, steps).reshape(-1)[place]
     return Breach(
         kind.astype(jnp.int32), given.astype(jnp.int32), agents[kind - 1].astype(jnp.int32)
     )
 
 
-def refuse_breach(spec: EnvironmentSpec, breach: Breach, standing: str) -> None:
+def refuse_breach(spec: EnvironmentSpec, breach: Breach, standings: Sequence[str]) -> None:
     """Says a breach, if there is one.
 
     Args:
         spec: of the environment.
-        breach: of several rollouts, each field an array.
-        standing: which run it is and how far.
+        breach: of several rollouts, each field an array [rollouts, *runs].
+        standings: of each run which it is and how far.
 
     Raises:
         EnvironmentNaN: a number is NaN.
@@ -104,7 +110,39 @@ def refuse_breach(spec: EnvironmentSpec, breach: Breach, standing: str) -> None:
         return
     first = int(np.flatnonzero(kinds)[0])
     step, agent = (int(np.asarray(each).reshape(-1)[first]) for each in (breach.step, breach.agent))
+    standing = standings[first % len(standings)]
     text = KINDS[kinds[first] - 1].format(agent=agent, limit=spec.episode_limit)
     where = step_of(step) if step else "reset"
     kind = EnvironmentNaN if "NaN" in text else EnvironmentFailure
     raise kind(f"{spec.id}: {where}: {text} ({standing}); see docs/environments.md")
+
+
+def refuse_episode(spec: EnvironmentSpec, episode: Episode, standing: str) -> None:
+    """Says a breach in what a whole episode showed, if there is one.
+
+    Args:
+        spec: of the environment.
+        episode: as the environment gave it.
+        standing: which run it is and how far.
+
+    Raises:
+        EnvironmentNaN: a number is NaN.
+        EnvironmentFailure: another breach.
+    """
+    truncated = not episode.terminated if episode.truncated is None else episode.truncated
+    try:
+        check_episode(episode.available, episode.terminated, truncated, episode.won)
+    except EnvironmentFailure as error:
+        raise EnvironmentFailure(f"{spec.id}: {error} ({standing})") from None
+    for name, values in (("observation", episode.observation), ("state", episode.state)):
+        numbers = np.asarray(values, np.float32)
+        if np.isfinite(numbers).all():
+            continue
+        is_nan = bool(np.isnan(numbers).any())
+        step, agent, *_ = np.argwhere(np.isnan(numbers) if is_nan else np.isinf(numbers))[0]
+        whose = f" of agent {agent}" if name == "observation" else ""
+        kind = EnvironmentNaN if is_nan else EnvironmentFailure
+        raise kind(
+            f"{spec.id}: {step_of(int(step)) if step else 'reset'}: {name}{whose}: holds "
+            f"{'a NaN' if is_nan else 'an infinity'} ({standing}); see docs/environments.md"
+        )

@@ -168,7 +168,8 @@ class Engine:
     ) -> tuple[Totals, Recording]:
         """Play and keep `episodes` episodes in every run (collection round `number`).
 
-        Where observations are normalised, the episodes are as the team saw them, and count from then on.
+        Where observations are normalised, the episodes are as the team saw them; they count in the statistics
+        once `observing.accept` says that they are kept.
         """
         self._observe_first(state)
         return self._recording(
@@ -195,7 +196,7 @@ class Engine:
 
         def record() -> tuple[Totals, Recording]:
             totals, recording = play(agent, keys, chance)
-            return jax.block_until_ready((totals, self.observing.take(totals, recording)))
+            return jax.block_until_ready((totals, self.observing.read(totals, recording)))
 
         return record
 
@@ -346,9 +347,7 @@ class Engine:
 
     def recording_of_run(self, recording: Recording, run: int) -> Recording:
         """One run's part of a recording, whose arrays lead with time."""
-        if not self._axis.vmapped:
-            return recording
-        return Recording(*(array[:, run] for array in recording))
+        return self._axis.of_steps(recording, run)
 
     def densities(self, state: State) -> list[float]:
         """Share of active weights of each run's online networks; it never changes."""

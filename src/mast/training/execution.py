@@ -10,7 +10,9 @@ from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.configuration.checks import PRUNING
 from mast.envs.names import draws_types
+from mast.envs.protocol import EnvironmentSpec
 from mast.errors import UserError
+from mast.execution.account import sizes_of
 
 
 def obstacle(config: Config, vmapped: bool) -> str | None:
@@ -76,6 +78,19 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
     if reason is not None and "compiler" in reason:
         notices.append(f"no native kernels, so zeros are computed too: {reason}")
     return config.model_copy(update={"execution": chosen}), notices
+
+
+def execution_in(config: Config, spec: EnvironmentSpec) -> Config:
+    """The settings with an execution that was chosen, masked where the environment's types have no kernels.
+
+    Args:
+        config: of `choose_execution`, which knows an environment by its name only.
+        spec: of the environment.
+    """
+    lacks = sizes_of(config, spec).lacks
+    if config.execution == "compact" and lacks and lacks.types:
+        return config.model_copy(update={"execution": "masked"})
+    return config
 
 
 def choose_battle(config: Config, is_given: bool) -> Config:

@@ -99,7 +99,8 @@ class HostStreams:
 
     def _step(self, act: HostAct, key: PRNGKeyArray, rows: _Rows) -> np.ndarray:
         """One step of all; episodes, return, wins and steps of the episodes that ended in it."""
-        seen, (action, behaviour) = self._seen(), act(key, self._seen())
+        seen = self._seen()
+        action, behaviour = act(key, seen)
         answers = self._play(range(self._count), action)
         attempt = 0
         while dropped := [lane for lane, answer in enumerate(answers) if answer is None]:

@@ -11,7 +11,8 @@ from jaxtyping import Array
 from mast.envs.protocol import EnvironmentSpec
 from mast.learning.observed import Observed, nothing_observed
 from mast.networks.normaliser import NormalisedAgent, Running, Scale
-from mast.training.rollout import Recording, Totals
+from mast.training.breaches import refuse_episode
+from mast.training.rollout import Recording, Totals, episodes
 from mast.training.run_axis import RunAxis, Timed
 
 
@@ -25,10 +26,11 @@ class Observing:
     """
 
     def __init__(self, axis: RunAxis, timed: Timed, spec: EnvironmentSpec) -> None:
-        self._axis, self._timed = axis, timed
+        self._axis, self._timed, self._spec = axis, timed, spec
         config = axis.configs[0]
         self.statistics: Observed | None = None
         """With a run axis where there is one; None where nothing is normalised."""
+        self._pending: Observed | None = None
         self._has_begun = not config.normalise_observations
         if config.normalise_observations:
             self.statistics = axis.stacked([nothing_observed(spec) for _ in axis.configs])
@@ -51,22 +53,39 @@ class Observing:
         )
         return recording._replace(observation=observation, state=state), after
 
-    def take(self, totals: Totals, recording: Recording) -> Recording:
-        """Recorded episodes as networks read them; they count from then on."""
-        recording, self.statistics = self.as_read(totals, recording)
+    def read(self, totals: Totals, recording: Recording) -> Recording:
+        """Recorded episodes as networks read them; they count once `accept` says so."""
+        recording, self._pending = self.as_read(totals, recording)
         return recording
+
+    def accept(self) -> None:
+        """The episodes of the last `read` are kept: they count."""
+        if self._pending is not None:
+            self.statistics, self._pending = self._pending, None
 
     def begin(self, play: Callable[[], tuple[Totals, Recording]]) -> None:
         """Before anything else: episodes that only the statistics see, so that no update reads what is raw.
 
         Args:
             play: random episodes; not called where something is known already, or nothing is to be.
+
+        Raises:
+            EnvironmentFailure: a breach of the environment's contract in them.
+            EnvironmentNaN: a number is NaN.
         """
         if self._has_begun:
             return
-        self._has_begun = True
         if not np.any(np.asarray(jax.tree.leaves(self.statistics)[0])):
-            self.take(*play())
+            totals, recording = play()
+            for place, config in enumerate(self._axis.configs):
+                own = episodes(
+                    self._axis.of_run(totals, place), self._axis.of_steps(recording, place)
+                )
+                for each in own:
+                    refuse_episode(self._spec, each, f"seed {config.seed}, before env step 1")
+            self.read(totals, recording)
+            self.accept()
+        self._has_begun = True
 
     def of_run(self, run: int) -> Observed | None:
         """What one run has observed; None where nothing is normalised."""

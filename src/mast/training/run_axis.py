@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, Key
 
 from mast.config import Config
 from mast.training.random_keys import run_key
+
+Tree = TypeVar("Tree")
 
 
 class RunAxis:
@@ -33,6 +35,10 @@ class RunAxis:
     def of_run(self, tree: Any, run: int) -> Any:
         """One run's part of a tree of arrays."""
         return jax.tree.map(lambda leaf: leaf[run], tree) if self.vmapped else tree
+
+    def of_steps(self, tree: Tree, run: int) -> Tree:
+        """The same of arrays that lead with time, before the runs."""
+        return jax.tree.map(lambda leaf: leaf[:, run], tree) if self.vmapped else tree
 
     def mapped(self, function: Callable[..., Any], **axes: Any) -> Callable[..., Any]:
         """A function of one run as one of all, as `jax.vmap` has it."""

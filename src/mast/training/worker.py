@@ -57,23 +57,22 @@ class Worker:
             self.close
         )  # before multiprocessing waits for a process that ignores SIGTERM
 
-    def tell(self, game: int, order: tuple[Any, ...]) -> None:
-        """Send an order, whose answer `answer` waits for.
+    def tell(self, orders: "Sequence[Order]") -> None:
+        """Send orders in one message, so that neither side writes while the other does.
 
         Args:
-            game: which of its environments; each is made at its first order.
-            order: a seed, which resets it, or a seed, the joint action and the number of the step.
+            orders: for its environments, in this order; `answers` waits for what they gave.
 
         Raises:
             WorkerDied: the process is gone.
         """
         try:
-            self._connection.send((game, *order))
+            self._connection.send([(order.game, *order.words) for order in orders])
         except OSError as error:
             raise WorkerDied from error
 
-    def answer(self) -> Stepped:
-        """What the environment gave.
+    def answers(self) -> list[Stepped]:
+        """What the environments gave, one for each order of `tell`.
 
         Raises:
             WorkerDied: the process is gone.
@@ -107,8 +106,9 @@ class Order(NamedTuple):
 
     worker: int
     game: int
+    """Which of the worker's environments; each is made at its first order."""
     words: tuple[Any, ...]
-    """Of `Worker.tell`."""
+    """A seed, which resets it, or a seed, the joint action and the number of the step."""
 
 
 class Workers:
@@ -148,28 +148,27 @@ class Workers:
 
     def answers(self, orders: Sequence[Order]) -> list[Stepped | None]:
         """All at once; None of the environments of a worker that died, which is replaced."""
+        places: dict[int, list[int]] = {}
+        for place, order in enumerate(orders):
+            places.setdefault(order.worker, []).append(place)
         dead: set[int] = set()
-        found: list[Stepped | None] = []
-        for order in orders:
+        found: list[Stepped | None] = [None] * len(orders)
+        for worker, own in places.items():
             try:
-                if order.worker not in dead:
-                    self._workers[order.worker].tell(order.game, order.words)
+                self._workers[worker].tell([orders[place] for place in own])
             except WorkerDied:
-                dead.add(order.worker)
-        for order in orders:
-            answer = None
+                dead.add(worker)
+        for worker in sorted(places.keys() - dead):
             try:
-                if order.worker not in dead:
-                    answer = self._workers[order.worker].answer()
+                answers = self._workers[worker].answers()
             except WorkerDied:
-                dead.add(order.worker)
-            found.append(answer)
+                dead.add(worker)
+                continue
+            for place, answer in zip(places[worker], answers, strict=True):
+                found[place] = answer
         for worker in sorted(dead):
             self._replace(worker)
-        return [
-            None if order.worker in dead else answer
-            for order, answer in zip(orders, found, strict=True)
-        ]
+        return found
 
     def _replace(self, worker: int) -> None:
         how = self._workers[worker].close()
@@ -195,13 +194,16 @@ def _serve(connection: Connection, config: Config) -> None:
     games: dict[int, Game] = {}
     while True:
         try:
-            number, *order = connection.recv()
+            orders = connection.recv()
         except (EOFError, OSError):
             return
         try:
-            if number not in games:
-                games[number] = Game(environment_of(config))
-            connection.send(("", games[number].play(*order)))
+            answers = []
+            for number, *order in orders:
+                if number not in games:
+                    games[number] = Game(environment_of(config))
+                answers.append(games[number].play(*order))
+            connection.send(("", answers))
         except tuple(KINDS.values()) as error:
             connection.send((type(error).__name__, str(error)))
 

@@ -21,6 +21,7 @@ from mast.policy import as_saved, layers_of
 from mast.sparsity.masks import leaf_path
 from mast.training.checkpoint import CheckpointStore
 from mast.training.exploration import is_stochastic
+from mast.training.saved_state import fill_template
 
 
 def mixer_without_weights(config: Config, spec: EnvironmentSpec) -> Mixer | None:
@@ -100,11 +101,14 @@ def observed_of(arrays: dict[str, np.ndarray], spec: EnvironmentSpec) -> Observe
     Raises:
         KeyError: the checkpoint does not have it.
     """
-
-    def fill(path: tuple[Any, ...], leaf: Any) -> Any:
-        return jnp.asarray(arrays[f"observed.{leaf_path(path)}"])
-
-    return jax.tree_util.tree_map_with_path(fill, nothing_observed(spec))
+    own = {
+        name.removeprefix("observed."): array
+        for name, array in arrays.items()
+        if name.startswith("observed.")
+    }
+    if not own:
+        raise KeyError("observed")
+    return fill_template(nothing_observed(spec), own)
 
 
 def shapes_of(config: Config, spec: EnvironmentSpec) -> Any:

@@ -72,7 +72,7 @@ class Config(
             steps = layered.get("steps", cls.model_fields["steps"].default)
             layered["epsilon_steps"] = exploration_steps(longest, steps)
         if layered.get("from_run") is not None:
-            layered = warm_start(layered)
+            layered = warm_start(layered, given)
         if method == "dense" and _is_sparsity(layered["sparsity"]):
             layered["sparsity"] = 0.0  # ignored, and `notices` says so
         stays_dense = _stays_dense(layered.get("initial_mask"), layered.get("pruning", "none"))
