@@ -5,7 +5,6 @@ import functools
 import itertools
 import math
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
@@ -13,9 +12,7 @@ from mast.configuration.checks import PRUNING
 from mast.envs.names import draws_types
 from mast.errors import UserError
 from mast.execution.account import sizes_of
-
-if TYPE_CHECKING:
-    from mast.envs.protocol import EnvironmentSpec
+from mast.networks.spec import TeamSizes
 
 
 def obstacle(config: Config, vmapped: bool) -> str | None:
@@ -83,7 +80,7 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
     return config.model_copy(update={"execution": chosen}), notices
 
 
-def execution_in(config: Config, spec: "EnvironmentSpec") -> Config:
+def execution_in(config: Config, spec: TeamSizes) -> Config:
     """The settings with an execution that was chosen, masked where the environment's types have no kernels.
 
     Args:
