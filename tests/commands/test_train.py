@@ -136,6 +136,8 @@ def test_a_closed_terminal_saves_and_nothing_more_is_written_to_it(
     trainer: type[FakeTrainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system sends the signal twice, and writing to the terminal is an error from then on."""
+    # Under nohup it is ignored, which a training respects.
+    handled = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     leader, terminal = pty.openpty()
     stdout = os.dup(1)
     os.dup2(terminal, 1)
@@ -154,6 +156,7 @@ def test_a_closed_terminal_saves_and_nothing_more_is_written_to_it(
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)
+        signal.signal(signal.SIGHUP, handled)
     assert trainer.made[0].saved == 1
 
 
