@@ -10,8 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from mast import kernels
-from mast.kernels import library
+from kernels.cases import INSTRUCTION_SETS, needs_kernels
 from mast.kernels.matrices import product, structure_of
 from mast.sparsity import (
     CompactMatrix,
@@ -25,10 +24,6 @@ from mast.sparsity import (
 )
 from mast.sparsity.compact_matrix import has_compact
 
-needs_kernels = pytest.mark.skipif(
-    not kernels.available(), reason=str(kernels.unavailable_reason())
-)
-INSTRUCTION_SETS = [each.name for each in library.instruction_sets()] if kernels.available() else []
 CLOSE = 1e-5
 
 

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from mast import Trainer, kernels
+from kernels.cases import needs_kernels
+from mast import Trainer
 from mast.learning.replay import Batch, Ring
 from mast.training.engine import Engine
 from training.small_runs import assert_same_run, small
@@ -16,7 +17,6 @@ COMPACT = {
     **{"execution": "compact", "steps": 1200, "evolve_interval": 15},
     **{"buffer_episodes": 20, "online_episodes": 10},
 }
-needs_kernels = pytest.mark.skipif(not kernels.available(), reason="there are no kernels here")
 
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
