@@ -1,10 +1,10 @@
 // The functions that XLA calls. Each reads its operands, checks every shape and structure, and runs a kernel. Those of
-// battles and of single matrices have files of their own.
+// battles, of layers and of single matrices have files of their own.
 #include "agent_step.h"
 #include "battle_handler.h"
 #include "buffers.h"
 #include "joint.h"
-#include "layers.h"
+#include "layers_handlers.h"
 #include "matrix_handlers.h"
 #include "optimizer.h"
 #include "reading.h"
@@ -285,54 +285,6 @@ ffi::Error RmsPropStep(ffi::RemainingArgs args, ffi::RemainingRets results, floa
   float* norm = operands.out({});
   if (!operands.complete()) return operands.error();
   *norm = clipped_step({*learning_rate, decay, epsilon, largest_norm}, all);
-  return ffi::Error::Success();
-}
-
-LayerRows read_rows(Operands& operands, int64_t* inputs) {
-  LayerRows batch{-1, -1, nullptr, nullptr};
-  batch.x = operands.floats({&batch.times, &batch.episodes, inputs});
-  batch.rows = operands.ints({&batch.episodes});
-  check_batch(operands, {batch.times, batch.episodes});
-  return batch;
-}
-
-std::vector<Matrix> read_layers(Operands& operands, Table table, int64_t inputs) {
-  std::vector<Matrix> layers;
-  operands.network(table);
-  do {
-    int64_t outputs = -1;
-    layers.push_back(operands.matrix(&outputs, &inputs));
-    inputs = outputs;
-  } while (operands.ok() && 3 * layers.size() < table.size());
-  return layers;
-}
-
-ffi::Error LayersForward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table table,
-                         int64_t threads) {
-  Operands operands(args, results);
-  int64_t inputs = -1;
-  LayerRows batch = read_rows(operands, &inputs);
-  const std::vector<Matrix> layers = read_layers(operands, table, inputs);
-  int64_t outputs = layers.back().rows;
-  float* y = operands.out({&batch.times, &batch.episodes, &outputs});
-  if (!operands.complete()) return operands.error();
-  layers_forward(batch, layers, y, for_each_on(pool, threads));
-  return ffi::Error::Success();
-}
-
-ffi::Error LayersBackward(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results, Table table,
-                          int64_t threads) {
-  Operands operands(args, results);
-  int64_t inputs = -1, outputs = table.size() >= 3 ? table[table.size() - 3] : -1;
-  LayerRows batch = read_rows(operands, &inputs);
-  const float* d_y = operands.floats({&batch.times, &batch.episodes, &outputs});
-  const std::vector<Matrix> layers = read_layers(operands, table, inputs);
-  float* d_x = operands.out({&batch.times, &batch.episodes, &inputs});
-  std::vector<const Matrix*> each;
-  for (const Matrix& m : layers) each.push_back(&m);
-  const auto gradients = operands.gradients(each);
-  if (!operands.complete()) return operands.error();
-  layers_backward(batch, layers, d_y, d_x, gradients, for_each_on(pool, threads));
   return ffi::Error::Success();
 }
 
