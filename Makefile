@@ -68,7 +68,7 @@ bench-peers: .peers/installed
 	$(BIN)/python -m pip install --quiet --target .peers --no-deps flashbax==0.1.3
 	touch $@
 
-# What a GPU brings, in at most eight minutes: tests, 1 to 64 runs in a program, JaxMARL beside them (JAXMARL is
+# What a GPU brings, in at most eight minutes: tests, sparse layers, 1 to 64 runs in a program, JaxMARL beside them (JAXMARL is
 # a checkout), and cells of table1-default; rows in build/gpu. DRY=--dry tries it on a CPU.
 gpu: install
 	$(BIN)/python benchmarks/gpu.py --out build/gpu $(if $(JAXMARL),--jaxmarl $(JAXMARL)) $(DRY)

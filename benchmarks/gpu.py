@@ -4,15 +4,16 @@
     PYTHONPATH=src python benchmarks/gpu.py --out folder --jaxmarl path/to/JaxMARL
     JAX_PLATFORMS=cpu python benchmarks/gpu.py --dry --out folder      the same on a CPU, in small
 
-Four parts, each of which may be left out (`--parts`), and none of which starts when its time is over:
+Five parts, each of which may be left out (`--parts`), and none of which starts when its time is over:
 
 - `tests`: `tests/gpu`.
+- `patterns`: whether a sparse layer beats a dense one there (`gpu_patterns.py`).
 - `runs`: one program of 1 to 64 runs of masked MAST-QMIX at 95 % on 3m; updates a second, of each run.
 - `peer`: JaxMARL's QMIX, `vmap`ped over as many seeds, as `peer_jaxmarl.py` has it; needs its checkout.
 - `cells`: cells of `table1-default`, five seeds a program, the longest first, until the time is over. Rows of
   finished cells are written; with `--only` those of other cells wait.
 
-`runs.csv` says what was measured, where, and at which commit; `studies/` has the cells' rows.
+`patterns.csv` and `runs.csv` say what was measured and where; `studies/` has the cells' rows.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from typing import Any
 from machine import commit
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("tests", "runs", "peer", "cells")
+PARTS = ("tests", "patterns", "runs", "peer", "cells")
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 COLUMNS = (
     "program",
@@ -95,7 +96,8 @@ def time_jaxmarl(checkout: Path, count: int, rounds: int) -> dict[str, Any]:
     prepare()
     begun = time.perf_counter()
     loop = JaxMarlLoop(checkout, "3m", SEQUENCE, 8, count)
-    loop.run(2)
+    while not loop.counted[1]:  # its buffer fills first
+        loop.run(2)
     start, before = time.perf_counter(), loop.counted
     loop.run(rounds)
     steps, updates = (b - a for a, b in zip(before, loop.counted, strict=True))
@@ -154,6 +156,13 @@ def run_tests() -> None:
     print(f"tests: exit code {subprocess.run(command, cwd=ROOT).returncode}", flush=True)
 
 
+def run_patterns(out: Path) -> None:
+    """`gpu_patterns.py`, for a minute at most."""
+    script = Path(__file__).with_name("gpu_patterns.py")
+    code = subprocess.run([sys.executable, str(script), "--out", str(out)]).returncode
+    print(f"patterns: exit code {code}", flush=True)
+
+
 def run_cells(out: Path, seconds: float, only: list[str]) -> None:
     """Cells of `table1-default` whose rows are not in the repository yet."""
     results = out / "studies"
@@ -176,16 +185,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--minutes", type=float, default=8, help="for all parts together")
+    parser.add_argument("--counts", type=int, nargs="+", help="of runs in one program")
     parser.add_argument("--jaxmarl", type=Path, help="a checkout of FLAIROx/JaxMARL")
     parser.add_argument("--only", action="append", default=[], help="as in mast study run")
     parser.add_argument("--dry", action="store_true", help="small: tries the script itself")
     arguments = parser.parse_args()
     ends = time.perf_counter() + 60 * arguments.minutes
-    out, counts = arguments.out.absolute(), (1, 2) if arguments.dry else COUNTS
+    out = arguments.out.absolute()
+    counts = tuple(arguments.counts or ((1, 2) if arguments.dry else COUNTS))
     rounds = 2 if arguments.dry else 25
     out.mkdir(parents=True, exist_ok=True)
     if "tests" in arguments.parts:
         run_tests()
+    if "patterns" in arguments.parts:
+        run_patterns(out)
     third = (ends - time.perf_counter()) / 4
     if "runs" in arguments.parts:
         until = time.perf_counter() + third
