@@ -1,9 +1,9 @@
-"""Native battles held to jaxmarl's, step by step: `make oracle`, some minutes.
+"""Native battles held to those of JAX, step by step: `make oracle`, some minutes.
 
     python benchmarks/oracle_battle.py 3m 2s3z --episodes 1000
     python benchmarks/oracle_battle.py 3m --policy runs/first/policy.safetensors
 
-Each native step begins where jaxmarl's began, with the same key and the same actions: random ones, the
+Each native step begins where that of JAX began (jaxmarl's, or Mast's own on the maps that SMAX lacks), with the same key and the same actions: random ones, the
 heuristic's, or a trained policy's. What must be equal is equal (who lives, who is aimed at, what is
 available, how it ended), or a rounding has tipped a comparison: such steps are counted. The floats of the
 other steps may differ by a rounding; the largest difference is written, in map units and in shares. Rows go
@@ -127,11 +127,13 @@ def _apart(first: Any, second: Any) -> np.ndarray:
 def main() -> None:
     """Read the command line and add or replace rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    native = [name for name in SCENARIOS if obstacle(name) is None]
-    parser.add_argument("maps", nargs="*", choices=[*native, []], default=native)
+    parser.add_argument("maps", nargs="*", choices=[*SCENARIOS, []], default=list(SCENARIOS))
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--policy", type=Path, help="of a team trained on the map")
     arguments = parser.parse_args()
+    reason = obstacle()
+    if reason is not None:
+        parser.error(f"no native battles here: {reason}")
     rows = {}
     if TABLE.exists():
         with TABLE.open() as file:

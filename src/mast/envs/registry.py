@@ -86,12 +86,11 @@ def make(
 
 def native_obstacle(id: str) -> str | None:
     """Why there is no native code for an environment, in a few words; None where there is."""
-    prefix, _, name = id.partition("/")
-    if prefix != "smax":
+    if id.partition("/")[0] != "smax":
         return f"{id} is none of SMAX's battles"
     from mast.envs.battle.native import obstacle
 
-    return obstacle(name)
+    return obstacle()
 
 
 def _named(factory: str, name: str) -> Callable[..., Any]:

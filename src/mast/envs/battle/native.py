@@ -1,4 +1,4 @@
-"""SMAX's battles by native code on a CPU: jaxmarl's rules and random numbers, a step in microseconds."""
+"""SMAX's battles by native code on a CPU: the rules and random numbers of JAX's, a step in microseconds."""
 
 from typing import Any, NamedTuple
 
@@ -7,6 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from mast.envs.battle.game import BattleGame
+from mast.envs.battle.heuristic import CLOSE_ENOUGH, Memory
+from mast.envs.battle.unit_types import (
+    BEAM_DEPTH,
+    BEAM_WIDTH,
+    BEAMING,
+    BONUS_VS_LIGHT,
+    ENERGY_PER_SECOND,
+    FLYING,
+    HEALING,
+    HEALTH_PER_ENERGY,
+    HEALTH_PER_SECOND,
+    LIGHT,
+    MAX_ENERGY,
+    MELEE,
+    NAMES,
+)
 from mast.envs.jaxmarl_silent import BattleState
 from mast.kernels import library
 
@@ -27,16 +44,29 @@ class Moment(NamedTuple):
     reward: Float[Array, ""]
 
 
-def obstacle(scenario: str) -> str | None:
-    """Why a map's battles cannot be native here, in a few words; None where they can.
+EXTENDED = (
+    BEAM_DEPTH,
+    HEALTH_PER_SECOND,
+    HEALTH_PER_ENERGY,
+    ENERGY_PER_SECOND,
+    MAX_ENERGY,
+    CLOSE_ENOUGH,
+)
+"""Of units that SMAX lacks, in the order in which the kernel reads them."""
 
-    Args:
-        scenario: name in `mast.envs.battle.maps.SCENARIOS`, as "3m".
-    """
-    from mast.envs.battle.maps import SCENARIOS, has_new_types
 
-    if has_new_types(SCENARIOS[scenario]):
-        return f"{scenario} has units that it does not know"
+def extended_tables() -> list[list[float]]:
+    """Of all unit types, what the rules of units that SMAX lacks say, in the kernel's order."""
+    among = (LIGHT, MELEE, FLYING, HEALING)
+    return [
+        [BEAM_WIDTH if name in BEAMING else 0.0 for name in NAMES],
+        [BONUS_VS_LIGHT.get(name, 0.0) for name in NAMES],
+        *([float(name in group) for name in NAMES] for group in among),
+    ]
+
+
+def obstacle() -> str | None:
+    """Why battles cannot be native here, in a few words; None where they can."""
     if jax.default_backend() != "cpu":
         return f"it is not for a {jax.default_backend()}"
     if not jax.config.values["jax_threefry_partitionable"]:
@@ -48,19 +78,19 @@ class NativeBattle:
     """Steps of one scenario against the heuristic enemy.
 
     Args:
-        game: jaxmarl's `SMAX` of the scenario.
+        game: jaxmarl's `SMAX` of the scenario, or a `BattleGame`.
         reward_scale: factor on its reward.
     """
 
     def __init__(self, game: Any, reward_scale: float) -> None:
         kinds = game.unit_type_bits
-        sizes = (
+        sizes = [
             game.num_allies,
             game.num_enemies,
             kinds,
             game.world_steps_per_env_step,
             game.max_steps,
-        )
+        ]
         tables = [getattr(game, f"unit_type_{name}") for name in TABLES]
         moves, _ = game._decode_discrete_actions(jnp.arange(game.num_movement_actions))
         numbers = [
@@ -70,6 +100,10 @@ class NativeBattle:
             game.unit_type_weapon_cooldowns,
             np.ravel(moves),
         ]
+        if isinstance(game, BattleGame):
+            counts = (game.num_ally_actions, game.num_enemy_actions)
+            sizes += [count - game.num_movement_actions for count in counts]
+            numbers += [list(EXTENDED), *extended_tables()]
         self._told: dict[str, Any] = {
             "sizes": np.asarray(sizes, np.int64),
             "numbers": np.concatenate([np.asarray(each, np.float32) for each in numbers]),
@@ -103,15 +137,21 @@ class NativeBattle:
         enemy_policy: Any,
         actions: Int[Array, " agents"],
     ) -> Moment:
-        """As `HeuristicEnemySMAX.step_env` with this key, to rounding.
+        """As the step of JAX's battle with this key, to rounding.
 
         Args:
             key: random key of the enemy's choices and of the weapons' cooldowns.
             battle: before the step (jaxmarl's `State`).
-            enemy_policy: what the enemies remember (jaxmarl's `HeuristicPolicyState`, a row each).
+            enemy_policy: what the enemies remember: jaxmarl's `HeuristicPolicyState`, a row each, or a
+                `Memory`.
             actions: of the allies.
         """
         call = jax.ffi.ffi_call(self._target, self._results, vmap_method="broadcast_all")
+        started: tuple[Array, ...] = ()
+        if isinstance(enemy_policy, Memory):
+            before, started = (enemy_policy.across, enemy_policy.last_target), (enemy_policy.started,)
+        else:
+            before = (enemy_policy.default_target, enemy_policy.last_attacked_enemy)
         position, alive, health, cooldown, movement, attack, across, last, done, reward, *seen = (
             call(
                 jax.random.key_data(key),
@@ -121,9 +161,9 @@ class NativeBattle:
                 battle.unit_types,
                 battle.unit_weapon_cooldowns,
                 battle.step,
-                enemy_policy.default_target,
-                enemy_policy.last_attacked_enemy,
+                *before,
                 actions.astype(jnp.int32),
+                *started,
                 **self._told,
             )
         )
@@ -137,6 +177,10 @@ class NativeBattle:
             step=battle.step + 1,
             done=done,
         )
-        memory = enemy_policy.replace(default_target=across, last_attacked_enemy=last)
+        remembered = (
+            Memory(across, last, jnp.ones_like(enemy_policy.started))
+            if isinstance(enemy_policy, Memory)
+            else enemy_policy.replace(default_target=across, last_attacked_enemy=last)
+        )
         observation, state, available = seen
-        return Moment(after, memory, observation, state, available, reward)
+        return Moment(after, remembered, observation, state, available, reward)
