@@ -3,11 +3,13 @@
     python benchmarks/oracle_battle.py 3m 2s3z --episodes 1000
     python benchmarks/oracle_battle.py 3m --policy runs/first/policy.safetensors
 
-Each native step begins where that of JAX began (jaxmarl's, or Mast's own on the maps that SMAX lacks), with the same key and the same actions: random ones, the
-heuristic's, or a trained policy's. What must be equal is equal (who lives, who is aimed at, what is
-available, how it ended), or a rounding has tipped a comparison: such steps are counted. The floats of the
-other steps may differ by a rounding; the largest difference is written, in map units and in shares. Rows go
-to results/oracle_battle.csv.
+Each native step begins where that of JAX began (jaxmarl's, or Mast's own on the maps that SMAX lacks),
+with the same key and the same actions: random ones, the heuristic's, or a trained policy's. What must be
+equal is equal (who lives, who is aimed at, what is available, how it ended), or a rounding has tipped a
+comparison: such steps are counted. The floats of the other steps may differ by a rounding; the largest
+difference is written, in map units and in shares. Where many units crowd, every tick's pushes enlarge a
+rounding: so beside it stands by how much JAX's own step changes when it begins with every place moved by
+one rounding, and in how many steps that tips a comparison. Rows go to results/oracle_battle.csv.
 """
 
 import argparse
@@ -28,9 +30,12 @@ from mast.envs.smax import Smax
 from mast.policy import Policy
 
 TABLE = Path(__file__).parent.parent / "results" / "oracle_battle.csv"
-COLUMNS = ("map", "actions", "episodes", "steps", "tipped", "largest_difference", "commit")
-TIPPED = 1e-3
-"""A rounding is far below, and a step that went another way far above."""
+COLUMNS = (
+    *("map", "actions", "episodes", "steps", "tipped", "largest_difference"),
+    *("nudged_tipped", "nudged_difference", "commit"),
+)
+TIPPED = 0.1
+"""A rounding is below, even one that a crowd has enlarged; a shot, a move or a heal more or less is above."""
 
 Play = Callable[[Any, Any, int], np.ndarray]
 """(states, what was seen, the step) → every agent's action."""
@@ -88,40 +93,62 @@ def compare(scenario: str, make_play: Callable[[Smax, Any], Play], episodes: int
     held, _ = jax.jit(jax.vmap(ours.reset))(keys)
     step, native_step = jax.jit(jax.vmap(theirs.step)), jax.jit(jax.vmap(ours.step))
     play, ended = make_play(theirs, keys), np.zeros(episodes, bool)
-    steps = tipped = 0
-    largest = 0.0
+    steps = 0
+    native_found, nudged_found = Found(), Found()
     for moment in range(theirs.spec.episode_limit):
         action = play(state, seen, moment).astype(np.int32)
         now = _at(keys, moment)
         held = held._replace(
             battle=state.battle, enemy_policy=state.enemy_policy, last_actions=state.last_actions
         )
-        held, found, native = native_step(now, held, action)
+        places = np.nextafter(np.asarray(state.battle.unit_positions), np.float32(np.inf))
+        nudged = state._replace(battle=state.battle.replace(unit_positions=places))
         state, seen, outcome = step(now, state, action)
-        apart = _apart(
-            (state.battle, state.enemy_policy, seen, outcome),
-            (held.battle, held.enemy_policy, found, native),
-        )
+        expected = (state.battle, state.enemy_policy, seen, outcome)
+        for found, play_step, begin in (
+            (native_found, native_step, held),
+            (nudged_found, step, nudged),
+        ):
+            after, perceived, ending = play_step(now, begin, action)
+            found.add(expected, (after.battle, after.enemy_policy, perceived, ending), ~ended)
         steps += int((~ended).sum())
-        tipped += int((apart[~ended] >= TIPPED).sum())
-        largest = max(largest, float(apart[~ended & (apart < TIPPED)].max(initial=0.0)))
         ended |= np.asarray(outcome.terminated | outcome.truncated)
         if ended.all():
             break
-    return {"steps": steps, "tipped": tipped, "largest_difference": f"{largest:.1e}"}
+    return {
+        "steps": steps,
+        "tipped": native_found.tipped,
+        "largest_difference": f"{native_found.largest:.1e}",
+        "nudged_tipped": nudged_found.tipped,
+        "nudged_difference": f"{nudged_found.largest:.1e}",
+    }
+
+
+class Found:
+    """What two ways of one step have differed by so far."""
+
+    def __init__(self) -> None:
+        self.tipped = 0
+        self.largest = 0.0
+        """Of the floats, in steps that were not tipped."""
+
+    def add(self, first: Any, second: Any, going: np.ndarray) -> None:
+        """Compare a step of the episodes that are going on."""
+        tipped, apart = np.zeros(len(going), bool), np.zeros(len(going))
+        for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+            difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+            largest = difference.reshape(len(going), -1).max(1)
+            if np.asarray(a).dtype == np.float32:
+                apart = np.maximum(apart, largest)
+            else:
+                tipped |= largest > 0
+        tipped |= apart >= TIPPED
+        self.tipped += int((tipped & going).sum())
+        self.largest = max(self.largest, float(apart[going & ~tipped].max(initial=0.0)))
 
 
 def _at(keys: Any, step: int) -> Any:
     return jax.vmap(jax.random.fold_in, (0, None))(keys, step)
-
-
-def _apart(first: Any, second: Any) -> np.ndarray:
-    """The largest difference of each episode."""
-    largest = np.zeros(len(jax.tree.leaves(first)[0]))
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
-        largest = np.maximum(largest, difference.reshape(len(largest), -1).max(1))
-    return largest
 
 
 def main() -> None:

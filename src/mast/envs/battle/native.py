@@ -149,7 +149,10 @@ class NativeBattle:
         call = jax.ffi.ffi_call(self._target, self._results, vmap_method="broadcast_all")
         started: tuple[Array, ...] = ()
         if isinstance(enemy_policy, Memory):
-            before, started = (enemy_policy.across, enemy_policy.last_target), (enemy_policy.started,)
+            before, started = (
+                (enemy_policy.across, enemy_policy.last_target),
+                (enemy_policy.started,),
+            )
         else:
             before = (enemy_policy.default_target, enemy_policy.last_attacked_enemy)
         position, alive, health, cooldown, movement, attack, across, last, done, reward, *seen = (
