@@ -1,4 +1,4 @@
-"""Native battles are jaxmarl's, to rounding; each step from the same state."""
+"""Native battles are those of JAX, to rounding; each step from the same state."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from mast import Trainer, resolve
 from mast.envs.battle.native import obstacle
+from mast.envs.battle.unit_types import NAMES
 from mast.envs.smax import Smax
 from mast.errors import UserError
 
@@ -76,6 +77,65 @@ def assert_alike(first: Any, second: Any, going: np.ndarray) -> None:
             np.testing.assert_array_equal(a[going], b[going], err_msg=name)
 
 
+@pytest.mark.parametrize("scenario", ["MMM2", "2c_vs_64zg"])
+def test_a_step_with_medivacs_or_colossi_is_that_of_jax(scenario: str) -> None:
+    ours, native = (Smax(scenario, state_last_action=True, native=each) for each in (False, True))
+    battle: Any = ours._battle
+    keys = jax.random.split(jax.random.key(3), EPISODES)
+    begin, _ = jax.vmap(ours.reset)(keys)
+    step, native_step = jax.jit(jax.vmap(ours.step)), jax.jit(jax.vmap(native.step))
+    generator, units = np.random.default_rng(0), battle.num_agents
+    kinds = np.array(NAMES)[np.asarray(begin.battle.unit_types[0])]
+    full = np.asarray(battle.full_health)
+    healed = beamed = dead = 0
+    for moment in range(12):
+        # In each other's reach, but with room: a crowd would enlarge the roundings.
+        places = np.stack([generator.permutation(81)[:units] for _ in range(EPISODES)])
+        places = np.stack([places % 9, places // 9], -1) * 1.3 + generator.uniform(6, 8, 2)
+        places += generator.uniform(0, 0.2, places.shape)
+        alive = generator.random((EPISODES, units)) < 0.8
+        alive[:, [0, -1]] = True
+        share = np.minimum(generator.uniform(0.05, 1.5, (EPISODES, units)), 1)
+        ready = generator.choice([-0.5, 0.0, 0.3], (EPISODES, units))
+        energy = generator.choice([0.0, 0.05, 50.0, 199.9], (EPISODES, units))
+        last = generator.integers(-1, battle.num_allies, (EPISODES, battle.num_enemies))
+        fields = {
+            "unit_positions": places,
+            "unit_alive": alive,
+            "unit_health": share * full * alive,
+            "unit_weapon_cooldowns": np.where(battle.heals, energy, ready),
+        }
+        fields = {
+            name: np.asarray(value, getattr(begin.battle, name).dtype)
+            for name, value in fields.items()
+        }
+        memory = begin.enemy_policy._replace(
+            across=np.asarray(
+                generator.uniform(0, 32, begin.enemy_policy.across.shape), np.float32
+            ),
+            last_target=last.astype(np.int32),
+            started=np.arange(EPISODES) % 2 == 0,
+        )
+        state = begin._replace(battle=begin.battle.replace(**fields), enemy_policy=memory)
+        available = jax.vmap(battle.get_avail_actions)(state.battle)
+        available = np.stack([available[name] for name in battle.agents[: battle.num_allies]], 1)
+        action = policy(generator, available, aims=moment % 3 > 0)
+        now = jax.vmap(jax.random.fold_in, (0, None))(keys, moment)
+        after, seen, outcome = step(now, state, action)
+        held, other, found = native_step(now, state, action)
+        assert_alike(
+            (after.battle, after.enemy_policy, seen, outcome),
+            (held.battle, held.enemy_policy, other, found),
+            np.ones(EPISODES, bool),
+        )
+        gained = np.asarray(after.battle.unit_health) - fields["unit_health"]
+        healed += int((gained > 0).sum())
+        beamed += int((gained[:, kinds == "zergling"] < -29).sum())
+        dead += int((alive & ~np.asarray(after.battle.unit_alive)).sum())
+    assert dead > 0
+    assert healed > 10 if scenario == "MMM2" else beamed > 10
+
+
 def test_what_is_no_action_and_nobody_remembered_are_harmless() -> None:
     env = Smax("3m", native=True)
     state, _ = env.reset(jax.random.key(0))
@@ -84,19 +144,28 @@ def test_what_is_no_action_and_nobody_remembered_are_harmless() -> None:
         before = state._replace(enemy_policy=memory)
         _, _, outcome = env.step(jax.random.key(1), before, jnp.full(3, action, jnp.int32))
         assert np.isfinite(outcome.reward)
+    medivac = Smax("MMM2", native=True)
+    begin, _ = medivac.reset(jax.random.key(0))
+    for action, last in ((-7, -9), (2**31 - 1, 99), (-(2**31), -(2**31))):
+        memory = begin.enemy_policy._replace(last_target=jnp.full(12, last, jnp.int32))
+        before = begin._replace(enemy_policy=memory)
+        _, _, outcome = medivac.step(jax.random.key(1), before, jnp.full(10, action, jnp.int32))
+        assert np.isfinite(outcome.reward)
     odd = state.battle.replace(unit_types=jnp.full(6, 250, jnp.uint8))
     with pytest.raises(ValueError, match="unit type 250 of 6"):
         env.step(jax.random.key(1), state._replace(battle=odd), jnp.zeros(3, jnp.int32))
 
 
 def test_which_battles_are_native() -> None:
-    assert obstacle("3m") is None
-    assert "units" in (obstacle("MMM2") or "")
+    assert obstacle() is None
     small = {"steps": 400, "parallel_envs": 2}
-    assert Trainer(resolve(small | {"environment": "smax/3m"})).config.battle == "native"
-    assert Trainer(resolve(small | {"environment": "mpe/simple_spread"})).config.battle == "jax"
-    with pytest.raises(UserError, match="battle = native: MMM2 has units"):
-        Trainer(resolve(small | {"environment": "smax/MMM2", "battle": "native"}))
+    for scenario in ("3m", "MMM2"):
+        config = resolve(small | {"environment": f"smax/{scenario}"})
+        assert Trainer(config).config.battle == "native"
+    particles = {"environment": "mpe/simple_spread"}
+    assert Trainer(resolve(small | particles)).config.battle == "jax"
+    with pytest.raises(UserError, match="battle = native: mpe/simple_spread is none of SMAX's"):
+        Trainer(resolve(small | particles | {"battle": "native"}))
 
 
 def test_a_run_goes_on_with_the_battles_it_began_with(tmp_path: Any) -> None:

@@ -292,7 +292,7 @@ Call layers(bool backward) {
   return c;
 }
 
-// Battles, as many as two leading axes say; `table` has their sizes.
+// Battles, as many as two leading axes say, every other one of extended rules; `table` has their sizes.
 Call battle_step() {
   const int64_t allies = between(1, 5), enemies = between(1, 6), types = between(1, 4), units = allies + enemies;
   const std::vector<int64_t> lead = below(2) ? std::vector<int64_t>{between(0, 4)} : std::vector<int64_t>{2, between(0, 2)};
@@ -303,8 +303,18 @@ Call battle_step() {
   Call c{"battle_step", mast::mast_battle_step};
   c.takes_numbers = true;
   c.table = {allies, enemies, types, between(0, 3), between(0, 3)};
+  const bool extended = below(2);
+  const int64_t targets = extended ? between(1, 8) : enemies;
+  if (extended) {
+    c.table.push_back(targets);
+    c.table.push_back(between(1, 8));
+  }
   c.numbers = {4, 4, 0.0625f, 1, 10};
   for (int64_t i = 0; i < mast::kUnitTables * types + 2 * mast::kMoves; ++i) c.numbers.push_back(float(below(40)) / 10);
+  for (int64_t i = 0; extended && i < mast::kExtendedNumbers; ++i) c.numbers.push_back(float(below(40)) / 10);
+  // How wide a beam is and what it does to light units; then what a type is.
+  for (int64_t i = 0; extended && i < 2 * types; ++i) c.numbers.push_back(float(below(4)));
+  for (int64_t i = 0; extended && i < (mast::kExtendedTables - 2) * types; ++i) c.numbers.push_back(float(below(2)));
   c.operands.push_back(all(XLA_FFI_DataType_U32, {2}));
   c.operands.push_back(all(F32, {units, 2}));
   c.operands.push_back(all(PRED, {units}));
@@ -317,6 +327,7 @@ Call battle_step() {
   c.operands.push_back(all(F32, {enemies, 2}));
   add_counts(c, all(S32, {enemies}));
   add_counts(c, all(S32, {allies}));
+  if (extended) c.operands.push_back(all(PRED, {}));
   c.results.push_back(all(F32, {units, 2}));
   c.results.push_back(all(PRED, {units}));
   for (int k = 0; k < 2; ++k) c.results.push_back(all(F32, {units}));
@@ -328,7 +339,7 @@ Call battle_step() {
   c.results.push_back(all(F32, {}));
   c.results.push_back(all(F32, {allies, (units - 1) * (7 + types) + 4 + types}));
   c.results.push_back(all(F32, {(4 + types + 2) * units}));
-  c.results.push_back(all(PRED, {allies, mast::kMoves + enemies}));
+  c.results.push_back(all(PRED, {allies, mast::kMoves + targets}));
   return c;
 }
 
