@@ -82,7 +82,7 @@ def test_a_step_with_medivacs_or_colossi_is_that_of_jax(scenario: str) -> None:
     ours, native = (Smax(scenario, state_last_action=True, native=each) for each in (False, True))
     battle: Any = ours._battle
     keys = jax.random.split(jax.random.key(3), EPISODES)
-    begin, _ = jax.vmap(ours.reset)(keys)
+    begin: Any = jax.vmap(ours.reset)(keys)[0]
     step, native_step = jax.jit(jax.vmap(ours.step)), jax.jit(jax.vmap(native.step))
     generator, units = np.random.default_rng(0), battle.num_agents
     kinds = np.array(NAMES)[np.asarray(begin.battle.unit_types[0])]
@@ -90,8 +90,8 @@ def test_a_step_with_medivacs_or_colossi_is_that_of_jax(scenario: str) -> None:
     healed = beamed = dead = 0
     for moment in range(12):
         # In each other's reach, but with room: a crowd would enlarge the roundings.
-        places = np.stack([generator.permutation(81)[:units] for _ in range(EPISODES)])
-        places = np.stack([places % 9, places // 9], -1) * 1.3 + generator.uniform(6, 8, 2)
+        spots = np.stack([generator.permutation(81)[:units] for _ in range(EPISODES)])
+        places = np.stack([spots % 9, spots // 9], -1) * 1.3 + generator.uniform(6, 8, 2)
         places += generator.uniform(0, 0.2, places.shape)
         alive = generator.random((EPISODES, units)) < 0.8
         alive[:, [0, -1]] = True
@@ -145,13 +145,14 @@ def test_what_is_no_action_and_nobody_remembered_are_harmless() -> None:
         _, _, outcome = env.step(jax.random.key(1), before, jnp.full(3, action, jnp.int32))
         assert np.isfinite(outcome.reward)
     medivac = Smax("MMM2", native=True)
-    begin, _ = medivac.reset(jax.random.key(0))
+    begin: Any = medivac.reset(jax.random.key(0))[0]
     for action, last in ((-7, -9), (2**31 - 1, 99), (-(2**31), -(2**31))):
         memory = begin.enemy_policy._replace(last_target=jnp.full(12, last, jnp.int32))
         before = begin._replace(enemy_policy=memory)
         _, _, outcome = medivac.step(jax.random.key(1), before, jnp.full(10, action, jnp.int32))
         assert np.isfinite(outcome.reward)
-    odd = state.battle.replace(unit_types=jnp.full(6, 250, jnp.uint8))
+    battle: Any = state.battle
+    odd = battle.replace(unit_types=jnp.full(6, 250, jnp.uint8))
     with pytest.raises(ValueError, match="unit type 250 of 6"):
         env.step(jax.random.key(1), state._replace(battle=odd), jnp.zeros(3, jnp.int32))
 
