@@ -82,8 +82,9 @@ def test_a_step_with_medivacs_or_colossi_is_that_of_jax(scenario: str) -> None:
     ours, native = (Smax(scenario, state_last_action=True, native=each) for each in (False, True))
     battle: Any = ours._battle
     keys = jax.random.split(jax.random.key(3), EPISODES)
-    begin: Any = jax.vmap(ours.reset)(keys)[0]
+    begin: Any = jax.jit(jax.vmap(ours.reset))(keys)[0]
     step, native_step = jax.jit(jax.vmap(ours.step)), jax.jit(jax.vmap(native.step))
+    allowed = jax.jit(jax.vmap(battle.get_avail_actions))
     generator, units = np.random.default_rng(0), battle.num_agents
     kinds = np.array(NAMES)[np.asarray(begin.battle.unit_types[0])]
     full = np.asarray(battle.full_health)
@@ -117,7 +118,7 @@ def test_a_step_with_medivacs_or_colossi_is_that_of_jax(scenario: str) -> None:
             started=np.arange(EPISODES) % 2 == 0,
         )
         state = begin._replace(battle=begin.battle.replace(**fields), enemy_policy=memory)
-        available = jax.vmap(battle.get_avail_actions)(state.battle)
+        available = allowed(state.battle)
         available = np.stack([available[name] for name in battle.agents[: battle.num_allies]], 1)
         action = policy(generator, available, aims=moment % 3 > 0)
         now = jax.vmap(jax.random.fold_in, (0, None))(keys, moment)
