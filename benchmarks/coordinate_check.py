@@ -118,8 +118,9 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
     )
     for axis, layer in zip(axes, LAYERS, strict=True):
         for rule in RULES:
-            dense = mean(rule, 1.0, layer, UPDATES[-1])
-            ratios = [mean(rule, density, layer, UPDATES[-1]) / dense for density in DENSITIES]
+            dense = mean(next(iter(RULES)), 1.0, layer, UPDATES[-1])
+            sparse = [mean(rule, density, layer, UPDATES[-1]) for density in DENSITIES[1:]]
+            ratios = [1.0, *(value / dense for value in sparse)]
             axis.plot(DENSITIES, ratios, marker="o", label=rule)
         axis.axhspan(0.7, 1.3, color="0.92", zorder=0)
         axis.set(xscale="log", yscale="log", title=layer, xlabel="density")
@@ -141,12 +142,13 @@ def main() -> None:
         with table.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
-            for density in DENSITIES:
-                for rule in RULES:
-                    for seed in range(options.seeds):
+            for seed in range(options.seeds):
+                for density in DENSITIES:
+                    for rule in list(RULES)[: 1 if density == 1 else None]:  # dense knows no rule
                         for row in measure(batch, rule, density, seed):
                             writer.writerow([*row[:-2], *(f"{value:.4g}" for value in row[-2:])])
-                    print(rule, density, flush=True)
+                        file.flush()
+                        print(seed, density, rule, flush=True)
     with table.open(newline="") as file:
         draw(list(csv.DictReader(file)), ROOT / "coordinate_check.png")
 

@@ -153,7 +153,10 @@ def over_counts(
 def run_tests() -> None:
     """`tests/gpu`; what it prints is the result, a failure ends nothing else."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-n0", "tests/gpu"]
-    print(f"tests: exit code {subprocess.run(command, cwd=ROOT).returncode}", flush=True)
+    # Not the CPU that tests/conftest.py takes by default: what JAX finds.
+    environment = {"JAX_PLATFORMS": "", **os.environ}
+    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    print(f"tests: exit code {code}", flush=True)
 
 
 def run_patterns(out: Path) -> None:
