@@ -104,6 +104,13 @@ def forget_programs() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+LONGEST = (
+    *("test_kernel_sanitizers", "test_trainer", "test_compact", "test_resume_of_every_kind"),
+    *("test_normalised", "test_every_method", "test_pipeline", "test_recording"),
+)
+"""More than a minute on a busy core."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that none of them begins when the other worker is about to end.
 
@@ -112,6 +119,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> tuple[bool, bool]:
         shipped = item.get_closest_marker("as_shipped") is not None
-        return not shipped, item.path.parent.name not in ("training", "learning", "diagnosis")
+        first = shipped or item.path.stem in LONGEST
+        return not first, item.path.parent.name not in ("training", "learning", "diagnosis")
 
     items.sort(key=place)
