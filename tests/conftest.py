@@ -3,7 +3,8 @@
 Nearly all of the suite's time is XLA compiling small programs that then run for a moment. So programs are
 compiled quickly instead of well, and kept in a folder that the session's processes share (never the
 user's). A module marked `as_shipped` compiles as users do: what is promised bit for bit is a promise about
-those programs.
+those programs. All others pad batches to one length instead of four, each of which is a compilation; and a
+module that uses `shared_programs` compiles what its trainers have in common once.
 """
 
 import atexit
@@ -12,6 +13,7 @@ import ctypes
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,9 +67,25 @@ def compilation(request: pytest.FixtureRequest) -> Iterator[None]:
         if shipped:
             forget_programs()
             stack.enter_context(mock.patch.object(compiler, "get_compile_options", shipped_options))
+        elif "mast.loops.replay" in sys.modules:
+            stack.enter_context(mock.patch("mast.loops.replay.length_buckets", one_length))
         yield
     if shipped or memory() > MEMORY_BYTES:
         forget_programs()
+
+
+def one_length(episode_limit: int) -> tuple[int]:
+    """Instead of `length_buckets`."""
+    return (episode_limit,)
+
+
+@pytest.fixture(scope="module")
+def shared_programs(compilation: None) -> Iterator[None]:
+    """The module's trainers share their compiled programs."""
+    from shared_programs import shared_programs
+
+    with shared_programs():
+        yield
 
 
 def memory() -> int:
@@ -86,6 +104,13 @@ def forget_programs() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+LONGEST = (
+    *("test_kernel_sanitizers", "test_trainer", "test_compact", "test_resume_of_every_kind"),
+    *("test_normalised", "test_every_method", "test_pipeline", "test_recording"),
+)
+"""More than a minute on a busy core."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that none of them begins when the other worker is about to end.
 
@@ -94,6 +119,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> tuple[bool, bool]:
         shipped = item.get_closest_marker("as_shipped") is not None
-        return not shipped, item.path.parent.name not in ("training", "learning", "diagnosis")
+        first = shipped or item.path.stem in LONGEST
+        return not first, item.path.parent.name not in ("training", "learning", "diagnosis")
 
     items.sort(key=place)

@@ -15,6 +15,8 @@ from mast.execution.method import method_from_config
 from mast.networks.spec import Sizes
 from mast.runs.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 DISCOUNT, LAMBDA, CLIP = 0.9, 0.8, 0.2
 
 

@@ -19,6 +19,8 @@ from mast.learning.seps import (
 from mast.learning.trajectory import Trajectory
 from mast.runs.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 AGENTS, FEATURES, ACTIONS = 8, 3, 2
 
 

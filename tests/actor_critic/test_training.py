@@ -12,6 +12,8 @@ from mast.networks.agent import NO_ACTION
 from mast.policy import Policy, save_policy
 from mast.runs.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 
 def test_an_interrupted_run_is_resumed_bit_for_bit(tmp_path):
     settings = {"method": "rigl", "sparsity": 0.5, "sharing": "snp+id"}

@@ -15,6 +15,8 @@ from mast.runs.trainer import Trainer
 from mast.training.logging import read_metrics
 from training.small_runs import PlainPursuit
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 
 def files(run: Path) -> dict[str, bytes]:
     """Everything that this room writes."""

@@ -46,8 +46,13 @@ def learner_of(algorithm: str, method: str = "mast", sharing: str = "shared") ->
 
 
 @functools.cache
+def fresh(learner: Learner, seed: int) -> LearnerState:
+    return jax.jit(learner.init)(jax.random.key(seed))
+
+
+@functools.cache
 def battles() -> tuple[Ring, list[tuple[Any, int]]]:
-    """A ring of battles that a random team fought, and slots and lengths of batches of it."""
+    """A ring of battles that a random team fought, and slots and the length of batches of it."""
     players = JaxPlayers(ENVIRONMENT, "float16")
     agent = learner_of("iql").dense_params(jax.random.key(0)).agent
     keys = jax.random.split(jax.random.key(1), 24)
@@ -56,7 +61,9 @@ def battles() -> tuple[Ring, list[tuple[Any, int]]]:
         ring.add(episode)
     buckets = length_buckets(ENVIRONMENT.spec.episode_limit)
     drawn = [ring.sample_indices(6, 0, 1, seed=0, update=update) for update in range(4)]
-    return ring, [(slots, bucket(ring.longest(slots), buckets)) for slots in drawn]
+    longest = max(ring.longest(slots) for slots in drawn)
+    assert bucket(longest, buckets) < ENVIRONMENT.spec.episode_limit  # not all of the ring is read
+    return ring, [(slots, bucket(longest, buckets)) for slots in drawn]  # one length: one program
 
 
 @functools.cache
@@ -86,28 +93,9 @@ def assert_close(one: Any, other: Any, tolerance: float) -> None:
         assert np.linalg.norm(array.astype(float) - second[name]) <= tolerance * norm + 1e-9, name
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "method"),
-    [("qmix", "mast"), ("qmix", "dense"), ("vdn", "set"), ("owqmix", "mast"), ("res", "rigl")],
-)
-def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None:
-    learner = learner_of(algorithm, method)
-    state = jax.jit(learner.init)(jax.random.key(2))
-    numbers = method_from_config(learner.config)
-    state, _, gradient = jax.jit(learner.update)(state, batches()[0], numbers, jnp.float32(0))
-    budget = learner.budget(state.params)
-    # The target keeps its older mask.
-    evolve = jax.jit(learner.evolve)
-    state, _ = evolve(state, gradient, numbers, budget, jnp.float32(0), jax.random.key(3))
-    learner_of_both = CompactLearner(learner, threads=1)
-    to_compact, to_dense = jax.jit(learner_of_both.compact), jax.jit(learner_of_both.dense)
-    compact = to_compact(state)
-    assert_same_arrays(to_dense(compact), state)
-    assert_same_arrays(to_compact(to_dense(compact)), compact)
-
-
 @functools.cache
 def programs(algorithm: str, sharing: str = "shared") -> dict[str, Any]:
+    """All methods of an algorithm are one program, but for what compact execution keeps of a dense team."""
     learner = learner_of(algorithm, sharing=sharing)
     compact = CompactLearner(learner, threads=1)
     return {
@@ -119,6 +107,25 @@ def programs(algorithm: str, sharing: str = "shared") -> dict[str, Any]:
         "gradient": jax.jit(learner.gradient),
         "half": jax.jit(half_gathered),
     }
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "method"),
+    [("qmix", "mast"), ("qmix", "dense"), ("vdn", "set"), ("owqmix", "mast"), ("res", "rigl")],
+)
+def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None:
+    learner, run = learner_of(algorithm, method), programs(algorithm)
+    state = fresh(learner, 2)
+    numbers = method_from_config(learner.config)
+    state, _, gradient = run["masked"](state, batches()[0], numbers, jnp.float32(0))
+    budget = learner.budget(state.params)
+    # The target keeps its older mask.
+    state, _ = run["evolve"](state, gradient, numbers, budget, jnp.float32(0), jax.random.key(3))
+    learner_of_both = CompactLearner(learner, threads=1)
+    to_compact, to_dense = jax.jit(learner_of_both.compact), jax.jit(learner_of_both.dense)
+    compact = to_compact(state)
+    assert_same_arrays(to_dense(compact), state)
+    assert_same_arrays(to_compact(to_dense(compact)), compact)
 
 
 @pytest.mark.parametrize(
@@ -152,8 +159,7 @@ def test_teams_that_lack_neurons_or_ids_take_the_masked_learners_steps(
     numbers = method_from_config(learner.config)
     state = follow(learner, run, numbers)
     # What the agents have is what they had.
-    fresh = jax.jit(learner.init)(jax.random.key(4))
-    assert_same_arrays(state.params.agent.parts, fresh.params.agent.parts)
+    assert_same_arrays(state.params.agent.parts, fresh(learner, 4).params.agent.parts)
     compact = CompactLearner(learner, threads=1)
     assert_same_arrays(run["to_dense"](run["to_compact"](state)), state)
     same_in_the_ring(learner, run)
@@ -162,7 +168,7 @@ def test_teams_that_lack_neurons_or_ids_take_the_masked_learners_steps(
 
 def follow(learner: Learner, run: dict[str, Any], numbers: Any) -> LearnerState:
     """A compact run, each of whose updates is held to the masked learner's; how it ends."""
-    state: CompactState = run["to_compact"](jax.jit(learner.init)(jax.random.key(4)))
+    state: CompactState = run["to_compact"](fresh(learner, 4))
     budget = learner.budget(run["to_dense"](state).params)
     for number in range(1, UPDATES + 1):
         batch = batches()[number % len(batches())]
@@ -199,7 +205,7 @@ def same_in_the_ring(learner: Learner, run: dict[str, Any]) -> None:
     numbers = method_from_config(learner.config)
     ring, drawn = battles()
     reader = RingReader(ring)
-    state = run["to_compact"](jax.jit(learner.init)(jax.random.key(6)))
+    state = run["to_compact"](fresh(learner, 6))
     for number in range(8):
         slots, length = drawn[number % len(drawn)]
         steps = jnp.float32(STEPS * number / 8)
@@ -214,7 +220,7 @@ def same_in_the_ring(learner: Learner, run: dict[str, Any]) -> None:
 
 def test_acting_is_the_masked_agents() -> None:
     learner = learner_of("qmix")
-    same_acting(CompactLearner(learner, threads=1), jax.jit(learner.init)(jax.random.key(8)))
+    same_acting(CompactLearner(learner, threads=1), fresh(learner, 8))
 
 
 def same_acting(compact: CompactLearner, state: LearnerState) -> None:

@@ -11,6 +11,8 @@ from mast.errors import UserError
 from mast.runs.trainer import Trainer
 from training.small_runs import SMALL, assert_same_run, small
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 GIVEN = SMALL | {"steps": 1000, "eval_interval": 250}
 
 

@@ -25,6 +25,8 @@ from mast.training.logging import WALL_CLOCK, read_metrics
 from mast.training.rollout import Recording, Totals, play, players_for
 from mast.watching.run import watch
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 OFFSET = np.array([100, 0, -3000, 0, 0.5, 0], np.float32)
 STRETCH = np.array([20, 1, 500, 0.01, 1, 0], np.float32)
 SMALL = {

@@ -11,7 +11,7 @@ from mast.errors import EnvironmentFailure, UserError
 from mast.runs.trainer import Trainer
 from training.small_runs import SMALL, assert_same_run
 
-pytestmark = pytest.mark.as_shipped
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 PIPELINE = SMALL | {"pipeline": True, "steps": 1200}
 

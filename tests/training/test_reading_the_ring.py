@@ -13,6 +13,8 @@ from mast.learning.replay import Batch, Ring
 from mast.training.engine import Engine
 from training.small_runs import assert_same_run, small
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 COMPACT = {
     **{"execution": "compact", "steps": 1200, "evolve_interval": 15},
     **{"buffer_episodes": 20, "online_episodes": 10},

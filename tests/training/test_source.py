@@ -14,6 +14,8 @@ from mast.runs.trainer import Trainer
 from mast.sparsity.masks import leaf_path
 from mast.training.source import INITIAL_FILE
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 SMALL = {
     "environment": "examples.pursuit:Pursuit",
     "steps": 700,

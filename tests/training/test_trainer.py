@@ -21,6 +21,8 @@ from mast.runs.trainer import Trainer
 from mast.training.logging import read_metrics
 from training.small_runs import SMALL, PlainPursuit, small
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 
 def test_a_finished_run_can_be_extended_and_says_what_that_does(tmp_path: Path) -> None:
     out = tmp_path / "run"

@@ -1,6 +1,6 @@
 """The device side of training: every jitted step, for one run or for several in one program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from mast.networks.agent import RecurrentAgent
 from mast.networks.feed_forward import FeedForward
 from mast.networks.independent import IndependentAgents
 from mast.networks.sharing import assigned
+from mast.networks.spec import NetworkSpec
 from mast.sparsity.topology import Evolution
 from mast.training.observing import Observing
 from mast.training.programs import CompactPrograms, MaskedPrograms, Programs
@@ -348,6 +349,10 @@ class Engine:
     def recording_of_run(self, recording: Recording, run: int) -> Recording:
         """One run's part of a recording, whose arrays lead with time."""
         return self._axis.of_steps(recording, run)
+
+    def networks(self, run: int) -> Mapping[str, NetworkSpec]:
+        """The declarations of one run's networks, by the fields of the parameters."""
+        return self._learners[run].networks
 
     def densities(self, state: State) -> list[float]:
         """Share of active weights of each run's online networks; it never changes."""

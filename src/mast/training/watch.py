@@ -5,13 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from mast.algorithms.registry import algorithm_entry
 from mast.diagnosis.log import append_diagnostics
 from mast.diagnosis.masks import density_per_agent, density_per_type, from_text, overlap, to_text
 from mast.diagnosis.neurons import disconnected_neurons, dormant_neurons, shares
 from mast.diagnosis.snapshots import is_due, save_snapshot
 from mast.diagnosis.values import Played, ValueLog, played_of_batch, played_of_recording
-from mast.execution.account import sizes_of
 from mast.execution.learner import LearnerState
 from mast.networks.spec import NetworkSpec
 from mast.sparsity.topology import Evolution
@@ -115,7 +113,8 @@ class Watch:
             save_snapshot(run.out, now, masks)
         if place in self._diagnosed:
             self.count_evolutions()
-            record = _record(run, state, masks, self._greedy[place], row, evaluation)
+            networks = self._engine.networks(place)
+            record = _record(run, networks, state, masks, self._greedy[place], row, evaluation)
             append_diagnostics(run.out, record)
             run.counters.watched |= _nothing_since(masks)
 
@@ -130,10 +129,6 @@ class Watch:
 
     def _masks(self, state: LearnerState) -> dict[str, np.ndarray]:
         return {name: np.asarray(mask) for name, mask in state.optimizer.masks.items()}
-
-
-def _networks(run: Run) -> dict[str, NetworkSpec]:
-    return algorithm_entry(run.config.algorithm).networks(sizes_of(run.config, run.spec))
 
 
 def _nothing_since(masks: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -154,6 +149,7 @@ def _replayed(run: Run, evaluation: int) -> Played:
 
 def _record(
     run: Run,
+    networks: Mapping[str, NetworkSpec],
     state: LearnerState,
     masks: Mapping[str, np.ndarray],
     greedy: ValueLog,
@@ -171,7 +167,7 @@ def _record(
         "greedy": greedy.compare()._asdict(),
         "replayed": replayed.compare()._asdict(),
         **{name: row.get(name) for name in ("td_error", "gradient_norm")},
-        "disconnected": shares(disconnected_neurons(_networks(run), masks)),
+        "disconnected": shares(disconnected_neurons(networks, masks)),
         "dormant": shares(dormant_neurons(state.params, played)),
         "overlap_previous": overlap(masks, from_text(watched["previous"])),
         "overlap_initial": overlap(masks, from_text(watched["initial"])),

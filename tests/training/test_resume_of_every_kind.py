@@ -1,0 +1,67 @@
+"""What is kept of every kind of run: resumed, it ends in the same bits (`test_resume`: the main one)."""
+
+from pathlib import Path
+
+import pytest
+
+from kernels.cases import needs_kernels
+from mast.config import resolve
+from mast.policy import Policy
+from mast.runs.trainer import Trainer
+from training.small_runs import SMALL, assert_same_run
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
+
+@needs_kernels
+@pytest.mark.parametrize("algorithm", ["owqmix", "res"])
+def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path, algorithm: str) -> None:
+    given = SMALL | {"execution": "compact", "steps": 1200, "algorithm": algorithm}
+    Trainer(resolve(given), tmp_path / "whole", given=given).run()
+    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
+    for metrics in trainer:
+        if metrics.env_steps > 600:
+            break
+    trainer.save()
+    trainer.close()
+    Trainer.resume(tmp_path / "parts").run()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_vmapped_runs_have_folders_of_their_own_and_resume(tmp_path: Path) -> None:
+    out = tmp_path / "both"
+    given = SMALL | {"seeds": 2, "steps": 800}
+    trainer = Trainer(resolve(given), out, given=given)
+    for metrics in trainer:
+        if metrics.env_steps > 400:
+            break
+    trainer.save()
+    trainer.close()
+    resumed = Trainer.resume(out)
+    resumed.run()
+    assert resumed.finished
+    uninterrupted = tmp_path / "uninterrupted"
+    Trainer(resolve(given), uninterrupted, given=given).run()
+    for seed in (0, 1):
+        assert_same_run(out / f"seed-{seed}", uninterrupted / f"seed-{seed}")
+        assert Policy.load(out / f"seed-{seed}").description["seed"] == seed
+
+
+def test_a_dynamic_window_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    given = SMALL | {
+        "method": "rlx2",
+        "steps": 900,
+        "window_interval": 200,
+        "window_floor": 20,
+        "window_threshold": 0.0,
+    }
+    Trainer(resolve(given), tmp_path / "whole", given=given).run()
+    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
+    for metrics in trainer:
+        if metrics.env_steps > 500:
+            break
+    assert trainer.runs[0].ring.first > 0
+    trainer.save()
+    trainer.close()
+    Trainer.resume(tmp_path / "parts").run()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
