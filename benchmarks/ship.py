@@ -34,6 +34,8 @@ from mast.export.onnx_model import OnnxArtefact, write_model
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
 from mast.sparsity.allocation import LayerShape, erdos_renyi
+from mast.sparsity.pattern_names import held_counts, pattern_of
+from mast.sparsity.patterns import Matrix
 
 TABLE = Path(__file__).parent.parent / "results" / "ship.csv"
 COLUMNS = (
@@ -73,7 +75,12 @@ int main(void)
 
 
 def random_network(
-    width: int, density: float, seed: int = 0, features: int = FEATURES, codes: int = ACTIONS
+    width: int,
+    density: float,
+    seed: int = 0,
+    features: int = FEATURES,
+    codes: int = ACTIONS,
+    pattern: str = "unstructured",
 ) -> Network:
     """A network as one is when training begins."""
     rng = np.random.default_rng(seed)
@@ -85,9 +92,10 @@ def random_network(
     }
     layers = [LayerShape(name, inputs, outputs) for name, (outputs, inputs) in sizes.items()]
     densities = erdos_renyi(layers, 1 - density)
+    masks = {} if pattern == "unstructured" else pattern_masks(sizes, densities, pattern, rng)
     weights, biases = {}, {}
     for name, shape in sizes.items():
-        mask = rng.random(shape) < densities[name]
+        mask = masks[name] if masks else rng.random(shape) < densities[name]
         scale = 1 / np.sqrt(shape[1] * densities[name])
         weights[name] = (rng.normal(size=shape) * scale * mask).astype(np.float32)
         biases[name] = (rng.normal(size=shape[0]) * 0.1).astype(np.float32)
@@ -96,6 +104,26 @@ def random_network(
         weights["gru_input"], biases["gru_input"], weights["gru_hidden"], biases["gru_hidden"],
         weights["fc2"], biases["fc2"], np.arange(width),
     )  # fmt: skip
+
+
+def pattern_masks(
+    sizes: dict[str, tuple[int, int]],
+    densities: dict[str, float],
+    pattern: str,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Masks of a pattern, with the layers' counts rounded as in training."""
+    rule = pattern_of(pattern)
+    matrices = {
+        name: Matrix(*shape, gates=3 if "gru" in name else 1, is_output=name == "fc2")
+        for name, shape in sizes.items()
+    }
+    wanted = {name: round(densities[name] * each.weights) for name, each in matrices.items()}
+    counts = held_counts(wanted, {name: rule.counts(each) for name, each in matrices.items()})
+    return {
+        name: np.asarray(rule.best(jnp.asarray(rng.random(sizes[name])), counts[name], each))
+        for name, each in matrices.items()
+    }
 
 
 class Arm:

@@ -75,7 +75,7 @@ def compare(about: str, score: str, train: Callable[[Arm, int], Result]) -> None
     for seed in asked.seeds:  # arms in turn: what else the machine does meets all of them
         for arm in every_arm:
             results[arm].append(train(arm, seed))
-            print(f"{arm.label} with seed {seed}: {results[arm][-1].score:.1f} {score}", flush=True)
+            print(f"{arm.label} with seed {seed}: {results[arm][-1]}", flush=True)
     print(f"\n{'arm':12} {'weights':>9} {score:>18} {'seconds':>8}")
     for arm, runs in results.items():
         scores = [run.score for run in runs]

@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
 from mast.sparsity import every
 
-WIDTH, BATCH, STEPS, INTERVAL, LEARNING_RATE = 1024, 128, 1600, 200, 1e-3
+WIDTH, BATCH, STEPS, INTERVAL, LEARNING_RATE = 1024, 128, 1000, 200, 1e-3
 
 
 def train(arm: Arm, seed: int, width: int = WIDTH, steps: int = STEPS) -> Result:
@@ -31,9 +31,7 @@ def train(arm: Arm, seed: int, width: int = WIDTH, steps: int = STEPS) -> Result
     )
     keys = jax.random.split(jax.random.key(seed), 3)
     network = eqx.nn.MLP(64, 10, width, depth=2, key=keys[0])
-    network, optimizer, state = sparse_and_compact(
-        arm, network, optax.adam(LEARNING_RATE), keys[1]
-    )
+    network, optimizer, state = sparse_and_compact(arm, network, optax.adam(LEARNING_RATE), keys[1])
 
     @eqx.filter_value_and_grad
     def loss_and_gradient(network, x, y):
@@ -69,7 +67,9 @@ def train(arm: Arm, seed: int, width: int = WIDTH, steps: int = STEPS) -> Result
         jax.block_until_ready(jax.tree.leaves(eqx.filter(network, eqx.is_array)))
         return network
 
-    learn(network, state, min(INTERVAL, steps) - 2, min(INTERVAL,steps))  # compiles; its result is not used
+    learn(
+        network, state, min(INTERVAL, steps) - 2, min(INTERVAL, steps)
+    )  # compiles; its result is not used
     begin = time.process_time()
     network = learn(network, state, 0, steps)
     seconds = time.process_time() - begin

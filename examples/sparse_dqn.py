@@ -2,7 +2,7 @@
 
     taskset -c 0 .venv/bin/python -m examples.sparse_dqn
 
-Double DQN with a network of 4-512-512-2; eight environments make a step for each update. Sparse arms begin
+Double DQN with a network of 4-512-512-2; sixteen environments make a step for each update. Sparse arms begin
 with random masks and have their active weights only (`compact`) from the first step on; every 500 updates
 they evolve. The score is the mean length of 32 greedy episodes (at most 500), over the last five of twenty
 evaluations: what a DQN can do goes up and down.
@@ -20,10 +20,10 @@ from gymnax.environments.classic_control.cartpole import CartPole
 from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
 from mast.sparsity import every
 
-WIDTH, UPDATES, ENVIRONMENTS, BATCH, CAPACITY = 512, 6_000, 8, 128, 20_000
+WIDTH, UPDATES, ENVIRONMENTS, BATCH, CAPACITY = 512, 5_000, 16, 64, 20_000
 CHUNK, INTERVAL, EVALUATIONS, LAST = 100, 5, 20, 5
 """Updates in one call, calls from one evolution to the next, evaluations in all, and of the score."""
-LEARNING_RATE, DISCOUNT, TARGET_PERIOD = 5e-4, 0.99, 200
+LEARNING_RATE, DISCOUNT, TARGET_PERIOD = 5e-4, 0.99, 100
 GAME = CartPole()
 RULES = GAME.default_params
 
@@ -124,7 +124,9 @@ def one_update(training, optimizer, updates):
     changes, state = optimizer.update(gradient, training.state, training.network)
     network = eqx.apply_updates(training.network, changes)
     target = jax.tree.map(
-        lambda old, new: jnp.where(step % TARGET_PERIOD == 0, new, old) if eqx.is_array(old) else old,
+        lambda old, new: (
+            jnp.where(step % TARGET_PERIOD == 0, new, old) if eqx.is_array(old) else old
+        ),
         training.target,
         network,
     )
@@ -151,9 +153,7 @@ def train(arm: Arm, seed: int, width: int = WIDTH, updates: int = UPDATES) -> Re
     """One run of one arm."""
     keys = jax.random.split(jax.random.key(seed), 4)
     network = eqx.nn.MLP(4, 2, width, depth=2, key=keys[0])
-    network, optimizer, state = sparse_and_compact(
-        arm, network, optax.adam(LEARNING_RATE), keys[1]
-    )
+    network, optimizer, state = sparse_and_compact(arm, network, optax.adam(LEARNING_RATE), keys[1])
     evolve = every(INTERVAL, optimizer.evolve) if evolving(optimizer) else None
 
     @eqx.filter_jit
