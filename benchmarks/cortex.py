@@ -3,8 +3,8 @@
     taskset -c 1 python benchmarks/cortex.py
 
 Random networks of SMAX 3m's sizes (75 features, 8 actions, the ids of 3 agents) with Erdős–Rényi masks, and
-with patterns whose counts are rounded from these,
-without their dead neurons as `mast export` leaves them out, on random observations. The C is compiled for a
+of patterns with the same budgets, without their dead neurons as `mast export` leaves them out, on random
+observations. The C is compiled for a
 Cortex-M4 with its floating-point unit; qemu executes one instruction at a time and tells each, so that no
 noise moves the counts. qemu's user mode does not run M cores: it plays the same code on a Cortex-A15, which
 has all of its instructions. The last action must be the network's. Instructions are not cycles: qemu knows
@@ -47,7 +47,7 @@ FLAGS = (
 )  # fmt: skip
 PATTERNS = ("unstructured", "fan-in", "n:16", "block-4x4", "neuron")
 OF_PATTERNS = ("by layer", "unrolled", "blocked", "int8 by layer")
-"""Forms that are measured of networks with a pattern; dense, all cost what the unstructured one does."""
+"""What is measured of networks with a pattern: dense they cost what the unstructured one does, or less."""
 WITHOUT_VECTORS = "MAST_NO_VECTORS"
 """Gives plain C: the processor has no vectors of floats, and what stands in for them takes moves."""
 MORE = 10

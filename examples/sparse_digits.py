@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
 from mast.sparsity import every
 
 WIDTH, BATCH, STEPS, INTERVAL, LEARNING_RATE = 1024, 128, 1000, 200, 1e-3

@@ -15,9 +15,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
 from gymnax.environments.classic_control.cartpole import CartPole
 
-from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
 from mast.sparsity import every
 
 WIDTH, UPDATES, ENVIRONMENTS, BATCH, CAPACITY = 512, 5_000, 16, 64, 20_000

@@ -1,8 +1,10 @@
 """C whose weights have a pattern: the masked network's values, in less room than indices take."""
 
+import ctypes
 import shutil
 import subprocess
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -59,7 +61,7 @@ def actor(pattern: str) -> FeedForwardNetwork:
     sizes = (FEATURES, 64, 64, ACTIONS)
     matrices = [
         (weights(rng, shape[::-1], pattern, 0.15), rng.normal(size=shape[1]).astype("f4"))
-        for shape in zip(sizes[:-2], sizes[1:-1], strict=True)
+        for shape in pairwise(sizes[:-1])
     ]
     matrices.append((rng.normal(size=(ACTIONS, 64)).astype("f4"), np.zeros(ACTIONS, "f4")))
     return FeedForwardNetwork(tuple(matrices), FEATURES).without_dead_neurons()
@@ -145,8 +147,6 @@ def test_a_group_s_places_are_bytes_where_columns_are_not(tmp_path: Path) -> Non
         "-Wno-missing-prototypes",
     ]
     subprocess.run(command, cwd=tmp_path, check=True)
-    import ctypes
-
     x, y = np.random.default_rng(1).normal(size=300).astype("f4"), np.zeros(16, "f4")
     function = ctypes.CDLL(str(tmp_path / "layer.so")).f
     function(ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data))

@@ -106,7 +106,7 @@ def _neurons(weight: np.ndarray) -> _Stored:
 
 
 def _blocks(weight: np.ndarray) -> Iterator[_Stored]:
-    """Small dense blocks of rows and columns; the last begins earlier where it would go beyond the columns."""
+    """Small dense blocks of rows and columns; the last begins earlier where it would go too far."""
     rows, inputs = weight.shape
     for r in SIDES:
         for c in SIDES:
