@@ -2,8 +2,9 @@
 
     taskset -c 1 python benchmarks/cortex.py
 
-Random networks of SMAX 3m's sizes (75 features, 8 actions, the ids of 3 agents) with Erdős–Rényi masks,
-without their dead neurons as `mast export` leaves them out, on random observations. The C is compiled for a
+Random networks of SMAX 3m's sizes (75 features, 8 actions, the ids of 3 agents) with Erdős–Rényi masks, and
+of patterns with the same budgets, without their dead neurons as `mast export` leaves them out, on random
+observations. The C is compiled for a
 Cortex-M4 with its floating-point unit; qemu executes one instruction at a time and tells each, so that no
 noise moves the counts. qemu's user mode does not run M cores: it plays the same code on a Cortex-A15, which
 has all of its instructions. The last action must be the network's. Instructions are not cycles: qemu knows
@@ -34,8 +35,8 @@ from mast.export.network import Network, without_dead_neurons
 
 TABLE = Path(__file__).parent.parent / "results" / "cortex.csv"
 COLUMNS = (
-    "width", "sparsity", "weights", "form", "define", "layers", "instructions", "flash_bytes", "state_bytes",
-    "work_bytes",
+    "width", "sparsity", "pattern", "weights", "form", "define", "layers", "instructions", "flash_bytes",
+    "state_bytes", "work_bytes",
 )  # fmt: skip
 FEATURES, ACTIONS, AGENTS = 75, 8, 3
 COMPILER, SIZE, EMULATOR = "arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-arm"
@@ -44,6 +45,9 @@ FLAGS = (
     "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard",
     "-std=c99", "-O2", "-ffreestanding",
 )  # fmt: skip
+PATTERNS = ("unstructured", "fan-in", "n:16", "block-4x4", "neuron")
+OF_PATTERNS = ("by layer",)
+"""What is measured of networks with a pattern: the other forms cost what they do of unstructured ones."""
 WITHOUT_VECTORS = "MAST_NO_VECTORS"
 """Gives plain C: the processor has no vectors of floats, and what stands in for them takes moves."""
 MORE = 10
@@ -140,11 +144,13 @@ def flash_bytes(flags: Sequence[str], folder: Path) -> int:
     return int(text) + int(data)
 
 
-def measure(network: Network, width: int, sparsity: float) -> list[dict[str, object]]:
+def measure(network: Network, width: int, sparsity: float, pattern: str) -> list[dict[str, object]]:
     """The rows of one network."""
     rows = []
     for name, form, int8 in FORMS:
         if form == "unrolled" and network.weights > MOST_UNROLLED:
+            continue
+        if pattern != "unstructured" and name not in OF_PATTERNS:
             continue
         source = c_source([network], AGENTS, "A benchmark.", form=form, int8=int8)
         stored = dequantized(source.networks[0]) if int8 else network
@@ -155,6 +161,7 @@ def measure(network: Network, width: int, sparsity: float) -> list[dict[str, obj
                 row = {
                     "width": width,
                     "sparsity": sparsity,
+                    "pattern": pattern,
                     "weights": network.weights,
                     "form": name,
                     "define": define,
@@ -174,15 +181,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", type=int, nargs="+", default=(64, 256))
     parser.add_argument("--sparsities", type=float, nargs="+", default=(0.95,))
+    parser.add_argument("--patterns", nargs="+", default=PATTERNS, help="other rows stay")
     asked = parser.parse_args()
     if absent := missing():
         print(f"not found: {', '.join(absent)}", file=sys.stderr)
         return 2
-    rows = []
-    for width in asked.widths:
-        for sparsity in asked.sparsities:
-            network = random_network(width, 1 - sparsity, features=FEATURES, codes=ACTIONS + AGENTS)
-            rows += measure(without_dead_neurons(network), width, sparsity)
+    with TABLE.open(newline="") as file:
+        rows: list[dict[str, object]] = [
+            dict(row) for row in csv.DictReader(file) if row["pattern"] not in asked.patterns
+        ]
+    for pattern in asked.patterns:
+        for width in asked.widths:
+            for sparsity in asked.sparsities:
+                sizes = {"features": FEATURES, "codes": ACTIONS + AGENTS}
+                network = random_network(width, 1 - sparsity, pattern=pattern, **sizes)
+                rows += measure(without_dead_neurons(network), width, sparsity, pattern)
     with TABLE.open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()

@@ -1,6 +1,7 @@
 """How fast an exported agent acts, and how large it is: C, onnxruntime, PyTorch and JAX at batch 1.
 
     taskset -c 1 python benchmarks/ship.py
+    python benchmarks/ship.py --patterns
 
 Random networks of SMAX 3m's sizes (86 features, 8 actions, no agent id) with Erdős–Rényi masks and random
 observations. All arms are measured in turn, round after round; a row holds the median and the fastest round,
@@ -10,6 +11,9 @@ which no noise moves, of code without AVX-512 (valgrind has none). Rows go to re
 `results/plot_ship.py` draws them. PyTorch is eager, without gradients, on one thread; its rows are left
 out where it is not installed (pip install 'mast-marl[bench]', not with our constraints: it wants an older
 mpmath).
+
+With --patterns, C alone: instructions and bytes of networks with a pattern at 95 %; rows go to
+results/ship_patterns.csv.
 """
 
 import argparse
@@ -29,17 +33,31 @@ import numpy as np
 
 from mast.export.c_build import footprint
 from mast.export.c_source import CSource, c_source
-from mast.export.network import Network
+from mast.export.network import Network, without_dead_neurons
 from mast.export.onnx_model import OnnxArtefact, write_model
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
 from mast.sparsity.allocation import LayerShape, erdos_renyi
+from mast.sparsity.pattern_names import held_counts, pattern_of
+from mast.sparsity.patterns import Matrix
 
 TABLE = Path(__file__).parent.parent / "results" / "ship.csv"
 COLUMNS = (
     "width", "density", "weights", "arm", "forms", "us_median", "us_fastest", "instructions",
     "bytes", "compile_seconds", "largest_difference",
 )  # fmt: skip
+OF_PATTERNS = TABLE.with_name("ship_patterns.csv")
+PATTERN_COLUMNS = (
+    "width",
+    "density",
+    "pattern",
+    "weights",
+    "arm",
+    "forms",
+    "instructions",
+    "bytes",
+)
+PATTERNS = ("unstructured", "fan-in", "n:16", "block-4x4", "neuron")
 FEATURES, ACTIONS = 86, 8
 STEPS = {(True, 64): 1000, (True, 256): 150, (False, 64): 50, (False, 256): 40}
 """Of a round, by whether it is C, and width: a millisecond or two, so that few rounds are interrupted."""
@@ -73,7 +91,12 @@ int main(void)
 
 
 def random_network(
-    width: int, density: float, seed: int = 0, features: int = FEATURES, codes: int = ACTIONS
+    width: int,
+    density: float,
+    seed: int = 0,
+    features: int = FEATURES,
+    codes: int = ACTIONS,
+    pattern: str = "unstructured",
 ) -> Network:
     """A network as one is when training begins."""
     rng = np.random.default_rng(seed)
@@ -85,9 +108,10 @@ def random_network(
     }
     layers = [LayerShape(name, inputs, outputs) for name, (outputs, inputs) in sizes.items()]
     densities = erdos_renyi(layers, 1 - density)
+    masks = {} if pattern == "unstructured" else pattern_masks(sizes, densities, pattern, rng)
     weights, biases = {}, {}
     for name, shape in sizes.items():
-        mask = rng.random(shape) < densities[name]
+        mask = masks[name] if masks else rng.random(shape) < densities[name]
         scale = 1 / np.sqrt(shape[1] * densities[name])
         weights[name] = (rng.normal(size=shape) * scale * mask).astype(np.float32)
         biases[name] = (rng.normal(size=shape[0]) * 0.1).astype(np.float32)
@@ -96,6 +120,26 @@ def random_network(
         weights["gru_input"], biases["gru_input"], weights["gru_hidden"], biases["gru_hidden"],
         weights["fc2"], biases["fc2"], np.arange(width),
     )  # fmt: skip
+
+
+def pattern_masks(
+    sizes: dict[str, tuple[int, int]],
+    densities: dict[str, float],
+    pattern: str,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Masks of a pattern, with the layers' counts rounded as in training."""
+    rule = pattern_of(pattern)
+    matrices = {
+        name: Matrix(*shape, gates=3 if "gru" in name else 1, is_output=name == "fc2")
+        for name, shape in sizes.items()
+    }
+    wanted = {name: round(densities[name] * each.weights) for name, each in matrices.items()}
+    counts = held_counts(wanted, {name: rule.counts(each) for name, each in matrices.items()})
+    return {
+        name: np.asarray(rule.best(jnp.asarray(rng.random(sizes[name])), counts[name], each))
+        for name, each in matrices.items()
+    }
 
 
 class Arm:
@@ -279,8 +323,22 @@ def main() -> None:
     """Measure everything and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=101)
+    parser.add_argument(
+        "--patterns", action="store_true", help="instructions and bytes, by pattern"
+    )
     options = parser.parse_args()
     rows = []
+    if options.patterns:
+        for width in (64, 256):
+            for pattern in PATTERNS:
+                rows += counted(width, 0.05, pattern)
+        with OF_PATTERNS.open("w", newline="") as file:
+            table = csv.DictWriter(
+                file, PATTERN_COLUMNS, lineterminator="\n", extrasaction="ignore"
+            )
+            table.writeheader()
+            table.writerows(rows)
+        return
     for width in (64, 256):
         for density in (1.0, 0.1, 0.05):
             rows += measure(width, density, options.rounds)
@@ -288,6 +346,23 @@ def main() -> None:
                 table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 table.writeheader()
                 table.writerows(rows)
+
+
+def counted(width: int, density: float, pattern: str) -> list[dict[str, object]]:
+    """Instructions and bytes of each form of a network with a pattern, without its dead neurons."""
+    network = without_dead_neurons(random_network(width, density, pattern=pattern))
+    observation = np.random.default_rng(1).normal(size=FEATURES).astype(np.float32)
+    expected = network.step(observation, -1, 0, np.zeros(network.hidden))[0]
+    rows = []
+    for form in (None, "unrolled", "blocked", "dense"):
+        with tempfile.TemporaryDirectory() as folder:
+            arm = c_arm(network, form, Path(folder), observation)
+            arm.play(1)
+            np.testing.assert_allclose(arm.q(), expected, atol=1e-5)
+        facts = {"width": width, "density": density, "pattern": pattern}
+        rows.append(facts | {"arm": f"c {form}" if form else "c"} | arm.facts)
+        print(rows[-1], flush=True)
+    return rows
 
 
 def measure(width: int, density: float, rounds: int) -> list[dict[str, object]]:

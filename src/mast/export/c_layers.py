@@ -1,4 +1,4 @@
-"""Affine layers as C: unrolled statements, blocks of index arrays, or dense arrays."""
+"""Affine layers as C: unrolled statements, blocks of index arrays, or dense ones (patterns: c_patterns)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -141,7 +141,8 @@ def write(layer: Affine, form: str) -> Code:
     return {"unrolled": _unrolled, "blocked": _blocked, "dense": _dense}[form](layer)
 
 
-def _head(name: str) -> str:
+def head(name: str) -> str:
+    """How a layer's function begins."""
     return f"static void {name}(const float *restrict x, float *restrict y)\n{{\n"
 
 
@@ -149,7 +150,7 @@ def _unrolled(layer: Affine) -> Code:
     text, calls = "", []
     for start in range(0, len(layer.weight), ROWS_PER_FUNCTION):
         calls.append(f"{layer.name}_{start}")
-        text += _head(calls[-1])
+        text += head(calls[-1])
         rows = range(start, min(start + ROWS_PER_FUNCTION, len(layer.weight)))
         if not layer.weight[rows].any():
             text += "    (void)x;\n"
@@ -161,7 +162,7 @@ def _unrolled(layer: Affine) -> Code:
                 text += "\n        + (" + "\n         + ".join(terms[start_ : start_ + CHAIN]) + ")"
             text += ";\n"
         text += "}\n\n"
-    text += _head(layer.name) + "".join(f"    {call}(x, y);\n" for call in calls) + "}\n\n"
+    text += head(layer.name) + "".join(f"    {call}(x, y);\n" for call in calls) + "}\n\n"
     count = int(np.count_nonzero(layer.weight))
     return Code(text, 4 * (count + layer.bias.size), count)
 
@@ -270,7 +271,7 @@ def _block_loop(layer: Affine, blocks: _Blocks, value_type: str, index: str) -> 
     )  # fmt: skip
     body = each if layer.int8 else f"#ifdef @PREFIX@_VECTORS\n{fours}#else\n{each}#endif\n"
     return (
-        _head(name) + f"    const {value_type} *v = {name}_values;\n"
+        head(name) + f"    const {value_type} *v = {name}_values;\n"
         f"    const {index} *c = {name}_columns;\n"
         "    int block, n;\n\n"
         f"    for (block = 0; block < {len(blocks.lengths)}; block++) {{\n"
@@ -308,7 +309,7 @@ def _dense(layer: Affine) -> Code:
         )
         size += 4 * outputs
     text += (
-        _head(layer.name) + "    int i, o;\n\n"
+        head(layer.name) + "    int i, o;\n\n"
         f"    for (o = 0; o < {outputs}; o++)\n        y[o] = {begin};\n{body}{end}}}\n\n"
     )
     return Code(text, size, count)

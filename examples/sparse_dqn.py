@@ -1,0 +1,201 @@
+"""A sparse DQN on CartPole (gymnax's, in JAX), beside the dense one.
+
+    taskset -c 0 .venv/bin/python -m examples.sparse_dqn
+
+Double DQN with a network of 4-512-512-2; sixteen environments make a step for each update. Sparse arms begin
+with random masks and have their active weights only (`compact`) from the first step on; every 500 updates
+they evolve. The score is the mean length of 32 greedy episodes (at most 500), over the last five of twenty
+evaluations: what a DQN can do goes up and down.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
+from gymnax.environments.classic_control.cartpole import CartPole
+
+from mast.sparsity import every
+
+WIDTH, UPDATES, ENVIRONMENTS, BATCH, CAPACITY = 512, 5_000, 16, 64, 20_000
+CHUNK, INTERVAL, EVALUATIONS, LAST = 100, 5, 20, 5
+"""Updates in one call, calls from one evolution to the next, evaluations in all, and of the score."""
+LEARNING_RATE, DISCOUNT, TARGET_PERIOD = 5e-4, 0.99, 100
+GAME = CartPole()
+RULES = GAME.default_params
+
+
+class Memory(NamedTuple):
+    """Transitions, the oldest overwritten."""
+
+    observation: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    after: jax.Array
+    ends: jax.Array
+
+
+class Training(NamedTuple):
+    """What one update hands to the next."""
+
+    network: Any
+    target: Any
+    state: Any
+    memory: Memory
+    games: Any
+    observation: jax.Array
+    step: jax.Array
+    key: jax.Array
+
+
+def play(key, games, action):
+    """One step of every game; one that ended begins anew, and running out of time is no end to learn from."""
+    keys = jax.random.split(key, len(action))
+    after, following, reward, done, _ = jax.vmap(GAME.step_env, (0, 0, 0, None))(
+        keys, games, action, RULES
+    )
+    begun, fresh = jax.vmap(GAME.reset_env, (0, None))(keys, RULES)
+
+    def where_done(new, old):
+        return jnp.where(done.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    ends = done & (following.time < RULES.max_steps_in_episode)
+    following, seen = jax.tree.map(where_done, (fresh, begun), (following, after))
+    return following, seen, reward, after, ends, done
+
+
+def begin(network, state, key):
+    """Before the first update."""
+    observation, games = jax.vmap(GAME.reset_env, (0, None))(
+        jax.random.split(key, ENVIRONMENTS), RULES
+    )
+    memory = Memory(
+        jnp.zeros((CAPACITY, 4)),
+        jnp.zeros(CAPACITY, int),
+        jnp.zeros(CAPACITY),
+        jnp.zeros((CAPACITY, 4)),
+        jnp.zeros(CAPACITY, bool),
+    )
+    return Training(network, network, state, memory, games, observation, jnp.asarray(0), key)
+
+
+def loss_of(network, target, batch):
+    """Huber's loss of double DQN."""
+    values = jax.vmap(network)(batch.observation)
+    best = jax.vmap(network)(batch.after).argmax(-1)
+    following = jnp.take_along_axis(jax.vmap(target)(batch.after), best[:, None], 1)[:, 0]
+    wanted = batch.reward + DISCOUNT * ~batch.ends * following
+    taken = jnp.take_along_axis(values, batch.action[:, None], 1)[:, 0]
+    return optax.huber_loss(taken, jax.lax.stop_gradient(wanted)).mean()
+
+
+gradient_of = eqx.filter_grad(loss_of)
+
+
+def drawn(memory, step, key):
+    """A batch of what was played so far."""
+    known = jnp.minimum((step + 1) * ENVIRONMENTS, CAPACITY)
+    places = jax.random.randint(key, (BATCH,), 0, known)
+    return jax.tree.map(lambda array: array[places], memory)
+
+
+def one_update(training, optimizer, updates):
+    """A step of every environment, and an update."""
+    step = training.step
+    key, explores, random, game, sample = jax.random.split(training.key, 5)
+    epsilon = jnp.maximum(0.05, 1 - step / (0.2 * updates))
+    greedy = jax.vmap(training.network)(training.observation).argmax(-1)
+    action = jnp.where(
+        jax.random.uniform(explores, greedy.shape) < epsilon,
+        jax.random.randint(random, greedy.shape, 0, 2),
+        greedy,
+    )
+    games, seen, *played, _ = play(game, training.games, action)
+    places = (step * ENVIRONMENTS + jnp.arange(ENVIRONMENTS)) % CAPACITY
+    memory = jax.tree.map(
+        lambda array, new: array.at[places].set(new),
+        training.memory,
+        Memory(training.observation, action, *played),
+    )
+    gradient = gradient_of(training.network, training.target, drawn(memory, step, sample))
+    changes, state = optimizer.update(gradient, training.state, training.network)
+    network = eqx.apply_updates(training.network, changes)
+    target = jax.tree.map(
+        lambda old, new: (
+            jnp.where(step % TARGET_PERIOD == 0, new, old) if eqx.is_array(old) else old
+        ),
+        training.target,
+        network,
+    )
+    return Training(network, target, state, memory, games, seen, step + 1, key)
+
+
+@eqx.filter_jit
+def evaluate(network, key):
+    """The mean length of 32 greedy episodes."""
+    observation, games = jax.vmap(GAME.reset_env, (0, None))(jax.random.split(key, 32), RULES)
+
+    def step(carry, key):
+        games, observation, lives = carry
+        action = jax.vmap(network)(observation).argmax(-1)
+        games, observation, *_, done = play(key, games, action)
+        return (games, observation, lives & ~done), lives
+
+    keys = jax.random.split(key, RULES.max_steps_in_episode)
+    lives = jax.lax.scan(step, (games, observation, jnp.ones(32, bool)), keys)[1]
+    return lives.sum(0).mean()
+
+
+def train(arm: Arm, seed: int, width: int = WIDTH, updates: int = UPDATES) -> Result:
+    """One run of one arm."""
+    keys = jax.random.split(jax.random.key(seed), 4)
+    network = eqx.nn.MLP(4, 2, width, depth=2, key=keys[0])
+    network, optimizer, state = sparse_and_compact(arm, network, optax.adam(LEARNING_RATE), keys[1])
+    evolve = every(INTERVAL, optimizer.evolve) if evolving(optimizer) else None
+
+    @eqx.filter_jit
+    def chunk(training):
+        changing, fixed = eqx.partition(training, eqx.is_array)
+
+        def step(changing, _):
+            following = one_update(eqx.combine(changing, fixed), optimizer, updates)
+            return eqx.partition(following, eqx.is_array)[0], None
+
+        return eqx.combine(jax.lax.scan(step, changing, length=CHUNK)[0], fixed)
+
+    @eqx.filter_jit
+    def dense_gradient(masked, training):
+        return gradient_of(masked, training.target, drawn(training.memory, training.step, keys[3]))
+
+    def learn(training, place):
+        training = chunk(training)
+        if evolve is not None:
+            network, state, _ = evolve(
+                training.network,
+                training.state,
+                lambda masked: dense_gradient(masked, training),
+                step=place,
+                total=updates // CHUNK,
+                key=keys[2],
+            )
+            training = training._replace(network=network, state=state)
+        return jax.block_until_ready(training)
+
+    training = begin(network, state, keys[3])
+    learn(training, INTERVAL - 1)  # compiles; its result is not used
+    seconds, scores, chunks = 0.0, [], updates // CHUNK
+    for place in range(chunks):
+        clock = time.process_time()
+        training = learn(training, place)
+        seconds += time.process_time() - clock
+        if (place + 1) % max(1, chunks // EVALUATIONS) == 0:
+            scores.append(float(evaluate(training.network, jax.random.fold_in(keys[3], place))))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array)))
+    return Result(sum(scores[-LAST:]) / len(scores[-LAST:]), seconds, weights)
+
+
+if __name__ == "__main__":
+    compare(__doc__.splitlines()[0], "steps", train)
