@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
+from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact, weights_of
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -74,8 +74,7 @@ def train(arm: Arm, seed: int, width: int = WIDTH, steps: int = STEPS) -> Result
     network = learn(network, state, 0, steps)
     seconds = time.process_time() - begin
     right = jnp.argmax(jax.vmap(network)(x_test), axis=1) == y_test
-    weights = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array)))
-    return Result(100 * float(right.mean()), seconds, weights)
+    return Result(100 * float(right.mean()), seconds, weights_of(network))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact
+from examples.sparse_arms import Arm, Result, compare, evolving, sparse_and_compact, weights_of
 from gymnax.environments.classic_control.cartpole import CartPole
 
 from mast.sparsity import every
@@ -54,15 +54,16 @@ class Training(NamedTuple):
 def play(key, games, action):
     """One step of every game; one that ended begins anew, and running out of time is no end to learn from."""
     keys = jax.random.split(key, len(action))
-    after, following, reward, done, _ = jax.vmap(GAME.step_env, (0, 0, 0, None))(
+    after, following, reward, falls, _ = jax.vmap(GAME.step_env, (0, 0, 0, None))(
         keys, games, action, RULES
     )
+    late = following.time >= RULES.max_steps_in_episode
+    done, ends = falls | late, falls & ~late
     begun, fresh = jax.vmap(GAME.reset_env, (0, None))(keys, RULES)
 
     def where_done(new, old):
         return jnp.where(done.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
-    ends = done & (following.time < RULES.max_steps_in_episode)
     following, seen = jax.tree.map(where_done, (fresh, begun), (following, after))
     return following, seen, reward, after, ends, done
 
@@ -193,8 +194,7 @@ def train(arm: Arm, seed: int, width: int = WIDTH, updates: int = UPDATES) -> Re
         seconds += time.process_time() - clock
         if (place + 1) % max(1, chunks // EVALUATIONS) == 0:
             scores.append(float(evaluate(training.network, jax.random.fold_in(keys[3], place))))
-    weights = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array)))
-    return Result(sum(scores[-LAST:]) / len(scores[-LAST:]), seconds, weights)
+    return Result(sum(scores[-LAST:]) / len(scores[-LAST:]), seconds, weights_of(network))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ def test_digits_are_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.score > 60  # percent; chance is 10
     assert result.seconds > 0
     sparse = round(0.1 * (64 * 64 + 64 * 64 + 10 * 64))
-    assert abs(result.weights - sparse - (64 + 64 + 10)) < 64
+    # Budgets are rounded to a whole fan-in: one weight for each row at most.
+    assert abs(result.weights - sparse - (64 + 64 + 10)) < 64 + 64 + 10
 
 
 def test_a_dqn_plays_and_evolves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +34,7 @@ def test_running_out_of_time_is_no_end() -> None:
     _, games = jax.vmap(sparse_dqn.GAME.reset_env, (0, None))(
         jax.random.split(jax.random.key(0), 2), sparse_dqn.RULES
     )
-    late = sparse_dqn.RULES.max_steps_in_episode
+    late = sparse_dqn.RULES.max_steps_in_episode - 1
     games = games.replace(time=jnp.full(2, late), theta=jnp.array([0.0, 0.5]))  # one falls
     following, *_, ends, done = sparse_dqn.play(jax.random.key(1), games, jnp.zeros(2, int))
     assert done.tolist() == [True, True]
