@@ -46,7 +46,7 @@ FLAGS = (
     "-std=c99", "-O2", "-ffreestanding",
 )  # fmt: skip
 PATTERNS = ("unstructured", "fan-in", "n:16", "block-4x4", "neuron")
-OF_PATTERNS = ("by layer",)
+OF_PATTERNS = ("pattern",)
 """What is measured of networks with a pattern: the other forms cost what they do of unstructured ones."""
 WITHOUT_VECTORS = "MAST_NO_VECTORS"
 """Gives plain C: the processor has no vectors of floats, and what stands in for them takes moves."""

@@ -354,7 +354,7 @@ def counted(width: int, density: float, pattern: str) -> list[dict[str, object]]
     observation = np.random.default_rng(1).normal(size=FEATURES).astype(np.float32)
     expected = network.step(observation, -1, 0, np.zeros(network.hidden))[0]
     rows = []
-    for form in (None, "unrolled", "blocked", "dense"):
+    for form in (None, "unrolled", "blocked", "dense", "pattern"):
         with tempfile.TemporaryDirectory() as folder:
             arm = c_arm(network, form, Path(folder), observation)
             arm.play(1)

@@ -1,20 +1,19 @@
 """Every test runs with jaxtyping's shape checks on our own modules (hooking `jaxmarl` crashes).
 
 Nearly all of the suite's time is XLA compiling small programs that then run for a moment. So programs are
-compiled quickly instead of well, and kept in a folder that the session's processes share (never the
-user's). A module marked `as_shipped` compiles as users do: what is promised bit for bit is a promise about
-those programs. All others pad batches to one length instead of four, each of which is a compilation; and a
-module that uses `shared_programs` compiles what its trainers have in common once.
+compiled quickly instead of well, and kept in build/ for all processes of this session and the next, apart
+from the user's. A module marked `as_shipped` compiles as users do: what is promised bit for bit is a promise
+about those programs. All others pad batches to one length instead of four, each of which is a compilation;
+and a module that uses `shared_programs` compiles what its trainers have in common once.
 """
 
-import atexit
 import contextlib
 import ctypes
 import gc
 import os
+import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,12 @@ from unittest import mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # xdist's workers inherit their parent's
-    folder = tempfile.mkdtemp(prefix="mast-tests-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # By machine: what is compiled for one processor may crash another. Of 2 GB most is of changed code.
+    folder = Path(__file__).parents[1] / "build" / "test-programs" / platform.node()
+    if sum(file.stat().st_size for file in folder.glob("*")) > 2e9:
+        shutil.rmtree(folder)
     os.environ |= {
-        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 

@@ -67,8 +67,8 @@ def actor(pattern: str) -> FeedForwardNetwork:
     return FeedForwardNetwork(tuple(matrices), FEATURES).without_dead_neurons()
 
 
-def written(made: AnyNetwork, folder: Path, **options: bool) -> CSource:
-    source = c_source([made], AGENTS, "A test.", **options)
+def written(made: AnyNetwork, folder: Path, int8: bool = False) -> CSource:
+    source = c_source([made], AGENTS, "A test.", form="pattern", int8=int8)
     for name, text in source.files.items():
         (folder / name).write_text(text)
     return source
@@ -117,9 +117,19 @@ def test_so_is_an_actor_and_8_bits_are_the_rounded_network(tmp_path: Path, patte
 def test_it_takes_less_room_than_indices(pattern: str) -> None:
     made = network(pattern)
     sizes = [
-        c_source([made], 2, "", form=form).constant_bytes for form in (None, "blocked", "dense")
+        c_source([made], 2, "", form=form).constant_bytes
+        for form in ("pattern", "blocked", "dense")
     ]
     assert sizes[0] < min(sizes[1:])
+
+
+@pytest.mark.parametrize("pattern", FORMS)
+def test_small_layers_are_unrolled_where_a_pattern_is_slower(pattern: str) -> None:
+    small, large = (
+        c_source([network(pattern, width)], 2, "").forms[0]["gru"] for width in (48, 96)
+    )
+    assert small == ("unrolled" if FORMS[pattern] == "fan-in" else FORMS[pattern])
+    assert large == FORMS[pattern]
 
 
 def affine(weight: np.ndarray) -> Affine:

@@ -150,7 +150,7 @@ EXPORT = Command(
         Option("quantize", "int8: weights in 8 bits with a scale per row", "int8", "C only"),
         Option(
             "storage",
-            "of every layer: unrolled, blocked, dense",
+            "of every layer: unrolled, blocked, dense; pattern: that of each layer",
             "FORM",
             "default by density and size · C only",
         ),

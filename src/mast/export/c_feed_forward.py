@@ -7,7 +7,7 @@ import numpy as np
 from mast.export.c_columns import column_list
 from mast.export.c_kept import kept_neurons
 from mast.export.c_layers import Affine, quantize_rows
-from mast.export.c_patterns import chosen_form, write_layer
+from mast.export.c_patterns import form_of, write_layer
 from mast.export.feed_forward import FeedForwardNetwork
 
 
@@ -53,7 +53,7 @@ def feed_forward_source(
         int8: whether each row is rounded to 8 bits and a scale.
     """
     layers = affine_layers(network, name, int8)
-    forms = {part: form or chosen_form(layer) for part, layer in layers.items()}
+    forms = {part: form_of(layer, form) for part, layer in layers.items()}
     text, steps, size, count = "", "", 0, 0
     if network.codes.shape[1]:
         text, size, most = column_list(network.codes.T, f"{name}_code")

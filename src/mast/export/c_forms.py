@@ -15,6 +15,7 @@ FORMS: tuple[tuple[str, str | None, bool], ...] = (
     ("dense", "dense", False),
     ("unrolled", "unrolled", False),
     ("blocked", "blocked", False),
+    ("pattern", "pattern", False),
     ("int8 by layer", None, True),
     ("int8 dense", "dense", True),
     ("int8 blocked", "blocked", True),

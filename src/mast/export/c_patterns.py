@@ -51,10 +51,22 @@ def _width(most: int) -> int:
     return 1 if most < 2**8 else 2
 
 
-def chosen_form(layer: Affine) -> str:
-    """The form that fits a layer: its pattern, if it has one and that is no larger than indices."""
+def form_of(layer: Affine, asked: str | None) -> str:
+    """The form to store a layer in.
+
+    Args:
+        layer: any.
+        asked: a form for all layers; "pattern" for that of each, where it has one that is no larger than
+            indices; None to choose. Small layers are then unrolled, unless the pattern is as fast.
+    """
+    if asked not in (None, "pattern"):
+        return asked
     by_size = layer.form()
-    return by_size if by_size == "dense" else pattern_form(layer) or by_size
+    pattern = None if by_size == "dense" else pattern_form(layer)
+    if pattern is None:
+        return by_size
+    slower = set(pattern.split("+")) <= {"fan-in", "n:m"}
+    return by_size if asked is None and by_size == "unrolled" and slower else pattern
 
 
 def pattern_form(layer: Affine) -> str | None:

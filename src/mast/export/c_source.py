@@ -11,7 +11,7 @@ from mast.export.c_columns import column_list
 from mast.export.c_feed_forward import feed_forward_source
 from mast.export.c_kept import kept_neurons
 from mast.export.c_layers import layers_of, number
-from mast.export.c_patterns import chosen_form, write_layer
+from mast.export.c_patterns import form_of, write_layer
 from mast.export.c_text import GATES, HEADER, OF_MEMORY, SOURCE_END, SOURCE_HEAD
 from mast.export.feed_forward import FeedForwardNetwork
 from mast.export.network import AnyNetwork, Network, padded
@@ -161,7 +161,7 @@ def _network(
 ) -> tuple[str, dict[str, str], int, int]:
     """The functions of one network, the form of each layer, bytes and worst-case multiply-adds."""
     layers = layers_of(network, name, int8)
-    forms = {part: form or chosen_form(layer) for part, layer in layers.items()}
+    forms = {part: form_of(layer, form) for part, layer in layers.items()}
     by_columns = (
         forms["gru"] == "blocked"
         and form is None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = ("c", "onnx", "safetensors")
 CHECKPOINTS = {"last": "policy.safetensors", "best": "policy-best.safetensors"}
-FORMS = ("unrolled", "blocked", "dense")
+FORMS = ("unrolled", "blocked", "dense", "pattern")
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 
 
@@ -126,7 +126,9 @@ def check_options(
     if smallest and storage is not None:
         raise UserError(f"storage = {storage}: the smallest form is chosen for you; leave one out")
     if quantize == "int8" and storage == "unrolled":
-        raise UserError("storage = unrolled: weights in code are never int8; blocked or dense")
+        raise UserError(
+            "storage = unrolled: weights in code are never int8; blocked, dense or pattern"
+        )
 
 
 def check_out(out: Path) -> None:
