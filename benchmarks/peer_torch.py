@@ -137,6 +137,7 @@ class TorchPrograms:
     """
 
     update_gives_gradient = True
+    reads_ring = False
 
     def __init__(self, config: Config) -> None:
         if (config.operator, config.targets, config.timeout) != ("max", "one_step", "bootstrap"):
