@@ -36,15 +36,21 @@ def flash_by_form(
         agents: how many there are.
 
     Returns:
-        by the names of `FORMS`; None where the machine has no `size`. Unrolled is left out for large teams.
+        by the names of `FORMS`; None where the machine has no `size`. Left out are unrolled for large teams,
+        and pattern where that by layer is the same.
     """
     weights = sum(network.weights for network in networks)
-    found = {}
+    found: dict[str, int | None] = {}
+    by_layer: object = None
     with tempfile.TemporaryDirectory() as folder:
         for name, form, int8 in FORMS:
             if form == "unrolled" and weights > MOST_UNROLLED:
                 continue
             source = c_source(networks, agents, "measured", "mast", form, int8)
+            if form is None and not int8:
+                by_layer = source.forms
+            elif form == "pattern" and source.forms == by_layer:
+                continue
             for file, text in source.files.items():
                 Path(folder, file).write_text(text, encoding="utf-8")
             found[name] = flash_bytes(compiler, Path(folder, "mast_agent.c"))
