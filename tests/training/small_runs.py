@@ -1,6 +1,7 @@
 """Trainings of seconds, for the tests of the loop."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from examples.pursuit import Pursuit
 
 from mast.config import Config, resolve
 from mast.envs.protocol import Outcome, TimeStep
+from mast.runs.trainer import Trainer
 from mast.training.logging import WALL_CLOCK, read_metrics
 
 SMALL = {
@@ -41,6 +43,25 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert deterministic_metrics(first) == deterministic_metrics(second)
     for name in ("policy.safetensors", "policy-best.safetensors"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def assert_resumed_bit_for_bit(
+    given: dict[str, Any],
+    folder: Path,
+    after: int,
+    stopped: Callable[[Trainer], None] = lambda trainer: None,
+) -> None:
+    """Train at once, and in two parts with a stop beyond so many environment steps: the runs are the same."""
+    Trainer(resolve(given), folder / "whole", given=given).run()
+    trainer = Trainer(resolve(given), folder / "parts", given=given)
+    for metrics in trainer:
+        if metrics.env_steps > after:
+            break
+    stopped(trainer)
+    trainer.save()
+    trainer.close()
+    Trainer.resume(folder / "parts").run()
+    assert_same_run(folder / "whole", folder / "parts")
 
 
 class PlainPursuit:

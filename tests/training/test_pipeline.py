@@ -9,7 +9,7 @@ from kernels.cases import needs_kernels
 from mast.config import resolve
 from mast.errors import EnvironmentFailure, UserError
 from mast.runs.trainer import Trainer
-from training.small_runs import SMALL, assert_same_run
+from training.small_runs import SMALL, assert_resumed_bit_for_bit
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -19,15 +19,7 @@ PIPELINE = SMALL | {"pipeline": True, "steps": 1200}
 @needs_kernels
 def test_a_pipelined_run_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     given = PIPELINE | {"execution": "compact"}
-    Trainer(resolve(given), tmp_path / "whole", given=given).run()
-    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
-    for metrics in trainer:
-        if metrics.env_steps > 700:
-            break
-    trainer.save()
-    trainer.close()
-    Trainer.resume(tmp_path / "parts").run()
-    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    assert_resumed_bit_for_bit(given, tmp_path, 700)
 
 
 def test_updates_see_the_rounds_before() -> None:

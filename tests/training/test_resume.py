@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from kernels.cases import needs_kernels
-from mast.config import resolve
 from mast.runs.trainer import Trainer
 from mast.training.logging import read_metrics
-from training.small_runs import SMALL, assert_same_run, small
+from training.small_runs import SMALL, assert_resumed_bit_for_bit, assert_same_run, small
 
 pytestmark = pytest.mark.as_shipped
 
@@ -58,15 +57,7 @@ def test_resume_after_an_interruption_is_bit_identical(tmp_path: Path, uninterru
 @needs_kernels
 def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     given = SMALL | {"execution": "compact", "steps": 1200}
-    Trainer(resolve(given), tmp_path / "whole", given=given).run()
-    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
-    for metrics in trainer:
-        if metrics.env_steps > 600:
-            break
-    trainer.save()
-    trainer.close()
-    Trainer.resume(tmp_path / "parts").run()
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_resumed_bit_for_bit(given, tmp_path, 600)
 
 
 def test_resume_after_kill_9_is_bit_identical(tmp_path: Path, uninterrupted: Path) -> None:

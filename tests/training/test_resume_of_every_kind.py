@@ -8,7 +8,7 @@ from kernels.cases import needs_kernels
 from mast.config import resolve
 from mast.policy import Policy
 from mast.runs.trainer import Trainer
-from training.small_runs import SMALL, assert_same_run
+from training.small_runs import SMALL, assert_resumed_bit_for_bit, assert_same_run
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -17,15 +17,7 @@ pytestmark = pytest.mark.usefixtures("shared_programs")
 @pytest.mark.parametrize("algorithm", ["owqmix", "res"])
 def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path, algorithm: str) -> None:
     given = SMALL | {"execution": "compact", "steps": 1200, "algorithm": algorithm}
-    Trainer(resolve(given), tmp_path / "whole", given=given).run()
-    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
-    for metrics in trainer:
-        if metrics.env_steps > 600:
-            break
-    trainer.save()
-    trainer.close()
-    Trainer.resume(tmp_path / "parts").run()
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_resumed_bit_for_bit(given, tmp_path, 600)
 
 
 def test_vmapped_runs_have_folders_of_their_own_and_resume(tmp_path: Path) -> None:
@@ -55,13 +47,8 @@ def test_a_dynamic_window_is_resumed_bit_for_bit(tmp_path: Path) -> None:
         "window_floor": 20,
         "window_threshold": 0.0,
     }
-    Trainer(resolve(given), tmp_path / "whole", given=given).run()
-    trainer = Trainer(resolve(given), tmp_path / "parts", given=given)
-    for metrics in trainer:
-        if metrics.env_steps > 500:
-            break
-    assert trainer.runs[0].ring.first > 0
-    trainer.save()
-    trainer.close()
-    Trainer.resume(tmp_path / "parts").run()
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+    def has_moved(trainer: Trainer) -> None:
+        assert trainer.runs[0].ring.first > 0
+
+    assert_resumed_bit_for_bit(given, tmp_path, 500, has_moved)
