@@ -10,6 +10,8 @@ import pytest
 from kernels.cases import needs_kernels
 from mast import Trainer
 from mast.learning.replay import Batch, Ring
+from mast.loops import replay
+from mast.training.device_ring import DeviceRings, device_rings
 from mast.training.engine import Engine
 from training.small_runs import assert_same_run, small
 
@@ -69,3 +71,45 @@ def test_masked_runs_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer.run()
     assert not trainer.engine.reads_ring
     assert len(copied) >= trainer.counters.updates > 0
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_run_with_its_ring_on_the_device_is_the_run_that_copies(
+    seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"execution": "masked", "steps": 1200, "seeds": seeds, "buffer_episodes": 20}
+    settings |= {"online_episodes": 10, "placement": "vmap" if seeds > 1 else "auto"}
+    beside = Trainer(small(**settings), out=tmp_path / "beside")
+    beside.run()
+    copied = watched(monkeypatch)
+    monkeypatch.setattr(replay, "device_rings", DeviceRings)
+    there = Trainer(small(**settings), out=tmp_path / "there")
+    rounds = iter(there)
+    while there.counters.updates < 20:
+        next(rounds)
+    there.save()
+    there.close()
+    resumed = Trainer.resume(tmp_path / "there")
+    resumed.run()
+    assert not copied
+    assert resumed.runs[0].ring.total_added > resumed.runs[0].ring.capacity
+    for one, other in zip(
+        *(jax.tree.leaves(each.state) for each in (resumed, beside)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("megabytes", "fits"), [(None, False), (1, False), (1000, True)])
+def test_rings_are_on_the_device_where_it_has_room(
+    megabytes: int | None, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Device:
+        platform = "gpu"
+
+        def memory_stats(self) -> dict[str, int] | None:
+            return None if megabytes is None else {"bytes_limit": megabytes * 1_000_000}
+
+    ring = Trainer(small(steps=400)).runs[0].ring
+    assert device_rings([ring], False) is None  # the device is the host
+    monkeypatch.setattr(jax, "devices", lambda: [Device()])
+    assert (device_rings([ring], False) is not None) == fits

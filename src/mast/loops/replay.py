@@ -13,10 +13,11 @@ import numpy as np
 
 from mast.config import Config
 from mast.execution.learner import UpdateMetrics
-from mast.learning.replay import bucket, length_buckets
+from mast.learning.replay import Batch, bucket, length_buckets
 from mast.learning.seps import Transitions, transitions_of_ring
 from mast.loops.clustering import Clustering
 from mast.training.counters import Counters
+from mast.training.device_ring import device_rings
 from mast.training.engine import Engine, State
 from mast.training.meter import Meter
 from mast.training.rollout import Recording, Totals, episodes
@@ -52,6 +53,8 @@ class ReplayLoop:
         self._buckets = length_buckets(episode_limit)
         self._window = DynamicWindow(config, self._buckets)
         self._clustering = Clustering(config, engine, runs)
+        rings = [run.ring for run in runs]
+        self._on_device = None if engine.reads_ring else device_rings(rings, engine.vmapped)
         self._update_credit = 0.0
         self._target_copied_at = 0
         self._learnt: State | None = None
@@ -196,10 +199,13 @@ class ReplayLoop:
     def take_up(self, arrays: list[Any]) -> None:
         """Nothing to take up."""
 
-    def _batches(self, updates: range) -> Iterator[list[Any]]:
+    def _batches(self, updates: range) -> Iterator[list[Any] | Batch]:
         """For each update a batch of every run, all padded to one length, copied only where need be."""
         # All are drawn at once, while the code is in the cache; copies are large, so one at a time.
         drawn = [self._drawn(update) for update in updates]
+        if self._on_device is not None:
+            self._on_device.follow()
+            return (self._on_device.batch(*each) for each in drawn)
         if self._engine.reads_ring:
             return iter([self._taken(Run.stored, *each) for each in drawn])
         return (self._taken(Run.gather, *each) for each in drawn)

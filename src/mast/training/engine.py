@@ -112,6 +112,11 @@ class Engine:
         return self._timed.seconds
 
     @property
+    def vmapped(self) -> bool:
+        """Whether arrays lead with a run axis."""
+        return self._axis.vmapped
+
+    @property
     def reads_ring(self) -> bool:
         """Whether updates take a batch where it lies in the ring."""
         return self._programs.reads_ring
@@ -255,7 +260,7 @@ class Engine:
     def update(
         self,
         state: State,
-        batches: Sequence[Batch | StoredBatch],
+        batches: Sequence[Batch | StoredBatch] | Batch,
         env_steps: Sequence[int],
         number: int,
         evolve_now: bool,
@@ -267,7 +272,8 @@ class Engine:
 
         Args:
             state: of all runs.
-            batches: one per run, all of the same length; one in the ring where `reads_ring`.
+            batches: one per run, all of the same length; one in the ring where `reads_ring`. Or one for all
+                (`DeviceRings.batch`).
             env_steps: one per run.
             number: of the update, for the random keys.
             evolve_now: whether an evolution follows (or replaces) this update, for all runs alike.
@@ -275,10 +281,14 @@ class Engine:
         Returns:
             The new state, what the update tells, and what the evolution did, if there was one.
         """
-        batch = batches[0]
-        if self._axis.vmapped:
+        batch: Batch | StoredBatch
+        if isinstance(batches, Batch):
+            batch = batches
+        elif self._axis.vmapped:
             gathered = [each for each in batches if isinstance(each, Batch)]
             batch = Batch(*(np.stack(parts) for parts in zip(*gathered, strict=True)))
+        else:
+            batch = batches[0]
         steps = self._axis.column(env_steps)
         shape = batch.shape
         operands = (batch, self._method, steps)
