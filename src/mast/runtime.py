@@ -42,6 +42,16 @@ def prepare() -> None:
             libc.mallopt(_M_ARENA_MAX, 1)
 
 
+def platform_of_jax() -> str:
+    """Where JAX computes by default: "cpu", "gpu", "tpu".
+
+    Asking starts JAX's threads, which what `prepare` tells the allocator would not reach any more: so that comes
+    first.
+    """
+    prepare()
+    return jax.default_backend()
+
+
 def _processor_kind() -> str:
     """A name for what this processor can execute."""
     kind = platform.machine() + platform.processor()

@@ -108,9 +108,9 @@ def run_resume(values: Values) -> int:
 def _placement(config: Config) -> str:
     if config.placement != "auto":
         return config.placement
-    import jax
+    from mast.runtime import platform_of_jax  # imports JAX
 
-    return "process" if jax.default_backend() == "cpu" else "vmap"
+    return "process" if platform_of_jax() == "cpu" else "vmap"
 
 
 def _more_steps(config: Config, text: str | None) -> int | None:

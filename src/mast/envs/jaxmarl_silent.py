@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from mast.runtime import prepare
+
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
@@ -23,6 +25,8 @@ def _silence() -> Iterator[None]:
         sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
 
 
+# The import starts JAX's threads.
+prepare()
 with _silence():
     from jaxmarl import __version__ as version
     from jaxmarl import make

@@ -22,12 +22,12 @@ def obstacle(config: Config, vmapped: bool) -> str | None:
         config: resolved settings.
         vmapped: whether several runs are one program.
     """
-    import jax
+    from mast.runtime import platform_of_jax  # imports JAX
 
     if vmapped:
         return "several runs in one program have none"
-    if jax.default_backend() != "cpu":
-        return f"there are none for a {jax.default_backend()}"
+    if (platform := platform_of_jax()) != "cpu":
+        return f"there are none for a {platform}"
     reason = settings_obstacle(config)
     if reason is not None:
         return reason

@@ -26,6 +26,7 @@ from mast.envs.battle.unit_types import (
 )
 from mast.envs.jaxmarl_silent import BattleState
 from mast.kernels import library
+from mast.runtime import platform_of_jax
 
 TABLES = ("velocities", "attacks", "attack_ranges", "sight_ranges", "radiuses", "health")
 """Of unit types, in the order in which the kernel reads them; the weapons' cooldowns come last."""
@@ -67,8 +68,8 @@ def extended_tables() -> list[list[float]]:
 
 def obstacle() -> str | None:
     """Why battles cannot be native here, in a few words; None where they can."""
-    if jax.default_backend() != "cpu":
-        return f"it is not for a {jax.default_backend()}"
+    if (platform := platform_of_jax()) != "cpu":
+        return f"it is not for a {platform}"
     if not jax.config.values["jax_threefry_partitionable"]:
         return "jax_threefry_partitionable is off"
     return library.unavailable_reason()
