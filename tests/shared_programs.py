@@ -14,6 +14,7 @@ from unittest import mock
 from mast.config import Config
 from mast.execution.learner import Learner
 from mast.training import engine
+from mast.training.engine import first_programs
 from mast.training.programs import CompactPrograms, MaskedPrograms
 from mast.training.rolling import Rolling
 from mast.training.rollout import Players, players_for
@@ -28,6 +29,11 @@ ON_THE_HOST = (
 
 def _text(config: Config) -> tuple[Any, ...]:
     return engine._program_text(config.model_copy(update=dict.fromkeys(ON_THE_HOST)))
+
+
+def _start_text(config: Config) -> str:
+    """All that a run's first state may depend on beside its seed."""
+    return repr(config.model_copy(update=dict.fromkeys([*ON_THE_HOST, "seed"])))
 
 
 def _learner_key(learner: Learner) -> tuple[Any, ...]:
@@ -58,6 +64,16 @@ def shared_programs() -> Iterator[None]:
         key = ("compact", _learner_key(learner), threads)
         return once(key, lambda: CompactPrograms(learner, threads), learner)
 
+    def first(learner: Learner) -> tuple[Any, Any]:
+        networks = (repr(learner.sizes), id(learner.entry))
+        dense_params, begin = first_programs(learner)
+        alive = (learner, learner.entry)
+        key = ("begin", _start_text(learner.config), *networks)
+        return (
+            once(("dense_params", *networks), lambda: dense_params, *alive),
+            once(key, lambda: begin, *alive),
+        )
+
     def players(environment: Any, store_dtype: Any, over_runs: bool = False) -> Players:
         if not environment.spec.is_jax:
             return players_for(environment, store_dtype, over_runs)
@@ -76,6 +92,7 @@ def shared_programs() -> Iterator[None]:
         engine,
         MaskedPrograms=masked,
         CompactPrograms=compact,
+        first_programs=first,
         players_for=players,
         Rolling=rolling,
     ):

@@ -94,9 +94,9 @@ def assert_close(one: Any, other: Any, tolerance: float) -> None:
 
 
 @functools.cache
-def programs(algorithm: str, sharing: str = "shared") -> dict[str, Any]:
+def programs(algorithm: str, sharing: str = "shared", method: str = "mast") -> dict[str, Any]:
     """All methods of an algorithm are one program, but for what compact execution keeps of a dense team."""
-    learner = learner_of(algorithm, sharing=sharing)
+    learner = learner_of(algorithm, method, sharing)
     compact = CompactLearner(learner, threads=1)
     return {
         "masked": jax.jit(learner.update),
@@ -121,8 +121,9 @@ def test_compact_and_back_is_the_same_state(algorithm: str, method: str) -> None
     budget = learner.budget(state.params)
     # The target keeps its older mask.
     state, _ = run["evolve"](state, gradient, numbers, budget, jnp.float32(0), jax.random.key(3))
-    learner_of_both = CompactLearner(learner, threads=1)
-    to_compact, to_dense = jax.jit(learner_of_both.compact), jax.jit(learner_of_both.dense)
+    if method == "dense":
+        run = programs(algorithm, method=method)
+    to_compact, to_dense = run["to_compact"], run["to_dense"]
     compact = to_compact(state)
     assert_same_arrays(to_dense(compact), state)
     assert_same_arrays(to_compact(to_dense(compact)), compact)
@@ -163,7 +164,7 @@ def test_teams_that_lack_neurons_or_ids_take_the_masked_learners_steps(
     compact = CompactLearner(learner, threads=1)
     assert_same_arrays(run["to_dense"](run["to_compact"](state)), state)
     same_in_the_ring(learner, run)
-    same_acting(compact, state)
+    same_acting(compact, run["to_compact"](state), state)
 
 
 def follow(learner: Learner, run: dict[str, Any], numbers: Any) -> LearnerState:
@@ -220,11 +221,12 @@ def same_in_the_ring(learner: Learner, run: dict[str, Any]) -> None:
 
 def test_acting_is_the_masked_agents() -> None:
     learner = learner_of("qmix")
-    same_acting(CompactLearner(learner, threads=1), fresh(learner, 8))
+    state = fresh(learner, 8)
+    same_acting(CompactLearner(learner, threads=1), programs("qmix")["to_compact"](state), state)
 
 
-def same_acting(compact: CompactLearner, state: LearnerState) -> None:
-    acting = compact.acting(jax.jit(compact.compact)(state))
+def same_acting(compact: CompactLearner, kept: CompactState, state: LearnerState) -> None:
+    acting = compact.acting(kept)
     spec, agent = ENVIRONMENT.spec, state.params.agent
     observation = jax.random.normal(jax.random.key(9), (5, spec.agents, spec.observation))
     hidden = jax.random.normal(jax.random.key(10), (5, spec.agents, agent.hidden_size))

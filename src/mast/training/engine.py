@@ -136,13 +136,14 @@ class Engine:
         states, first_weights, known = [], [], []
         for learner, source in zip(self._learners, sources, strict=True):
             key = run_key(learner.config.seed, INIT)
-            params = jax.jit(learner.dense_params)(key)
+            dense_params, begin = first_programs(learner)
+            params = dense_params(key)
             masks = None
             if source is not None:
                 counts = final_counts(params, learner.config, learner.networks)
                 params, masks = take_over(params, source, counts, str(learner.config.from_run))
             first_weights.append(by_path(params))
-            states.append(jax.jit(learner.begin)(key, params, masks))
+            states.append(begin(key, params, masks))
             unknown = self.observing.of_run(0)
             if source is not None and source.observed and unknown is not None:
                 known.append(fill_template(unknown, source.observed))
@@ -372,6 +373,11 @@ class Engine:
 @jax.jit
 def _copied(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
+
+
+def first_programs(learner: Learner) -> tuple[Callable[..., Any], Callable[..., LearnerState]]:
+    """`Learner.dense_params` and `Learner.begin`, compiled."""
+    return jax.jit(learner.dense_params), jax.jit(learner.begin)
 
 
 def _program_text(config: Config) -> tuple[Any, ...]:
