@@ -45,7 +45,7 @@ def prepare() -> None:
 def platform_of_jax() -> str:
     """Where JAX computes by default: "cpu", "gpu", "tpu".
 
-    Asking starts JAX's threads, which what `prepare` tells the allocator would not reach any more: so that comes
+    Asking starts JAX's threads, and what `prepare` tells the allocator does not reach them any more: it comes
     first.
     """
     prepare()
