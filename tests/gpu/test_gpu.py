@@ -12,6 +12,7 @@ from mast.execution.learner import Learner
 from mast.execution.method import method_from_config
 from mast.policy import Policy
 from mast.studies.vmapped import has_gpu
+from training.small_runs import run_in_parts
 
 pytestmark = [pytest.mark.gpu, pytest.mark.as_shipped]
 
@@ -60,14 +61,7 @@ def test_an_update_agrees_with_the_cpus() -> None:
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     whole = Trainer(resolve(SETTINGS))
     whole.run()
-    part = Trainer(resolve(SETTINGS), tmp_path / "run")
-    rounds = iter(part)
-    while part.counters.updates < 20:
-        next(rounds)
-    part.save()
-    part.close()
-    resumed = Trainer.resume(tmp_path / "run")
-    resumed.run()
+    resumed = run_in_parts(Trainer(resolve(SETTINGS), tmp_path / "run"), 1200)
     for a, b in zip(weights(whole), weights(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
 

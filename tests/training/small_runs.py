@@ -45,6 +45,22 @@ def assert_same_run(first: Path, second: Path) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+def run_in_parts(
+    trainer: Trainer, after: int, stopped: Callable[[Trainer], None] = lambda trainer: None
+) -> Trainer:
+    """Train with a stop beyond so many environment steps; the trainer that resumed and ended."""
+    for metrics in trainer:
+        if metrics.env_steps > after:
+            break
+    stopped(trainer)
+    trainer.save()
+    trainer.close()
+    assert trainer.out is not None
+    resumed = Trainer.resume(trainer.out)
+    resumed.run()
+    return resumed
+
+
 def assert_resumed_bit_for_bit(
     given: dict[str, Any],
     folder: Path,
@@ -53,14 +69,7 @@ def assert_resumed_bit_for_bit(
 ) -> None:
     """Train at once, and in two parts with a stop beyond so many environment steps: the runs are the same."""
     Trainer(resolve(given), folder / "whole", given=given).run()
-    trainer = Trainer(resolve(given), folder / "parts", given=given)
-    for metrics in trainer:
-        if metrics.env_steps > after:
-            break
-    stopped(trainer)
-    trainer.save()
-    trainer.close()
-    Trainer.resume(folder / "parts").run()
+    run_in_parts(Trainer(resolve(given), folder / "parts", given=given), after, stopped)
     assert_same_run(folder / "whole", folder / "parts")
 
 

@@ -13,7 +13,7 @@ from mast.learning.replay import Batch, Ring
 from mast.loops import replay
 from mast.training.device_ring import DeviceRings, device_rings
 from mast.training.engine import Engine
-from training.small_runs import assert_same_run, small
+from training.small_runs import assert_same_run, run_in_parts, small
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -83,14 +83,7 @@ def test_a_run_with_its_ring_on_the_device_is_the_run_that_copies(
     beside.run()
     copied = watched(monkeypatch)
     monkeypatch.setattr(replay, "device_rings", DeviceRings)
-    there = Trainer(small(**settings), out=tmp_path / "there")
-    rounds = iter(there)
-    while there.counters.updates < 20:
-        next(rounds)
-    there.save()
-    there.close()
-    resumed = Trainer.resume(tmp_path / "there")
-    resumed.run()
+    resumed = run_in_parts(Trainer(small(**settings), out=tmp_path / "there"), 600)
     assert not copied
     assert resumed.runs[0].ring.total_added > resumed.runs[0].ring.capacity
     for one, other in zip(

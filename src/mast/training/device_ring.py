@@ -15,6 +15,7 @@ from jaxtyping import Array, Int
 from mast.kernels import RingBatch
 from mast.learning.replay import Batch, Ring
 from mast.learning.stored import StoredBatch, gathered
+from mast.training.run_axis import stacked
 
 Fields = dict[str, Array]
 """All slots of each field, [capacity, rows, width]."""
@@ -96,7 +97,4 @@ def _written(fields: Fields, rows: Fields, slots: Int[Array, " chunk"]) -> Field
 
 
 def _gathered(stored: list[StoredBatch], vmapped: bool) -> Batch:
-    batches = [gathered(each) for each in stored]
-    if not vmapped:
-        return batches[0]
-    return Batch(*(jnp.stack(parts) for parts in zip(*batches, strict=True)))
+    return stacked([gathered(each) for each in stored], vmapped)

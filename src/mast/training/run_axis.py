@@ -15,6 +15,13 @@ from mast.training.random_keys import run_key
 Tree = TypeVar("Tree")
 
 
+def stacked(parts: Sequence[Any], vmapped: bool) -> Any:
+    """One tree for all runs out of one for each; the only one where there is no run axis."""
+    if not vmapped:
+        return parts[0]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+
 class RunAxis:
     """Trees of arrays for all runs of a program, which lead with a run axis where it is vmapped.
 
@@ -28,9 +35,7 @@ class RunAxis:
 
     def stacked(self, parts: Sequence[Any]) -> Any:
         """One tree for all runs out of one for each; the inverse of `of_run`."""
-        if not self.vmapped:
-            return parts[0]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+        return stacked(parts, self.vmapped)
 
     def of_run(self, tree: Any, run: int) -> Any:
         """One run's part of a tree of arrays."""
