@@ -63,16 +63,18 @@ def tiny_sizes(
             continue
         matched.update(network.widths)
 
-        def miss(narrow: Sizes, name: str = name) -> int:
-            return abs(_dense_parameters(networks_of(narrow)[name]) - wanted[name])
-
         # Many factors round to the same widths: each is counted once.
+        full_widths = [getattr(sizes, width) for width in network.widths]
         narrow = dict.fromkeys(
-            _narrowed(sizes, network.widths, step / _FACTORS) for step in range(1, _FACTORS + 1)
+            tuple(max(1, round(step / _FACTORS * width)) for width in full_widths)
+            for step in range(1, _FACTORS + 1)
         )
-        best = min(narrow, key=miss)
-        chosen: dict[str, Any] = {width: getattr(best, width) for width in network.widths}
-        found = replace(found, **chosen)
+
+        def miss(widths: tuple[int, ...], name: str = name, network: NetworkSpec = network) -> int:
+            at = networks_of(_with(sizes, network.widths, widths))[name]
+            return abs(_dense_parameters(at) - wanted[name])
+
+        found = _with(found, network.widths, min(narrow, key=miss))
     reached = {name: _dense_parameters(network) for name, network in networks_of(found).items()}
     return Tiny(found, tuple(TinyNetwork(n, wanted[n], reached[n]) for n in wanted if wanted[n]))
 
@@ -110,11 +112,9 @@ def _mixed(narrow: Costs, full: Costs) -> Costs:
     )
 
 
-def _narrowed(sizes: Sizes, widths: tuple[str, ...], factor: float) -> Sizes:
-    scaled: dict[str, Any] = {
-        width: max(1, round(factor * getattr(sizes, width))) for width in widths
-    }
-    return replace(sizes, **scaled)
+def _with(sizes: Sizes, names: tuple[str, ...], widths: tuple[int, ...]) -> Sizes:
+    changes: dict[str, Any] = dict(zip(names, widths, strict=True))
+    return replace(sizes, **changes)
 
 
 def _dense_parameters(network: NetworkSpec) -> int:
