@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from golden import networks_by_definition as golden
 from mast.networks.gru import Gates, gru_sequence, gru_step, split_gates
-from mast.networks.linear import Linear, torch_linear
+from mast.networks.linear import Linear, torch_layers, torch_linear
+from mast.networks.spec import GRU, Sizes, recurrent_agent_spec
 
 INPUTS, HIDDEN, TIME, ROWS = 3, 4, 6, 2
 
@@ -53,6 +54,17 @@ def test_linear_is_the_affine_map_over_any_leading_axes() -> None:
     expected = [[golden.linear(layer, row) for row in rows] for rows in x]
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(layer(jnp.asarray(x[0, 0])), expected[0][0], rtol=1e-5, atol=1e-6)
+
+
+def test_torch_layers_are_each_the_torch_linear_of_its_own_key() -> None:
+    """Runs are repeated from their keys, so what a layer draws from must not change."""
+    spec, key = recurrent_agent_spec(Sizes(5, 0, 3, 2, HIDDEN)), jax.random.key(3)
+    found = jax.jit(lambda key: torch_layers(key, spec))(key)
+    for layer, own in zip(spec.layers, jax.random.split(key, len(spec.layers)), strict=True):
+        fan_in = layer.units if layer.group == GRU else layer.inputs
+        alone = torch_linear(own, layer.inputs, layer.outputs, fan_in)
+        np.testing.assert_array_equal(found[layer.name].weight, alone.weight)
+        np.testing.assert_array_equal(found[layer.name].bias, alone.bias)
 
 
 @pytest.mark.parametrize(("fan_in", "bound"), [(None, 1 / 5), (100, 1 / 10)])

@@ -1,10 +1,14 @@
 """The one layer that every weight matrix of every network is made of."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from mast.draws import uniforms
 from mast.networks.spec import GRU, NetworkSpec
 
 
@@ -41,14 +45,20 @@ def torch_linear(key: PRNGKeyArray, inputs: int, outputs: int, fan_in: int | Non
 
 
 def torch_layers(key: PRNGKeyArray, network: NetworkSpec) -> dict[str, Linear]:
-    """Fresh dense layers of a network, by name, each from a key of its own.
+    """Fresh dense layers of a network, by name, each the `torch_linear` of a key of its own.
 
     A layer of a GRU has the fan-in h that Torch gives both of its matrices.
     """
-    keys = jax.random.split(key, len(network.layers))
+    layers = network.layers
+    fans = [layer.units if layer.group == GRU else layer.inputs for layer in layers]
+    keys = jax.vmap(jax.random.split)(jax.random.split(key, len(layers)))
+    shapes = [shape for each in layers for shape in ((each.outputs, each.inputs), (each.outputs,))]
+    drawn = uniforms(
+        keys.reshape(-1, *key.shape),
+        [math.prod(shape) for shape in shapes],
+        np.repeat(1 / np.sqrt(np.array(fans, np.float32)), 2),
+    )
+    arrays = [each.reshape(shape) for each, shape in zip(drawn, shapes, strict=True)]
     return {
-        layer.name: torch_linear(
-            each, layer.inputs, layer.outputs, layer.units if layer.group == GRU else None
-        )
-        for each, layer in zip(keys, network.layers, strict=True)
+        layer.name: Linear(*arrays[2 * place : 2 * place + 2]) for place, layer in enumerate(layers)
     }

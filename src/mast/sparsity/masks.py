@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from mast.draws import permutations
 from mast.sparsity.compact_matrix import is_compact
 from mast.sparsity.layout import Patterns
 
@@ -112,6 +114,7 @@ def draw_masks(
         raise ValueError(f"initial_mask {initial_mask!r} is unknown: one of {allowed}")
     weights = leaves_by_path(params)
     masks = {}
+    indices: dict[str, int] = {}  # of the leaves that are drawn at random
     for index, (name, count) in enumerate(sorted(counts.items())):
         if initial_mask == "ones":
             masks[name] = jnp.ones(weights[name].shape, bool)
@@ -121,8 +124,25 @@ def draw_masks(
         elif initial_mask == "largest":
             masks[name] = largest_mask(weights[name], count)
         else:
-            masks[name] = random_mask(jax.random.fold_in(key, index), weights[name].shape, count)
-    return masks
+            indices[name] = index
+    return masks | _random_masks(key, indices, weights, counts)
+
+
+def _random_masks(
+    key: PRNGKeyArray,
+    indices: Mapping[str, int],
+    weights: Mapping[str, Any],
+    counts: Mapping[str, int],
+) -> Masks:
+    """`random_mask` of several leaves, the k-th in the order of all leaves from `fold_in(key, k)`."""
+    if not indices:
+        return {}
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.array([*indices.values()]))
+    orders = permutations(keys, [weights[name].size for name in indices])
+    return {
+        name: (order < counts[name]).reshape(weights[name].shape)
+        for name, order in zip(indices, orders, strict=True)
+    }
 
 
 def first_score(
