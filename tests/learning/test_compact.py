@@ -102,8 +102,8 @@ def programs(algorithm: str, sharing: str = "shared", method: str = "mast") -> d
         "masked": jax.jit(learner.update),
         "compact": jax.jit(compact.update),
         "evolve": jax.jit(learner.evolve),
-        "to_compact": jax.jit(compact.compact),
-        "to_dense": jax.jit(compact.dense),
+        "to_compact": compact.compact,
+        "to_dense": compact.dense,
         "gradient": jax.jit(learner.gradient),
         "half": jax.jit(half_gathered),
     }

@@ -4,20 +4,21 @@ The same numbers as `mast.execution.learner` to rounding. Topology evolution goe
 the dense gradient, the drop and the growth are those of the one program that all methods share.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mast.algorithms.protocol import LossMetrics
 from mast.algorithms.value.decomposition import ValueDecomposition
 from mast.execution.compact_loss import as_losses_take_it
-from mast.execution.learner import Learner, LearnerState, UpdateMetrics, team_optimizer
-from mast.execution.method import method_from_config
+from mast.execution.learner import Learner, LearnerState, UpdateMetrics
 from mast.execution.topology import final_counts
 from mast.kernels import (
     RingBatch,
@@ -42,7 +43,7 @@ from mast.learning.stored import StoredObservations
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
 from mast.networks.mixers import FeedForwardMixer, IndependentMixer, QMixer, SumMixer
-from mast.sparsity.masks import Masks, largest_mask, leaf_path
+from mast.sparsity.masks import Masks, leaf_path
 from mast.sparsity.optimizer import SparseState
 from mast.sparsity.step_size import density_factor
 
@@ -162,39 +163,36 @@ class CompactLearner:
         return ActingAgent(state.params.agent, self.threads)
 
     def compact(self, state: LearnerState) -> CompactState:
-        """The active entries of a masked state."""
+        """The active entries of a masked state; not to be jitted, as its inverse."""
         # The target's mask is an older one and nowhere kept, but what it lacks is zero.
         counts = final_counts(state.params, self.masked.config, self.masked.networks)
         older = {
-            name: largest_mask(weight, counts[name]) for name, weight in _weights(state.target)
+            name: _largest_mask(weight, counts[name]) for name, weight in _weights(state.target)
         }
         return self.compact_beside(self._compact_team(state.target, older), state)
 
     def compact_beside(self, target: Any, state: LearnerState) -> CompactState:
         """The active entries of a masked state's online networks, beside a compact target."""
-        masks = state.optimizer.masks
-        params = self._compact_team(state.params, masks)
-        second_moment = self._compact_team(optax.tree.get(state.optimizer.inner, "nu"), masks)
-        fresh = self._optimizer.init(_floats(params))
-        optimizer = optax.tree.set(fresh, nu=_floats(second_moment))
-        return CompactState(params, target, optimizer)
+        masks, slots = state.optimizer.masks, state.optimizer.inner
+        second_moment = self._compact_team(optax.tree.get(slots, "nu"), masks)
+        optimizer = optax.tree.set(slots, nu=_floats(second_moment))
+        return CompactState(self._compact_team(state.params, masks), target, optimizer)
 
     def dense(self, state: CompactState) -> LearnerState:
         """The inverse of `compact`."""
-        floats, structure = eqx.partition(state.params, eqx.is_inexact_array)
-        params = self._dense_team(state.params)
-        ones = eqx.combine(jax.tree.map(jnp.ones_like, floats), structure)
-        masks = {name: weight > 0 for name, weight in _weights(self._dense_team(ones))}
+        masks = {
+            f"{leaf_path(path)}.{layer}.weight": jnp.asarray(mask)
+            for path, network in jax.tree_util.tree_leaves_with_path(
+                state.params, is_leaf=_is_network
+            )
+            if _is_network(network)
+            for layer, mask in network.masks().items()
+        }
+        structure = eqx.filter(state.params, eqx.is_inexact_array, inverse=True)
         second_moment = eqx.combine(optax.tree.get(state.optimizer, "nu"), structure)
-        fresh = self._optimizer.init(_floats(params))
-        inner = optax.tree.set(fresh, nu=_floats(self._dense_team(second_moment)))
-        return LearnerState(params, self._dense_team(state.target), SparseState(masks, inner))
-
-    @property
-    def _optimizer(self) -> optax.GradientTransformation:
-        """What has the layout of the optimizer's state."""
-        config = self.masked.config
-        return team_optimizer(config, method_from_config(config))
+        inner = optax.tree.set(state.optimizer, nu=_floats(self._dense_team(second_moment)))
+        params, target = self._dense_team(state.params), self._dense_team(state.target)
+        return LearnerState(params, target, SparseState(masks, inner))
 
     def _gradient(
         self, state: CompactState, batch: Any, method: Method, env_steps: Float[Array, ""]
@@ -238,23 +236,21 @@ class CompactLearner:
         return found.loss, metrics, (found.agent, found.mixer)
 
     def _compact_team(self, team: Any, masks: Masks) -> Any:
-        counts = final_counts(team, self.masked.config, self.masked.networks)
-
         def compact(path: Any, network: Any) -> SparseNetwork:
             within = f"{leaf_path(path)}."
-            names = [name for name in masks if name.startswith(within)]
-            return COMPACT[type(network)](
-                network,
-                *({name.split(".")[1]: of[name] for name in names} for of in (masks, counts)),
-            )
+            own = {name.split(".")[1]: masks[name] for name in masks if name.startswith(within)}
+            return COMPACT[type(network)](network, own)
 
         return jax.tree_util.tree_map_with_path(
             compact, team, is_leaf=lambda node: type(node) in COMPACT
         )
 
     def _dense_team(self, team: Any) -> Any:
-        like = jax.eval_shape(self.masked.dense_params, jax.random.key(0))
-        return jax.tree.map(to_dense, team, like, is_leaf=_is_network)
+        return jax.tree.map(to_dense, team, self._dense_shapes, is_leaf=_is_network)
+
+    @functools.cached_property
+    def _dense_shapes(self) -> Any:
+        return jax.eval_shape(self.masked.dense_params, jax.random.key(0))
 
 
 def targets_of(method: Method, env_steps: Float[Array, ""]) -> Targets:
@@ -309,6 +305,13 @@ def _is_network(node: Any) -> bool:
 
 def _is_linear(node: Any) -> bool:
     return isinstance(node, Linear)
+
+
+def _largest_mask(weight: Array, active: int) -> Bool[Array, "outputs inputs"]:
+    """`largest_mask` on the host."""
+    mask = np.zeros(weight.size, bool)
+    mask[np.argsort(-np.abs(np.asarray(weight)).ravel(), kind="stable")[:active]] = True
+    return jnp.asarray(mask.reshape(weight.shape))
 
 
 def _weights(team: Any) -> list[tuple[str, Array]]:

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mast.kernels.structure import SparseMatrix, from_dense
+from mast.kernels.structure import SparseMatrix, from_dense, scattered
 from mast.networks.agent import RecurrentAgent
 from mast.networks.linear import Linear
 from mast.networks.mixers import FeedForwardMixer, QMixer
@@ -31,6 +32,15 @@ class SparseLinear(eqx.Module):
     bias: Float[Any, " outputs"]
 
 
+class LayerPlaces(NamedTuple):
+    """Where a layer is in the two vectors of its network."""
+
+    values: slice
+    bias: slice
+    row_pointers: slice
+    columns: slice
+
+
 class SparseNetwork(eqx.Module):
     """Sparse layers packed into two vectors.
 
@@ -47,21 +57,49 @@ class SparseNetwork(eqx.Module):
     NAMES: ClassVar[tuple[str, ...]] = ("layer",)
     """The layers in the order in which the kernels take them."""
 
-    def layers(self) -> dict[str, SparseLinear]:
-        """Every layer by its name."""
+    def places(self) -> dict[str, LayerPlaces]:
+        """Where every layer is, by its name."""
         found, number, place = {}, 0, 0
-        for name, (rows, columns, active) in zip(self.NAMES, self.shapes, strict=True):
+        for name, (rows, _, active) in zip(self.NAMES, self.shapes, strict=True):
             middle, end = number + active, number + active + rows
             pointers, last = place + rows + 1, place + rows + 1 + active
-            matrix = SparseMatrix(
-                values=self.parameters[number:middle],
-                row_pointers=self.structure[place:pointers],
-                columns=self.structure[pointers:last],
-                shape=(rows, columns),
+            found[name] = LayerPlaces(
+                slice(number, middle),
+                slice(middle, end),
+                slice(place, pointers),
+                slice(pointers, last),
             )
-            found[name] = SparseLinear(matrix, self.parameters[middle:end])
             number, place = end, last
         return found
+
+    def layers(self) -> dict[str, SparseLinear]:
+        """Every layer by its name."""
+        return {
+            name: SparseLinear(
+                SparseMatrix(
+                    values=self.parameters[at.values],
+                    row_pointers=self.structure[at.row_pointers],
+                    columns=self.structure[at.columns],
+                    shape=(rows, columns),
+                ),
+                self.parameters[at.bias],
+            )
+            for (name, at), (rows, columns, _) in zip(
+                self.places().items(), self.shapes, strict=True
+            )
+        }
+
+    def masks(self) -> dict[str, Bool[np.ndarray, "outputs inputs"]]:
+        """Which weights are active, by layer; on the host."""
+        structure = np.asarray(self.structure)
+        return {
+            name: scattered(
+                (rows, columns), structure[at.row_pointers], structure[at.columns], True
+            )
+            for (name, at), (rows, columns, _) in zip(
+                self.places().items(), self.shapes, strict=True
+            )
+        }
 
     def part(self, *names: str) -> "SparseNetwork":
         """Layers that follow one another, as a network of their own."""
@@ -86,8 +124,8 @@ class SparseNetwork(eqx.Module):
             part for layer in ordered for part in (layer.weight.row_pointers, layer.weight.columns)
         ]
         return cls(
-            parameters=jnp.concatenate(numbers),
-            structure=jnp.concatenate(places),
+            parameters=jnp.asarray(np.concatenate(numbers)),
+            structure=jnp.asarray(np.concatenate(places)),
             shapes=tuple((*each.weight.shape, each.weight.values.shape[0]) for each in ordered),
         )
 
@@ -137,62 +175,53 @@ class SparseFeedForwardMixer(SparseNetwork):
     NAMES: ClassVar[tuple[str, ...]] = ("fc1", "fc2", "fc3", "fc4", "v_hidden", "v_out")
 
 
-def sparse_linear(
-    linear: Linear, mask: Bool[Any, "outputs inputs"], active: int | None = None
-) -> SparseLinear:
-    """A dense layer's active entries; `active` as in `from_dense`."""
-    return SparseLinear(from_dense(linear.weight, mask, active), linear.bias)
+def sparse_linear(linear: Linear, mask: Bool[Any, "outputs inputs"]) -> SparseLinear:
+    """A dense layer's active entries."""
+    return SparseLinear(from_dense(linear.weight, mask), np.asarray(linear.bias))
 
 
-def sparse_agent(
-    agent: RecurrentAgent, masks: Mapping[str, Array], active: Mapping[str, int] | None = None
-) -> SparseAgent:
+def sparse_agent(agent: RecurrentAgent, masks: Mapping[str, Array]) -> SparseAgent:
     """A dense agent's active entries.
 
     Args:
       agent: the agent.
       masks: of each layer's weight, by the layer's name ("fc1", …).
-      active: how many entries of each mask are active; must be given under jit (`from_dense`).
     """
-    packed = SparseAgent.pack(_layers(agent, masks, active))
+    packed = SparseAgent.pack(_layers(agent, masks))
     neurons = None if agent.parts is None else agent.parts.neurons
     # A second moment has the shape of an agent, but nothing where the agent has what is fixed.
     if neurons is None or any(neurons[name] is None for name in HIDDEN):
         return packed
-    both = jnp.stack([jnp.asarray(neurons[name], jnp.bool_) for name in HIDDEN])
-    return dataclasses.replace(packed, neurons=both)
+    both = np.stack([np.asarray(neurons[name], bool) for name in HIDDEN])
+    return dataclasses.replace(packed, neurons=jnp.asarray(both))
 
 
-def sparse_q_mixer(
-    mixer: QMixer, masks: Mapping[str, Array], active: Mapping[str, int] | None = None
-) -> SparseQMixer:
+def sparse_q_mixer(mixer: QMixer, masks: Mapping[str, Array]) -> SparseQMixer:
     """A dense mixer's active entries; arguments as in `sparse_agent`."""
-    return SparseQMixer.pack(_layers(mixer, masks, active))
+    return SparseQMixer.pack(_layers(mixer, masks))
 
 
 def sparse_feed_forward_mixer(
-    mixer: FeedForwardMixer, masks: Mapping[str, Array], active: Mapping[str, int] | None = None
+    mixer: FeedForwardMixer, masks: Mapping[str, Array]
 ) -> SparseFeedForwardMixer:
     """A dense unrestricted mixer's active entries; arguments as in `sparse_agent`."""
-    return SparseFeedForwardMixer.pack(_layers(mixer, masks, active))
+    return SparseFeedForwardMixer.pack(_layers(mixer, masks))
 
 
 def to_dense(network: SparseNetwork, like: Any) -> Any:
     """The dense network whose active entries these are; `like` is any of its kind and shapes."""
-    layers: dict[str, Any] = {
-        name: Linear(layer.weight.to_dense(), layer.bias)
-        for name, layer in network.layers().items()
-    }
+    numbers, structure = np.asarray(network.parameters), np.asarray(network.structure)
+    layers: dict[str, Any] = {}
+    shapes = zip(network.places().items(), network.shapes, strict=True)
+    for (name, at), (rows, columns, _) in shapes:
+        where = structure[at.row_pointers], structure[at.columns]
+        weight = scattered((rows, columns), *where, numbers[at.values])
+        layers[name] = Linear(jnp.asarray(weight), jnp.array(numbers[at.bias]))
     if isinstance(network, SparseAgent) and network.neurons is not None:
-        neurons = dict(zip(HIDDEN, network.neurons, strict=True))
+        neurons = dict(zip(HIDDEN, map(jnp.array, np.asarray(network.neurons)), strict=True))
         layers["parts"] = Parts(like.parts.network_of, neurons, like.parts.weights)
     return dataclasses.replace(like, **layers)
 
 
-def _layers(
-    network: Any, masks: Mapping[str, Array], active: Mapping[str, int] | None
-) -> dict[str, SparseLinear]:
-    return {
-        name: sparse_linear(getattr(network, name), mask, active[name] if active else None)
-        for name, mask in masks.items()
-    }
+def _layers(network: Any, masks: Mapping[str, Array]) -> dict[str, SparseLinear]:
+    return {name: sparse_linear(getattr(network, name), mask) for name, mask in masks.items()}

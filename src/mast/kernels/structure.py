@@ -3,9 +3,8 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 
 class SparseMatrix(eqx.Module):
@@ -27,51 +26,34 @@ class SparseMatrix(eqx.Module):
         """Share of the entries that are active."""
         return self.values.shape[0] / (self.shape[0] * self.shape[1])
 
-    def rows(self) -> Int[Array, " active"]:
-        """The row of every value."""
-        counts = jnp.diff(self.row_pointers)
-        return jnp.repeat(
-            jnp.arange(self.shape[0], dtype=jnp.int32),
-            counts,
-            total_repeat_length=self.values.shape[0],
-        )
-
-    def gather(self, dense: Float[Array, "rows columns"]) -> Float[Array, " active"]:
-        """The entries of a dense array of this shape at the active places, in the order of `values`."""
-        return dense[self.rows(), self.columns]
-
-    def scatter(self, values: Float[Array, " active"]) -> Float[Array, "rows columns"]:
-        """The inverse of `gather`; 0 at inactive places."""
-        return jnp.zeros(self.shape, values.dtype).at[self.rows(), self.columns].set(values)
-
-    def to_dense(self) -> Float[Array, "rows columns"]:
+    def to_dense(self) -> Float[np.ndarray, "rows columns"]:
         """The matrix with its zeros."""
-        return self.scatter(jnp.asarray(self.values))
+        parts = (self.row_pointers, self.columns, self.values)
+        return scattered(self.shape, *map(np.asarray, parts))
 
 
-def from_dense(
-    weight: Float[Any, "rows columns"], mask: Bool[Any, "rows columns"], active: int | None = None
-) -> SparseMatrix:
+def scattered(
+    shape: tuple[int, int],
+    row_pointers: Int[np.ndarray, " rows_and_one"],
+    columns: Int[np.ndarray, " active"],
+    values: Shaped[np.ndarray, " active"] | bool,
+) -> Shaped[np.ndarray, "rows columns"]:
+    """A dense array with values at the active places of a `SparseMatrix`, or True; 0 elsewhere."""
+    dense = np.zeros(shape, np.result_type(values))
+    dense[np.repeat(np.arange(shape[0]), np.diff(row_pointers)), columns] = values
+    return dense
+
+
+def from_dense(weight: Float[Any, "rows columns"], mask: Bool[Any, "rows columns"]) -> SparseMatrix:
     """The active entries of a dense matrix.
 
-    Args:
-      weight: values.
-      mask: which of them are active.
-      active: how many that are; must be given where `mask` is traced (under jit), where every matrix of
-        one layer has as many.
+    On the host, as the way back: JAX would compile two dozen programs for every new shape.
     """
-    rows, columns = weight.shape
-    xp: Any
-    places: Any
-    if active is None:  # on the host: JAX would compile two dozen programs for every new shape
-        xp, weight, mask = np, np.asarray(weight), np.asarray(mask)
-        places = np.flatnonzero(mask)
-    else:
-        xp, places = jnp, jnp.nonzero(jnp.ravel(mask), size=active)[0]
-    row_pointers = xp.concatenate([xp.zeros(1, xp.int32), xp.cumsum(xp.sum(mask, axis=1))])
+    weight, mask = np.asarray(weight), np.asarray(mask)
+    rows, columns = np.nonzero(mask)
     return SparseMatrix(
-        values=jnp.asarray(xp.ravel(weight)[places]),
-        row_pointers=jnp.asarray(row_pointers.astype(xp.int32)),
-        columns=jnp.asarray((places % columns).astype(xp.int32)),
-        shape=(rows, columns),
+        values=weight[rows, columns],
+        row_pointers=np.concatenate([[0], np.cumsum(mask.sum(1))]).astype(np.int32),
+        columns=columns.astype(np.int32),
+        shape=weight.shape,
     )

@@ -131,8 +131,7 @@ class CompactPrograms:
     def __init__(self, learner: Learner, threads: int) -> None:
         self.update_gives_gradient, self.reads_ring = False, True
         compact = CompactLearner(learner, threads)
-        self.begin = jax.jit(compact.compact)
-        self.team = jax.jit(compact.dense)
+        self.begin, self.team = compact.compact, compact.dense
         self.agent = compact.acting
         self.copy_target = jax.jit(copy_compact_target)
         self._update = jax.jit(compact.update, donate_argnums=0)
@@ -140,26 +139,9 @@ class CompactPrograms:
         self._is_fused = compact.is_fused
         self._gathered, self._half_gathered = jax.jit(gathered), jax.jit(half_gathered)
 
-        def gradient(
-            state: CompactState, batch: Batch, method: Method, env_steps: Array
-        ) -> tuple[UpdateMetrics, Any]:
-            return learner.gradient(compact.dense(state), batch, method, env_steps)
-
-        def evolve(
-            state: CompactState,
-            gradient: Any,
-            method: Method,
-            budget: dict[str, Array],
-            env_steps: Array,
-            key: Array,
-        ) -> tuple[CompactState, Evolution]:
-            dense = compact.dense(state)
-            evolved, evolution = learner.evolve(dense, gradient, method, budget, env_steps, key)
-            # Between two copies the targets keep their older structure.
-            return compact.compact_beside(state.target, evolved), evolution
-
-        self._gradient = jax.jit(gradient)
-        self.evolve = jax.jit(evolve, donate_argnums=0)
+        self._compact = compact
+        self._gradient = jax.jit(learner.gradient)
+        self._evolve = jax.jit(learner.evolve, donate_argnums=0)
 
     def update(
         self,
@@ -185,7 +167,21 @@ class CompactPrograms:
         """`Learner.gradient`, of a copy where the batch is in the ring."""
         if isinstance(batch, StoredBatch):
             batch = self._gathered(batch)
-        return self._gradient(state, batch, method, env_steps)
+        return self._gradient(self.team(state), batch, method, env_steps)
+
+    def evolve(
+        self,
+        state: CompactState,
+        gradient: Any,
+        method: Method,
+        budget: Mapping[str, Int[Array, "..."]],
+        env_steps: Float[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[CompactState, Evolution]:
+        """`Learner.evolve`; between two copies the targets keep their older structure."""
+        dense = self.team(state)
+        evolved, evolution = self._evolve(dense, gradient, method, budget, env_steps, key)
+        return self._compact.compact_beside(state.target, evolved), evolution
 
     def densities(self, state: CompactState) -> list[float]:
         """Share of active weights, known without looking at one."""
