@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN ?= runs/first
 STEPS ?= 400000
 
-.PHONY: install train test campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex gpu oracle regress lint format figures
+.PHONY: install train test test-all campaign sanitize bench bench-peers bench-workers bench-ship bench-cortex gpu oracle regress lint format figures
 
 install: .venv/installed
 
@@ -22,8 +22,13 @@ train: install
 	else $(BIN)/mast train smax/3m --method mast --sparsity 0.95 --steps $(STEPS) --out $(RUN); fi
 	$(BIN)/mast evaluate $(RUN)
 
+# The tests of less than two seconds each, and all of every method and of resuming: six minutes on two cores.
 test: install
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow"
+
+# All tests, which every change must pass.
+test-all: install
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(REPORT),--junitxml=$(REPORT))
 
 # Everything that may happen to a run (kills, signals, disks, damage, settings, policies, fuzz), tried; about half an hour.
 campaign: install

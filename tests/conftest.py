@@ -10,10 +10,12 @@ and a module that uses `shared_programs` compiles what its trainers have in comm
 import contextlib
 import ctypes
 import gc
+import json
 import os
 import platform
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,14 @@ QUICK = (
 )
 """What XLA leaves out: three quarters of the time of compiling a small recurrent network's gradient."""
 
-MEMORY_BYTES = 1.5e9
+MEMORY_BYTES = 2.5e9
 """A compiled program stays in memory, the smallest with 2 MB. Above this a module leaves none behind."""
+
+SECONDS: dict[str, float] = json.loads((Path(__file__).parent / "seconds.json").read_text())
+"""What tests of a second and more take (`tests/seconds.py`)."""
+
+SLOW_SECONDS = 2
+"""`make test` leaves out tests that take as long; `make test-all` does not."""
 
 shipped_options = compiler.get_compile_options
 
@@ -105,22 +113,16 @@ def forget_programs() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-LONGEST = (
-    *("test_kernel_sanitizers", "test_trainer", "test_compact", "test_resume_of_every_kind"),
-    *("test_normalised", "test_every_method", "test_pipeline", "test_recording"),
-)
-"""More than a minute on a busy core."""
-
-
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that none of them begins when the other worker is about to end.
+    """Marks the slow tests, and puts the longest files first: none of them begins when the rest is about to end.
 
     For `--dist loadfile --no-loadscope-reorder`, which hands out whole files in this order.
     """
-
-    def place(item: pytest.Item) -> tuple[bool, bool]:
-        shipped = item.get_closest_marker("as_shipped") is not None
-        first = shipped or item.path.stem in LONGEST
-        return not first, item.path.parent.name not in ("training", "learning", "diagnosis")
-
-    items.sort(key=place)
+    of_file: Counter[Path] = Counter()
+    for item in items:
+        seconds = SECONDS.get(item.nodeid, 0)
+        if seconds >= SLOW_SECONDS and item.get_closest_marker("always") is None:
+            item.add_marker("slow")
+        of_file[item.path] += seconds
+    items.sort(key=lambda item: -of_file[item.path])

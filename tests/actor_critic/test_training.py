@@ -15,6 +15,7 @@ from mast.runs.trainer import Trainer
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
+@pytest.mark.always
 def test_an_interrupted_run_is_resumed_bit_for_bit(tmp_path):
     settings = {"method": "rigl", "sparsity": 0.5, "sharing": "snp+id"}
     Trainer(small(**settings), tmp_path / "whole").run()

@@ -18,6 +18,8 @@ from mast.learning.replay import Batch, Ring
 from mast.sparsity.masks import leaf_path
 from mast.training.rollout import JaxPlayers, episodes
 
+pytestmark = pytest.mark.always
+
 UPDATES, EVOLVE_INTERVAL, STEPS = 20, 5, 1000
 SOURCES = {"winning-ticket": "mast", "one-shot": "dense"}
 ENVIRONMENT = environment_of(resolve({"environment": "smax/3m"}))

@@ -19,7 +19,7 @@ from mast.runs.trainer import Trainer
 from mast.training.logging import read_metrics
 from training.small_runs import SMALL, assert_resumed_bit_for_bit, assert_same_run, small
 
-pytestmark = pytest.mark.as_shipped
+pytestmark = [pytest.mark.as_shipped, pytest.mark.always]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from mast.policy import Policy
 from mast.runs.trainer import Trainer
 from training.small_runs import SMALL, assert_resumed_bit_for_bit, assert_same_run
 
-pytestmark = pytest.mark.usefixtures("shared_programs")
+pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.always]
 
 
 @needs_kernels

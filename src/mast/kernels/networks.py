@@ -1,13 +1,13 @@
 """The networks of `mast.networks`, compact: two vectors each, one of numbers and one of places."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mast.kernels.structure import SparseMatrix, from_dense, scattered
 from mast.networks.agent import RecurrentAgent
@@ -124,8 +124,8 @@ class SparseNetwork(eqx.Module):
             part for layer in ordered for part in (layer.weight.row_pointers, layer.weight.columns)
         ]
         return cls(
-            parameters=jnp.asarray(np.concatenate(numbers)),
-            structure=jnp.asarray(np.concatenate(places)),
+            parameters=_joined(numbers),
+            structure=_joined(places),
             shapes=tuple((*each.weight.shape, each.weight.values.shape[0]) for each in ordered),
         )
 
@@ -221,6 +221,12 @@ def to_dense(network: SparseNetwork, like: Any) -> Any:
         neurons = dict(zip(HIDDEN, map(jnp.array, np.asarray(network.neurons)), strict=True))
         layers["parts"] = Parts(like.parts.network_of, neurons, like.parts.weights)
     return dataclasses.replace(like, **layers)
+
+
+def _joined(parts: Sequence[Shaped[Any, "..."]]) -> Shaped[Array, " all"]:
+    """The parts end to end; on the host where they are there, so that nothing is compiled."""
+    on_the_host = all(isinstance(part, np.ndarray) for part in parts)
+    return jnp.asarray((np if on_the_host else jnp).concatenate(parts))
 
 
 def _layers(network: Any, masks: Mapping[str, Array]) -> dict[str, SparseLinear]:
