@@ -22,9 +22,9 @@ train: install
 	else $(BIN)/mast train smax/3m --method mast --sparsity 0.95 --steps $(STEPS) --out $(RUN); fi
 	$(BIN)/mast evaluate $(RUN)
 
-# The tests of less than two seconds each, and all of every method and of resuming: six minutes on two cores.
+# The tests that take less than a second, and all of every method and of resuming: under six minutes on two cores.
 test: install
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow" $(if $(REPORT),--junitxml=$(REPORT))
 
 # All tests, which every change must pass.
 test-all: install

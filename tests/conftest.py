@@ -51,10 +51,7 @@ MEMORY_BYTES = 2.5e9
 """A compiled program stays in memory, the smallest with 2 MB. Above this a module leaves none behind."""
 
 SECONDS: dict[str, float] = json.loads((Path(__file__).parent / "seconds.json").read_text())
-"""What tests of a second and more take (`tests/seconds.py`)."""
-
-SLOW_SECONDS = 2
-"""`make test` leaves out tests that take as long; `make test-all` does not."""
+"""What tests of a second and more take on a busy core (`tests/seconds.py`); `make test` leaves them out."""
 
 shipped_options = compiler.get_compile_options
 
@@ -115,14 +112,14 @@ def forget_programs() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the slow tests, and puts the longest files first: none of them begins when the rest is about to end.
+    """Marks the slow tests, and puts the longest files first, so that none begins when the rest is about to end.
 
     For `--dist loadfile --no-loadscope-reorder`, which hands out whole files in this order.
     """
     of_file: Counter[Path] = Counter()
     for item in items:
         seconds = SECONDS.get(item.nodeid, 0)
-        if seconds >= SLOW_SECONDS and item.get_closest_marker("always") is None:
+        if seconds and item.get_closest_marker("always") is None:
             item.add_marker("slow")
         of_file[item.path] += seconds
     items.sort(key=lambda item: -of_file[item.path])
