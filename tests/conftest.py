@@ -112,7 +112,7 @@ def forget_programs() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the slow tests, and puts the longest files first, so that none begins when the rest is about to end.
+    """Marks the slow tests, and puts the longest files first, so that none begins when the rest ends.
 
     For `--dist loadfile --no-loadscope-reorder`, which hands out whole files in this order.
     """

@@ -1,7 +1,8 @@
 """Writes tests/seconds.json from JUnit reports, of each test the largest number.
 
-`make test-all REPORT=all.xml`, `make test REPORT=quick.xml`, then `python tests/seconds.py all.xml quick.xml`: what
-several tests share is on the account of the first that runs, which may be another one where some are left out.
+`make test-all REPORT=all.xml`, `make test REPORT=quick.xml`,
+then `python tests/seconds.py all.xml quick.xml`.
+What several tests share is on the account of the first that runs: another one where some are left out.
 """
 
 import json

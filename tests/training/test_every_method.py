@@ -1,4 +1,4 @@
-"""Every algorithm with every method: 20 updates on real battles of SMAX 3m, one compilation per algorithm."""
+"""Every algorithm with every method: 12 updates on real battles of SMAX 3m, one compilation per algorithm."""
 
 import functools
 from typing import Any
@@ -20,7 +20,7 @@ from mast.training.rollout import JaxPlayers, episodes
 
 pytestmark = pytest.mark.always
 
-UPDATES, EVOLVE_INTERVAL, STEPS = 20, 5, 1000
+UPDATES, EVOLVE_INTERVAL, STEPS = 12, 3, 1000
 SOURCES = {"winning-ticket": "mast", "one-shot": "dense"}
 ENVIRONMENT = environment_of(resolve({"environment": "smax/3m"}))
 LENGTH = 30
