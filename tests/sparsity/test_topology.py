@@ -26,6 +26,8 @@ from small_tree import (
 )
 
 from golden import topology_by_definition as golden
+from mast.draws import LARGEST
+from mast.sparsity import topology
 from mast.sparsity.optimizer import sparse
 from mast.sparsity.scores import random_score
 from mast.sparsity.slots import GrownState
@@ -122,7 +124,11 @@ def test_missing_scores_cost_no_weights() -> None:
 # --- evolution ---
 
 
-def test_evolution_of_each_layer_is_evolve_mask_with_its_own_count() -> None:
+@pytest.mark.parametrize("largest", [LARGEST, 0], ids=["together", "one by one"])
+def test_evolution_of_each_layer_is_evolve_mask_with_its_own_count(
+    monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    monkeypatch.setattr(topology, "LARGEST", largest)
     inner = pymarls_rmsprop()
     params, state = start(inner, 6)
     gradient = normal_tree(60)
