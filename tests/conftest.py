@@ -47,7 +47,7 @@ QUICK = (
 )
 """What XLA leaves out: three quarters of the time of compiling a small recurrent network's gradient."""
 
-MEMORY_BYTES = 2.5e9
+MEMORY_BYTES = 2e9
 """A compiled program stays in memory, the smallest with 2 MB. Above this a module leaves none behind."""
 
 SECONDS: dict[str, float] = json.loads((Path(__file__).parent / "seconds.json").read_text())
