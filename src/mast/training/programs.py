@@ -1,7 +1,7 @@
 """The jitted steps of learning, in each of the two executions: dense arrays in XLA, or native kernels."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,40 +20,43 @@ from mast.learning.replay import Batch
 from mast.learning.stored import StoredBatch, gathered, half_gathered
 from mast.sparsity.topology import Evolution
 
+State = TypeVar("State")
+"""How an execution keeps what is learned: `LearnerState` or `CompactState`."""
+
 
 @runtime_checkable
-class Programs(Protocol):
-    """What the engine needs. A state is whatever `begin` makes; it is given away where it is changed."""
+class Programs(Protocol[State]):
+    """What the engine needs. A state is given away where it is changed."""
 
     update_gives_gradient: bool
     """Whether `update` tells the dense gradient, or None instead."""
     reads_ring: bool
     """Whether a batch may be a `StoredBatch`."""
 
-    def begin(self, state: LearnerState) -> Any:
+    def begin(self, state: LearnerState) -> State:
         """The state as these programs keep it."""
 
-    def team(self, state: Any) -> LearnerState:
+    def team(self, state: State) -> LearnerState:
         """The inverse of `begin`: dense arrays and their masks."""
 
-    def agent(self, state: Any) -> Any:
+    def agent(self, state: State) -> Any:
         """The online agent as rollouts take it."""
 
-    def densities(self, state: Any) -> list[float]:
+    def densities(self, state: State) -> list[float]:
         """Share of active weights of each run's online networks."""
 
     def update(
         self,
-        state: Any,
+        state: State,
         batch: Batch | StoredBatch,
         method: Method,
         env_steps: Float[Array, "*runs"],
-    ) -> tuple[Any, UpdateMetrics, Any]:
+    ) -> tuple[State, UpdateMetrics, Any]:
         """`Learner.update`."""
 
     def gradient(
         self,
-        state: Any,
+        state: State,
         batch: Batch | StoredBatch,
         method: Method,
         env_steps: Float[Array, "*runs"],
@@ -62,19 +65,19 @@ class Programs(Protocol):
 
     def evolve(
         self,
-        state: Any,
+        state: State,
         gradient: Any,
         method: Method,
         budget: Mapping[str, Int[Array, "..."]],
         env_steps: Float[Array, "*runs"],
         key: Key[Array, "*runs"],
-    ) -> tuple[Any, Evolution]:
+    ) -> tuple[State, Evolution]:
         """`Learner.evolve`."""
 
-    def copy_target(self, state: Any) -> Any:
+    def copy_target(self, state: State) -> State:
         """The state with its target networks set to the online ones."""
 
-    def finite(self, state: Any) -> Bool[Array, "..."]:
+    def finite(self, state: State) -> Bool[Array, "..."]:
         """Whether every parameter of each run is finite."""
 
 
