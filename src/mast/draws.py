@@ -70,7 +70,7 @@ def _draws(
 
 def _small(keys: Keys, sizes: Sequence[int]) -> Int[np.ndarray, " small"]:
     """Which arrays are drawn together."""
-    hashed = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    hashed = jax.config.values["jax_threefry_partitionable"]
     if not hashed or str(jax.random.key_impl(keys)) != "threefry2x32":
         return np.zeros(0, int)
     return np.flatnonzero(np.asarray(sizes) <= LARGEST)

@@ -35,6 +35,8 @@ class SparseLinear(eqx.Module):
 class LayerPlaces(NamedTuple):
     """Where a layer is in the two vectors of its network."""
 
+    shape: tuple[int, int]
+    """Of its weight: rows (outputs) and columns (inputs)."""
     values: slice
     bias: slice
     row_pointers: slice
@@ -60,14 +62,15 @@ class SparseNetwork(eqx.Module):
     def places(self) -> dict[str, LayerPlaces]:
         """Where every layer is, by its name."""
         found, number, place = {}, 0, 0
-        for name, (rows, _, active) in zip(self.NAMES, self.shapes, strict=True):
+        for name, (rows, columns, active) in zip(self.NAMES, self.shapes, strict=True):
             middle, end = number + active, number + active + rows
             pointers, last = place + rows + 1, place + rows + 1 + active
             found[name] = LayerPlaces(
-                slice(number, middle),
-                slice(middle, end),
-                slice(place, pointers),
-                slice(pointers, last),
+                shape=(rows, columns),
+                values=slice(number, middle),
+                bias=slice(middle, end),
+                row_pointers=slice(place, pointers),
+                columns=slice(pointers, last),
             )
             number, place = end, last
         return found
@@ -80,39 +83,29 @@ class SparseNetwork(eqx.Module):
                     values=self.parameters[at.values],
                     row_pointers=self.structure[at.row_pointers],
                     columns=self.structure[at.columns],
-                    shape=(rows, columns),
+                    shape=at.shape,
                 ),
                 self.parameters[at.bias],
             )
-            for (name, at), (rows, columns, _) in zip(
-                self.places().items(), self.shapes, strict=True
-            )
+            for name, at in self.places().items()
         }
 
     def masks(self) -> dict[str, Bool[np.ndarray, "outputs inputs"]]:
         """Which weights are active, by layer; on the host."""
         structure = np.asarray(self.structure)
         return {
-            name: scattered(
-                (rows, columns), structure[at.row_pointers], structure[at.columns], True
-            )
-            for (name, at), (rows, columns, _) in zip(
-                self.places().items(), self.shapes, strict=True
-            )
+            name: scattered(at.shape, structure[at.row_pointers], structure[at.columns], True)
+            for name, at in self.places().items()
         }
 
     def part(self, *names: str) -> "SparseNetwork":
         """Layers that follow one another, as a network of their own."""
-        sizes = [(active + rows, rows + 1 + active) for rows, _, active in self.shapes]
-        first, end = self.NAMES.index(names[0]), self.NAMES.index(names[-1]) + 1
-        (number, place), (last_number, last_place) = (
-            (sum(size) for size in zip((0, 0), *sizes[:layer], strict=True))
-            for layer in (first, end)
-        )
+        places = self.places()
+        first, last = places[names[0]], places[names[-1]]
         return SparseNetwork(
-            parameters=self.parameters[number:last_number],
-            structure=self.structure[place:last_place],
-            shapes=self.shapes[first:end],
+            parameters=self.parameters[first.values.start : last.bias.stop],
+            structure=self.structure[first.row_pointers.start : last.columns.stop],
+            shapes=self.shapes[self.NAMES.index(names[0]) : self.NAMES.index(names[-1]) + 1],
         )
 
     @classmethod
@@ -212,10 +205,9 @@ def to_dense(network: SparseNetwork, like: Any) -> Any:
     """The dense network whose active entries these are; `like` is any of its kind and shapes."""
     numbers, structure = np.asarray(network.parameters), np.asarray(network.structure)
     layers: dict[str, Any] = {}
-    shapes = zip(network.places().items(), network.shapes, strict=True)
-    for (name, at), (rows, columns, _) in shapes:
+    for name, at in network.places().items():
         where = structure[at.row_pointers], structure[at.columns]
-        weight = scattered((rows, columns), *where, numbers[at.values])
+        weight = scattered(at.shape, *where, numbers[at.values])
         layers[name] = Linear(jnp.asarray(weight), jnp.array(numbers[at.bias]))
     if isinstance(network, SparseAgent) and network.neurons is not None:
         neurons = dict(zip(HIDDEN, map(jnp.array, np.asarray(network.neurons)), strict=True))
