@@ -41,7 +41,7 @@ def _matrix(rows: int, columns: int, share: float, batch: int) -> dict[str, Any]
 
 
 SHAPES = [(130, 300, 0.05), (3, 13, 0.4), (33, 5, 0.5), (64, 128, 0.0), (17, 40, 1.0)]
-BATCHES = (1, 7, 8, 33, 200)
+BATCHES = (0, 1, 2, 3, 4, 7, 33, 200)
 
 
 @needs_kernels
@@ -71,6 +71,23 @@ def test_products_and_gradients_are_those_of_float64(
             else:
                 for one, other in zip(alone, (y, d_x, d_values), strict=True):
                     np.testing.assert_array_equal(one, other)
+    jax.clear_caches()
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_a_row_with_an_infinite_weight_spoils_no_other(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAST_KERNELS", name)
+    jax.clear_caches()
+    of = _matrix(30, 50, 0.2, 1)
+    of["weight"][7][of["mask"][7]] = np.inf
+    values, x = (jnp.asarray(each, jnp.float32) for each in (of["weight"][of["mask"]], of["x"]))
+    y = np.asarray(product(x, values, structure_of(of["mask"])))[0]
+    others = np.arange(30) != 7
+    assert not np.isfinite(y[7])
+    assert _error(y[others], of["weight"][others] @ of["x"][0]) < CLOSE
     jax.clear_caches()
 
 

@@ -370,7 +370,8 @@ void add_structure(Call& c, int64_t rows, int64_t columns, const std::vector<boo
 }
 
 Call matrix(int which) {
-  const int64_t batch = below(3) ? between(0, 40) : between(0, 300), rows = between(0, 40), columns = between(0, 40);
+  const int64_t batch = one_of<int64_t>({1, between(0, 40), between(0, 300)});
+  const int64_t rows = between(0, 40), columns = between(0, 40);
   std::vector<bool> mask(rows * columns);
   const int64_t percent = one_of<int64_t>({0, 30, 100});
   for (size_t i = 0; i < mask.size(); ++i) mask[i] = below(100) < percent;

@@ -2,8 +2,7 @@
 // of its values. The structure comes ready from Python in both orders, so that nothing is built per call; values
 // stay in the order of the rows, and the transposed structure says where in it each of its entries lies.
 //
-// A batch of eight rows or more goes in tiles, feature-major as everywhere; a smaller one row by row, where each
-// entry's input is gathered.
+// A batch goes in tiles, feature-major as everywhere. A row alone is multiplied as it is, each entry's input gathered.
 #pragma once
 
 #include "sparse.h"
@@ -11,7 +10,8 @@
 
 namespace mast {
 
-constexpr int64_t kSmallBatch = 8;
+// From so many rows on, a tile is faster than row by row in the gradient too, whose sums over lanes cost most of it.
+constexpr int64_t kGradientTile = 4;
 // A tile's inputs should stay in the second-level cache.
 constexpr int64_t kTileBytes = int64_t{1} << 19;
 
@@ -31,9 +31,13 @@ inline std::string fault(const Structure& s) {
   for (int64_t r = 0; r < s.rows; ++r) ordered &= s.pointers[r] <= s.pointers[r + 1];
   if (!ordered) return "pointers must not fall";
   const auto all_below = [&](const int32_t* numbers, int64_t bound) {
-    uint32_t most = 0;  // a negative one is a large one
-    for (int64_t e = 0; e < s.entries; ++e) most = std::max(most, static_cast<uint32_t>(numbers[e]));
-    return s.entries == 0 || most < bound;
+    uint32_t signs = 0;  // of each number and of its distance to the last one that is allowed
+    const uint32_t last = static_cast<uint32_t>(bound) - 1;
+    for (int64_t e = 0; e < s.entries; ++e) {
+      const uint32_t number = static_cast<uint32_t>(numbers[e]);
+      signs |= number | (last - number);
+    }
+    return signs >> 31 == 0;
   };
   if (!all_below(s.indices, s.columns)) return "an index is outside the matrix";
   if (s.places && !all_below(s.places, s.entries)) return "a place is outside the values";
@@ -126,62 +130,58 @@ void tile_product(const Structure& s, const float* values, int64_t first, int64_
   }
 }
 
-// x at so many indices.
-inline Floats gather(const float* x, const int32_t* indices) {
-#if MAST_VECTOR_BYTES == 64
-  return _mm512_i32gather_ps(_mm512_loadu_si512(indices), x, 4);
-#elif MAST_VECTOR_BYTES == 32
-  return _mm256_i32gather_ps(x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(indices)), 4);
-#else
-  Floats v;
-  for (int i = 0; i < kLanes; ++i) v[i] = x[indices[i]];
-  return v;
-#endif
+typedef float Four __attribute__((vector_size(16)));
+typedef int32_t FourInts __attribute__((vector_size(16)));
+
+// x at four indices, two of which come in one load. Where it was measured (Zen 4), a gather instruction is slower than
+// single loads, and the loads are what this costs.
+inline Four gather(const float* x, const int32_t* indices) {
+  uint64_t first, second;
+  std::memcpy(&first, indices, sizeof first);
+  std::memcpy(&second, indices + 2, sizeof second);
+  return Four{x[static_cast<uint32_t>(first)], x[first >> 32], x[static_cast<uint32_t>(second)], x[second >> 32]};
 }
 
-// The sum of a row's entries times their inputs of one row of a batch; of a structure in the order of its values.
-inline float gathered(const Structure& s, const float* values, int64_t row, const float* x) {
-  Floats sum[2] = {};
+// The sum of a row's entries times their inputs in x; of a structure in the order of its values. The last eight reach
+// into the next row, whose products are masked: a loop for what is left would be mispredicted at nearly every row.
+inline float row_times(const Structure& s, const float* values, int64_t row, const float* x) {
+  constexpr FourInts kFirst{0, 1, 2, 3};
+  Four sum[2] = {};
   int64_t e = s.pointers[row];
-  const int64_t end = s.pointers[row + 1];
-  for (; e + 2 * kLanes <= end; e += 2 * kLanes) {
-    sum[0] += load(values + e) * gather(x, s.indices + e);
-    sum[1] += load(values + e + kLanes) * gather(x, s.indices + e + kLanes);
-  }
-  if (e + kLanes <= end) {
-    sum[0] += load(values + e) * gather(x, s.indices + e);
-    e += kLanes;
+  const int64_t end = s.pointers[row + 1], last = std::min(end, s.entries - 7);
+  for (; e < last; e += 8) {
+    const int32_t left = static_cast<int32_t>(end - e);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      Four weight;
+      std::memcpy(&weight, values + e + 4 * i, sizeof weight);
+      const Four product = weight * gather(x, s.indices + e + 4 * i);
+      sum[i] += reinterpret_cast<Four>(reinterpret_cast<FourInts>(product) & (kFirst + 4 * i < left));
+    }
   }
   sum[0] += sum[1];
-  float total = 0.0f;
-  for (int i = 0; i < kLanes; ++i) total += sum[0][i];
+  float total = (sum[0][0] + sum[0][2]) + (sum[0][1] + sum[0][3]);
   for (; e < end; ++e) total += values[e] * x[s.indices[e]];
   return total;
 }
 
-// y = x W for a small batch, from the structure by rows: what a row adds to every column.
-inline void scattered_product(const Structure& s, const float* values, int64_t batch, const float* x, float* y,
-                              const ForEach& for_each) {
-  for_each(static_cast<int>(batch), [&](int b) {
-    float* to = y + b * s.columns;
-    std::fill_n(to, s.columns, 0.0f);
-    for (int64_t r = 0; r < s.rows; ++r) {
-      const float factor = x[b * s.rows + r];
-      for (int64_t e = s.pointers[r]; e < s.pointers[r + 1]; ++e) to[s.indices[e]] += factor * values[e];
-    }
-  });
+// y = x W for one row, from the structure by rows: what a row of W adds to every column.
+inline void scattered_product(const Structure& s, const float* values, const float* x, float* y) {
+  std::fill_n(y, s.columns, 0.0f);
+  for (int64_t r = 0; r < s.rows; ++r) {
+    const float factor = x[r];
+    for (int64_t e = s.pointers[r]; e < s.pointers[r + 1]; ++e) y[s.indices[e]] += factor * values[e];
+  }
 }
 
 // y = x Wᵀ for x [batch, columns] and y [batch, rows].
 inline void matrix_product(const Structure& s, const float* values, int64_t batch, const float* x, float* y,
                            int64_t threads, const ForEach& for_each) {
-  if (batch < kSmallBatch) {
+  if (batch == 1) {
     const int64_t parts = parts_of(s.rows, 1, threads);
     for_each(static_cast<int>(parts), [&](int part) {
       const int64_t last = first_of_part(s.rows, part + 1, parts);
-      for (int64_t r = first_of_part(s.rows, part, parts); r < last; ++r) {
-        for (int64_t b = 0; b < batch; ++b) y[b * s.rows + r] = gathered(s, values, r, x + b * s.columns);
-      }
+      for (int64_t r = first_of_part(s.rows, part, parts); r < last; ++r) y[r] = row_times(s, values, r, x);
     });
     return;
   }
@@ -268,7 +268,7 @@ inline void matrix_gradient(const Structure& s, int64_t batch, const float* d_y,
   for_each(static_cast<int>(parts), [&](int part) {
     const int64_t first = first_of_part(s.rows, part, parts), last = first_of_part(s.rows, part + 1, parts);
     std::fill(d_values + s.pointers[first], d_values + s.pointers[last], 0.0f);
-    if (batch < kSmallBatch) {
+    if (batch < kGradientTile) {
       for (int64_t r = first; r < last; ++r) {
         for (int64_t b = 0; b < batch; ++b) {
           const float d = d_y[b * s.rows + r], *from = x + b * s.columns;

@@ -56,8 +56,8 @@ ffi::Error MatrixTransposedProduct(ffi::ThreadPool pool, ffi::RemainingArgs args
   }
   check_batch(operands, {batch, 1});
   if (!operands.complete()) return operands.error();
-  if (batch < kSmallBatch) {
-    scattered_product(by_rows, values, batch, x, y, for_each_on(pool, threads));
+  if (batch == 1) {
+    scattered_product(by_rows, values, x, y);
   } else {
     matrix_product(by_columns, values, batch, x, y, threads, for_each_on(pool, threads));
   }
