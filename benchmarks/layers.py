@@ -1,11 +1,12 @@
 """Sparse layers of a user's own network: our kernels beside XLA's dense products, JAX's BCSR, SciPy, PyTorch.
 
-    taskset -c 1 python benchmarks/layers.py              # layers and MLPs of every size: results/layers.csv
+    taskset -c 1 python benchmarks/layers.py              # everything, of every size: results/layers.csv
     taskset -c 1 python benchmarks/layers.py --widths 1024 --batches 32 --densities 0.05 --brief
 
 Of each width, batch, density and pattern the median milliseconds of a forward pass, of forward and
-backward, and of a whole update (Adam), interleaved on one core. `ratio` is the time of the dense program over
-this one's, the median over the turns. Who is not installed is left out.
+backward, and of a whole update (Adam), interleaved on one core. A chain is eight layers in one program:
+of one layer at batch 1, the program's call is a large share. `ratio` is the time of the dense program
+over this one's, the median over the turns. Who is not installed is left out.
 """
 
 import argparse
@@ -53,12 +54,12 @@ def layer(width: int, batch: int, density: float, pattern: str) -> dict[tuple[st
     key = jax.random.key(0)
     weight = jax.random.normal(key, (width, width)) / np.sqrt(width)
     params, optimizer = sparsify(
-        {"w": weight}, optax.adam(1e-3), 1 - density, key=key, pattern=pattern
+        {"weight": weight}, optax.adam(1e-3), 1 - density, key=key, pattern=pattern
     )
     masks = optimizer.init(params).masks
     small = compact(params, masks, densest=1.0, threads=1)
     x = jax.random.normal(key, (batch, width))
-    bcsr = jax_sparse.BCSR.fromdense(params["w"], nse=int(masks["w"].sum()))
+    bcsr = jax_sparse.BCSR.fromdense(params["weight"], nse=int(masks["weight"].sum()))
 
     def forward(w: Any, x: Any) -> Any:
         return x @ w.T
@@ -74,9 +75,9 @@ def layer(width: int, batch: int, density: float, pattern: str) -> dict[tuple[st
     both = eqx.filter_jit(lambda w, x: eqx.filter_grad(lambda wx: loss(*wx))((w, x)))
     runs: dict[tuple[str, str], Run] = {
         ("dense XLA", "forward"): lambda: first(weight, x),
-        ("ours", "forward"): lambda: first(small["w"], x),
+        ("ours", "forward"): lambda: first(small["weight"], x),
         ("dense XLA", "forward and backward"): lambda: both(weight, x),
-        ("ours", "forward and backward"): lambda: both(small["w"], x),
+        ("ours", "forward and backward"): lambda: both(small["weight"], x),
     }
     apply_bcsr = jax.jit(of_bcsr)
     try:
@@ -84,7 +85,7 @@ def layer(width: int, batch: int, density: float, pattern: str) -> dict[tuple[st
         runs["BCSR of JAX", "forward"] = lambda: apply_bcsr(bcsr.data, x)
     except Exception as error:
         print(f"BCSR of JAX: {type(error).__name__}")
-    runs |= _scipy(np.asarray(params["w"]), np.asarray(x)) | _torch(params["w"], x)
+    runs |= _scipy(np.asarray(params["weight"]), np.asarray(x)) | _torch(params["weight"], x)
     return runs
 
 
@@ -106,6 +107,31 @@ def _torch(weight: Any, x: Any) -> dict[tuple[str, str], Run]:
     csr = torch.tensor(np.asarray(weight)).to_sparse_csr()
     columns = torch.tensor(np.asarray(x).T.copy())
     return {("PyTorch CSR", "forward"): lambda: csr @ columns}
+
+
+def chain(width: int, batch: int, density: float, pattern: str) -> dict[tuple[str, str], Run]:
+    """Eight square layers with ReLUs between them, forward, in one program."""
+    key = jax.random.key(0)
+    dense = eqx.nn.MLP(width, width, width, 7, key=key)
+    model, optimizer = sparsify(dense, optax.adam(1e-3), 1 - density, key=key, pattern=pattern)
+    masks = optimizer.init(eqx.filter(model, eqx.is_inexact_array)).masks
+    small = compact(model, masks, densest=1.0, threads=1)
+    x = jax.random.normal(key, (batch, width))
+    forward = jax.jit(_through)
+    of_dense, of_small = (
+        [(each.weight, each.bias) for each in network.layers] for network in (dense, small)
+    )
+    return {
+        ("dense XLA", "forward"): lambda: forward(of_dense, x),
+        ("ours", "forward"): lambda: forward(of_small, x),
+    }
+
+
+def _through(layers: Any, x: Any) -> Any:
+    for weight, bias in layers[:-1]:
+        x = jax.nn.relu(x @ weight.T + bias)
+    weight, bias = layers[-1]
+    return x @ weight.T + bias
 
 
 def mlp(width: int, batch: int, density: float, pattern: str) -> dict[tuple[str, str], Run]:
@@ -163,13 +189,18 @@ def measured(runs: dict[tuple[str, str], Run], seconds: float) -> list[dict[str,
     return rows
 
 
+WHAT = {"layer": layer, "chain": chain, "mlp": mlp}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--widths", type=int, nargs="+", default=[256, 1024, 4096])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 256])
     parser.add_argument("--densities", type=float, nargs="+", default=[0.2, 0.1, 0.05, 0.02, 0.01])
     parser.add_argument("--patterns", nargs="+", default=list(PATTERNS))
+    parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
     parser.add_argument("--seconds", type=float, default=2.0, help="of each cell")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--brief", action="store_true", help="show only, write no file")
     given = parser.parse_args()
     found: list[dict[str, Any]] = []
@@ -177,16 +208,18 @@ def main() -> None:
         for batch in given.batches:
             for density in given.densities:
                 for pattern in given.patterns:
-                    for what in (layer, mlp):
-                        cell = {"what": what.__name__, "width": width, "batch": batch}
+                    for what in given.what:
+                        cell = {"what": what, "width": width, "batch": batch}
                         cell |= {"density": density, "pattern": pattern}
                         where = {"machine": processor(), "commit": commit()}
-                        for row in measured(what(width, batch, density, pattern), given.seconds):
+                        for row in measured(
+                            WHAT[what](width, batch, density, pattern), given.seconds
+                        ):
                             print(*(cell | row).values(), flush=True)
                             found.append(cell | row | where)
                         jax.clear_caches()
     if not given.brief:
-        with RESULTS.open("w", newline="") as file:
+        with given.out.open("w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()
             writer.writerows(found)
