@@ -1,7 +1,4 @@
-"""What the sparse examples share: their arms (dense, RigL, SRigL), several seeds of each, and a table.
-
-What is recorded of a run says where it ran: commit, processor and versions stand in each row.
-"""
+"""What the sparse examples share: their arms (dense, RigL, SRigL), several seeds of each, and a table."""
 
 import argparse
 import csv
@@ -65,12 +62,19 @@ def network_of(arm: Arm, inputs: int, outputs: int, width: int, key: PRNGKeyArra
 
 
 def sparse_and_compact(
-    arm: Arm, network: Any, optimizer: optax.GradientTransformation, key: PRNGKeyArray
+    arm: Arm,
+    network: Any,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKeyArray,
+    steps: str = "flat",
 ) -> tuple[Any, optax.GradientTransformation, Any]:
-    """The network of an arm with its active weights only, its optimizer and that one's state."""
+    """The network of an arm with its active weights only, its optimizer and that one's state.
+
+    `steps` is that of `sparsify`.
+    """
     if arm.sparsity:
         network, optimizer = sparsify(
-            network, optimizer, arm.sparsity, key=key, pattern=arm.pattern
+            network, optimizer, arm.sparsity, key=key, pattern=arm.pattern, steps=steps
         )
         masks = optimizer.init(eqx.filter(network, eqx.is_inexact_array)).masks
         network = compact(network, masks, threads=1)
