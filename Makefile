@@ -54,6 +54,7 @@ bench: install
 	$(BIN)/python benchmarks/growth.py
 	taskset -c 0 $(BIN)/python benchmarks/roofline.py
 	taskset -c 0 $(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/cores.py 3m 3s5z 27m_vs_30m 2c_vs_64zg
 	$(BIN)/python results/plot_kernels.py
 
 # Before a release: 3m with four methods and fixed seeds, trained afresh and held to the rows of results/regress.
@@ -66,7 +67,7 @@ regress: install
 # rewrites results/peers.csv. PyTorch and flashbax stay out of .venv: they would change versions in it.
 bench-peers: .peers/installed
 	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3m --jaxmarl $(JAXMARL) --turns 7
-	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) --updates 16 --turns 4
+	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/peers.py 3s5z --jaxmarl $(JAXMARL) --updates 16 --turns 4 --warm-up 4
 
 .peers/installed: .venv/installed
 	$(BIN)/python -m pip install --quiet --target .peers torch==2.13.0

@@ -1,4 +1,4 @@
-"""Draw results/peers.csv: updates per processor second of each arm, one panel per map."""
+"""Draw results/peers.csv: updates per processor second of each arm, a panel per map that JaxMARL plays."""
 
 import csv
 from pathlib import Path
@@ -31,7 +31,7 @@ def main() -> None:
     """Write peers.png."""
     with (HERE / "peers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    maps = list(dict.fromkeys(row["map"] for row in rows))
+    maps = list(dict.fromkeys(row["map"] for row in rows if row["arm"] == "jaxmarl-short"))
     figure, panels = plt.subplots(1, len(maps), figsize=(4.6 * len(maps), 2.6), squeeze=False)
     for panel, scenario in zip(panels[0], maps, strict=True):
         speeds = {

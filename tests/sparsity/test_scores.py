@@ -12,6 +12,7 @@ from mast.sparsity.scores import (
     gradient_magnitude,
     magnitude,
     random_score,
+    relative_gradient,
     score_by_number,
     sensitivity,
 )
@@ -55,4 +56,18 @@ def test_rules_are_data(scores: dict[str, Score]) -> None:
 def test_numbers_stay_what_they_were() -> None:
     """They are the places of the names: a new rule comes behind."""
     assert list(DROP_SCORES)[:3] == ["magnitude", "random", "sensitivity"]
-    assert list(GROWTH_SCORES)[:2] == ["gradient", "random"]
+    assert list(GROWTH_SCORES)[:3] == ["gradient", "random", "relative_gradient"]
+
+
+def test_relative_gradient_takes_out_what_rows_and_columns_have_in_common() -> None:
+    """Of an outer product nothing is left but ones; a row or a column of zeros scores zero."""
+    rows, columns = jnp.array([1e-9, 3.0, 0.0]), jnp.array([2.0, -5e4, 0.0, 1.0])
+    score = relative_gradient(jnp.zeros((3, 4)), jnp.outer(rows, columns), KEY)
+    expected = np.outer(np.array(rows) != 0, np.array(columns) != 0) * 1.0
+    mean = np.abs(rows).mean() * np.abs(columns).mean()
+    np.testing.assert_allclose(score, expected / mean, rtol=1e-5)
+    bias = jnp.array([-2.0, 1.0])
+    np.testing.assert_array_equal(relative_gradient(bias, bias, KEY), [2.0, 1.0])
+    stacked = jnp.stack([GRADIENT, 7 * GRADIENT])
+    each = [relative_gradient(WEIGHT, layer, KEY) for layer in stacked]
+    np.testing.assert_array_equal(relative_gradient(stacked, stacked, KEY), jnp.stack(each))

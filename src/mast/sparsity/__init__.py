@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from mast.sparsity.scores import gradient_magnitude as gradient_magnitude
     from mast.sparsity.scores import magnitude as magnitude
     from mast.sparsity.scores import random_score as random_score
+    from mast.sparsity.scores import relative_gradient as relative_gradient
     from mast.sparsity.scores import score_by_number as score_by_number
     from mast.sparsity.scores import sensitivity as sensitivity
     from mast.sparsity.slots import GrownState as GrownState
@@ -87,7 +88,7 @@ _ROOMS = {
     "schedules": "SCHEDULES constant_drop_fraction cosine_drop_fraction cubic_count cubic_density "
     "linear_drop_fraction pruning_counts schedule_by_number",
     "scores": "DROP_SCORES GROWTH_SCORES Score gradient_magnitude magnitude random_score "
-    "score_by_number sensitivity",
+    "relative_gradient score_by_number sensitivity",
     "slots": "GrownState",
     "step_size": "density_factor scale_by_density",
     "topology": "Evolution evolve evolve_mask total",

@@ -28,6 +28,22 @@ def gradient_magnitude(
     return jnp.abs(gradient)
 
 
+def relative_gradient(
+    weight: Float[Array, "..."], gradient: Float[Array, "..."], key: PRNGKeyArray
+) -> Float[Array, "..."]:
+    """|g| over the means of its row and of its column: growth that spreads over neurons and inputs.
+
+    The gradient of one batch is nearly an outer product, so its largest entries lie in few rows and columns,
+    and growth by |g| piles weights onto few neurons. Rows and columns are the last two axes; a bias has |g|.
+
+    Source: ours; docs/experiments.md.
+    """
+    size = jnp.abs(gradient)
+    if size.ndim == 1:
+        return size
+    return size / (size.mean(-2, keepdims=True) * size.mean(-1, keepdims=True) + 1e-20)
+
+
 def sensitivity(
     weight: Float[Array, "..."], gradient: Float[Array, "..."], key: PRNGKeyArray
 ) -> Float[Array, "..."]:
@@ -57,8 +73,9 @@ DROP_SCORES: dict[str, Score] = {
 GROWTH_SCORES: dict[str, Score] = {
     "gradient": gradient_magnitude,
     "random": random_score,
+    "relative_gradient": relative_gradient,
 }
-"""Growth scores by name: the size of the gradient (RigL, MAST) or chance (SET); numbers as above."""
+"""Growth scores by name: the size of the gradient (RigL, MAST), chance (SET), or ours; numbers as above."""
 
 
 def score_by_number(number: Int[Array, ""] | int, scores: Sequence[Score]) -> Score:

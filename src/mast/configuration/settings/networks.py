@@ -149,10 +149,11 @@ class TopologySettings(BaseModel):
     )
     growth: str = named(
         "none",
-        ("gradient", "random", "none"),
+        ("gradient", "random", "relative_gradient", "none"),
         TOPOLOGY,
-        "where weights grow; none = the mask stays",
-        "RigL, SET",
+        "where weights grow: by gradient, anywhere, or by gradient over the means of its row and column; "
+        "none = the mask stays",
+        "RigL, SET; ours",
     )
     pruning: Literal["none", "cubic"] = setting(
         "none",
