@@ -11,11 +11,17 @@ def _order(score: float, place: object) -> tuple[bool, float, object]:
     return (math.isnan(score), 0.0 if math.isnan(score) else score, place)
 
 
-def _kept(mask: Bools, drop_score: Rows, drop: int) -> Bools:
+def _kept(mask: Bools, drop_score: Rows, growth_score: Rows, drop: int, m: int) -> Bools:
+    """Groups of m whose growth scores are all alike keep all; the others drop the same share."""
     active = [(r, c) for r, row in enumerate(mask) for c, on in enumerate(row) if on]
-    active.sort(key=lambda at: _order(drop_score[at[0]][at[1]], at))
-    gone = set(active[:drop])
+    choosing = [at for at in active if not _alike(growth_score[at[0]], at[1] // m * m, m)]
+    choosing.sort(key=lambda at: _order(drop_score[at[0]][at[1]], at))
+    gone = set(choosing[: drop * len(choosing) // max(len(active), 1)])
     return [[on and (r, c) not in gone for c, on in enumerate(row)] for r, row in enumerate(mask)]
+
+
+def _alike(row: list[float], first: int, m: int) -> bool:
+    return all(score == row[first] for score in row[first : first + m])
 
 
 def _fill(kept: Bools, growth_score: Rows, row: int, columns: range, quota: int) -> None:
@@ -29,7 +35,7 @@ def _fill(kept: Bools, growth_score: Rows, row: int, columns: range, quota: int)
 def evolve_n_of_m(
     mask: Bools, drop_score: Rows, growth_score: Rows, drop: int, n: int, m: int
 ) -> Bools:
-    kept = _kept(mask, drop_score, drop)
+    kept = _kept(mask, drop_score, growth_score, drop, m)
     inputs = len(mask[0])
     for row in range(len(mask)):
         for first in range(0, inputs, m):
@@ -48,13 +54,18 @@ def evolve_fan_in(
     copies: int = 1,
 ) -> Bools:
     inputs, weights = len(mask[0]), sum(map(sum, mask))
-    kept = _kept(mask, drop_score, drop)
+    kept = _kept(mask, drop_score, growth_score, drop, inputs)
     lives = [r for r, row in enumerate(mask) if any(row)]
     fan_in = weights // len(lives)
     if salient_share > 0:
         free = [(r, c) for r in lives for c in range(inputs) if not kept[r][c]]
         free.sort(key=lambda at: _order(-growth_score[at[0]][at[1]], at))
-        salient = {r: sum(kept[r]) + sum(at[0] == r for at in free[:drop]) for r in lives}
+        salient = {
+            r: 0
+            if _alike(growth_score[r], 0, inputs)
+            else sum(kept[r]) + sum(at[0] == r for at in free[:drop])
+            for r in lives
+        }
         below = [r for r in lives if salient[r] < salient_share * fan_in]
         below.sort(key=lambda r: (salient[r], r))
         per_copy = len(mask) // copies

@@ -187,6 +187,7 @@ def test_a_neuron_without_salient_weights_is_ablated_and_the_others_have_its_wei
     drop_score[2:] = 0.1  # both weights of neurons 2 and 3 go
     growth_score = np.zeros((4, 8), np.float32)
     growth_score[:2, 4:] = 1.0  # and what is wanted is elsewhere
+    growth_score[2:, 0] = 1e-6
     operands = *(jnp.asarray(each) for each in (mask, drop_score, growth_score)), 4, 4
     evolved = np.asarray(FanIn().evolve(*operands, matrix))
     np.testing.assert_array_equal(evolved.sum(1), [4, 4, 0, 0])
@@ -194,6 +195,39 @@ def test_a_neuron_without_salient_weights_is_ablated_and_the_others_have_its_wei
     assert evolved[:2, 4:6].all()
     kept = FanIn().evolve(*operands, matrix._replace(is_output=True))
     np.testing.assert_array_equal(np.asarray(kept).sum(1), [2, 2, 2, 2])
+
+
+def test_a_dead_neuron_keeps_its_weights_and_uses_up_none_of_the_drop() -> None:
+    """Nothing in it has a gradient: what it grew would stay zero, and be dropped first next time."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((4, 8), bool)
+    mask[:, ::2] = True
+    drop_score = rng.random((4, 8), np.float32) + 1
+    growth_score = rng.random((4, 8), np.float32)
+    growth_score[1] = drop_score[1] = 0.0
+    for pattern in (FanIn(salient_share=0.0), NOfM(8, 4)):
+        operands = *(jnp.asarray(each) for each in (mask, drop_score, growth_score)), 8, 8
+        evolved = np.asarray(pattern.evolve(*operands, Matrix(4, 8)))
+        np.testing.assert_array_equal(evolved[1], mask[1])
+        living = [0, 2, 3]
+        worst = np.sort(drop_score[living][mask[living]])[:6]  # 8 of 16, so 6 of 12
+        gone = mask & ~evolved
+        assert gone.any()
+        assert np.isin(drop_score[gone], worst).all()
+
+
+def test_a_dead_neuron_is_ablated_first() -> None:
+    mask, growth_score = np.zeros((4, 8), bool), np.ones((4, 8), np.float32)
+    mask[:, ::2] = True
+    growth_score[:, 1] = 2.0
+    growth_score[1:3] = 0.0
+    operands = (
+        *(jnp.asarray(each) for each in (mask, np.ones((4, 8), np.float32), growth_score)),
+        4,
+        4,
+    )
+    evolved = np.asarray(FanIn().evolve(*operands, Matrix(4, 8)))
+    np.testing.assert_array_equal(evolved.sum(1), [8, 0, 0, 8])
 
 
 @pytest.mark.parametrize("pattern", [FanIn(), Neurons(floor=0.25), Blocks(2, 4)])

@@ -57,16 +57,20 @@ def evolve_groups(
 ) -> Bool[Array, "rows inputs"]:
     """Drop the `drop` smallest of the layer, then grow the best of each group to its quota.
 
+    A group whose growth scores are all alike, as a dead neuron's are, keeps what it has, and the others drop
+    the same share as ever: what it grew would stay zero, be the smallest next time, and use up what the layer
+    may drop.
+
     Args:
         mask: active entries.
         drop_score: smallest is dropped; ignored at inactive entries.
         growth_score: largest is grown, among a group's inactive entries (those just dropped among them).
-        drop: at most the number of active entries.
+        drop: of all active entries, and at most their number.
         quota, last_quota, length: as in `best_in_groups`.
     """
     groups = _Groups(mask.shape, length)
     quotas = groups.quotas(quota, last_quota)
-    kept = mask & (rank_among(drop_score, mask) >= drop)
+    kept = _kept(mask, drop_score, drop, groups.choosing(growth_score))
     return groups.joined(
         _filled(groups, groups.split(kept), groups.split(drop_score), growth_score, quotas)
     )
@@ -84,6 +88,8 @@ def evolve_fan_in(
 ) -> Bool[Array, "rows inputs"]:
     """`evolve_groups` with the fan-in as the quota, after neurons with few salient weights were ablated.
 
+    Of a dead neuron, whose growth scores are all alike, no weight is salient.
+
     Args:
         mask, drop_score, growth_score, drop: as in `evolve_groups`.
         grow: weights that come back, and how many of the best candidates count as salient.
@@ -94,18 +100,33 @@ def evolve_fan_in(
     Source: SRigL (Lasby et al. 2023), Section 3.1, steps 3 to 7.
     """
     wanted = mask.sum() - drop + grow
-    kept = mask & (rank_among(drop_score, mask) >= drop)
+    groups = _Groups(mask.shape, None)
+    choosing = groups.choosing(growth_score)
+    kept = _kept(mask, drop_score, drop, choosing)
     lives = mask.any(axis=1)
     if salient_share > 0:
         candidates = ~kept & lives[:, None]
         promising = candidates & (rank_among(-growth_score, candidates) < grow)
-        salient = (kept | promising).sum(axis=1)
+        salient = ((kept | promising) & choosing).sum(axis=1)
         stays = _leading(_from_best(salient, lives), copies, fewest) & lives
         lives = _ablated(lives, stays, salient, wanted, salient_share, mask.shape[1])
     fan_in = jnp.maximum(1, wanted // lives.sum())
-    groups = _Groups(mask.shape, None)
     quotas = jnp.where(lives, fan_in, 0)
     return _filled(groups, kept & lives[:, None], drop_score, growth_score, quotas)
+
+
+def _kept(
+    mask: Bool[Array, "rows inputs"],
+    drop_score: Shaped[Array, "rows inputs"],
+    drop: Count,
+    choosing: Bool[Array, "rows inputs"],
+) -> Bool[Array, "rows inputs"]:
+    """What is left when of the groups that have a choice as large a share went as `drop` is of all."""
+    candidates = mask & choosing
+    among, active = candidates.sum(), mask.sum()
+    share = jnp.floor(jnp.float32(drop) * among / jnp.maximum(active, 1)).astype(jnp.int32)
+    dropped = jnp.where(among == active, drop, share)
+    return mask & ~(candidates & (rank_among(drop_score, candidates) < dropped))
 
 
 def _ablated(
@@ -144,6 +165,12 @@ class _Groups:
 
     def joined(self, array: Shaped[Array, "groups length"]) -> Shaped[Array, "rows inputs"]:
         return array.reshape(self.rows, -1)[:, : self.inputs]
+
+    def choosing(self, growth_score: Shaped[Array, "rows inputs"]) -> Bool[Array, "rows inputs"]:
+        """The entries of groups whose growth scores differ."""
+        score = self.split(growth_score)
+        alike = ((score == score[:, :1]) | ~self.members).all(axis=1)
+        return self.joined(self.members & ~alike[:, None])
 
     def quotas(self, quota: Count, last: Count | None) -> Int[Array, " groups"]:
         each = jnp.broadcast_to(jnp.asarray(quota, jnp.int32), (self.rows, self.per_row))
