@@ -2,7 +2,9 @@
 
 import argparse
 import csv
+import importlib.metadata
 import statistics
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +15,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
+from mast.configuration.record import processor
 from mast.sparsity import SparseOptimizer, compact, sparsify
+
+SMALL = 0.95
+"""The small dense network has as many numbers as one of this sparsity."""
 
 
 class Arm(NamedTuple):
@@ -22,11 +28,14 @@ class Arm(NamedTuple):
     name: str
     sparsity: float = 0.0
     pattern: str = "unstructured"
+    size_of: float = 0.0
+    """A dense network so narrow that it has as many numbers as one of this sparsity; 0 for the full width."""
 
     @property
     def label(self) -> str:
         """For tables."""
-        return f"{self.name} {self.sparsity:.0%}" if self.sparsity else self.name
+        share = self.sparsity or self.size_of
+        return f"{self.name} {share:.0%}" if share else self.name
 
 
 class Result(NamedTuple):
@@ -35,16 +44,37 @@ class Result(NamedTuple):
     score: float
     seconds: float
     """Processor time of the training, without compilation and evaluation."""
+    compile_seconds: float
+    """Processor time until everything was compiled."""
     weights: int
 
 
+def network_of(arm: Arm, inputs: int, outputs: int, width: int, key: PRNGKeyArray) -> eqx.nn.MLP:
+    """An MLP with two hidden layers, not sparse yet."""
+
+    def numbers(width: int, density: float = 1.0) -> float:
+        return density * width * (inputs + width + outputs) + 2 * width + outputs
+
+    if arm.size_of:
+        most = numbers(width, 1 - arm.size_of)
+        width = max(each for each in range(1, width) if numbers(each) <= most)
+    return eqx.nn.MLP(inputs, outputs, width, depth=2, key=key)
+
+
 def sparse_and_compact(
-    arm: Arm, network: Any, optimizer: optax.GradientTransformation, key: PRNGKeyArray
+    arm: Arm,
+    network: Any,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKeyArray,
+    steps: str = "flat",
 ) -> tuple[Any, optax.GradientTransformation, Any]:
-    """The network of an arm with its active weights only, its optimizer and that one's state."""
+    """The network of an arm with its active weights only, its optimizer and that one's state.
+
+    `steps` is that of `sparsify`.
+    """
     if arm.sparsity:
         network, optimizer = sparsify(
-            network, optimizer, arm.sparsity, key=key, pattern=arm.pattern
+            network, optimizer, arm.sparsity, key=key, pattern=arm.pattern, steps=steps
         )
         masks = optimizer.init(eqx.filter(network, eqx.is_inexact_array)).masks
         network = compact(network, masks, threads=1)
@@ -58,8 +88,8 @@ def weights_of(network: Any) -> int:
 
 
 def arms(sparsities: Sequence[float]) -> list[Arm]:
-    """Dense, then both sparse ones at each sparsity."""
-    found = [Arm("dense")]
+    """Dense, a dense one as small as a sparse one, then both sparse ones at each sparsity."""
+    found = [Arm("dense"), Arm("small dense", size_of=SMALL)]
     for sparsity in sparsities:
         found += [Arm("RigL", sparsity), Arm("SRigL", sparsity, "fan-in")]
     return found
@@ -84,22 +114,34 @@ def compare(about: str, score: str, train: Callable[[Arm, int], Result]) -> None
         for arm in every_arm:
             results[arm].append(train(arm, seed))
             print(f"{arm.label} with seed {seed}: {results[arm][-1]}", flush=True)
-    print(f"\n{'arm':12} {'weights':>9} {score:>18} {'seconds':>8}")
+            if asked.csv:
+                record(asked.csv, arm, seed, results[arm][-1])
+    print(f"\n{'arm':15} {'weights':>9} {score:>18} {'seconds':>8} {'compiling':>9}")
     for arm, runs in results.items():
         scores = [run.score for run in runs]
         spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
         print(
-            f"{arm.label:12} {runs[0].weights:9,} {statistics.mean(scores):9.1f} ± {spread:6.1f} "
-            f"{statistics.median(run.seconds for run in runs):8.1f}"
+            f"{arm.label:15} {runs[0].weights:9,} {statistics.mean(scores):9.1f} ± {spread:6.1f} "
+            f"{statistics.median(run.seconds for run in runs):8.1f} "
+            f"{statistics.median(run.compile_seconds for run in runs):9.1f}"
         )
-    if asked.csv:
-        with asked.csv.open("w", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("arm", "sparsity", "pattern", "seed", "weights", "score", "seconds"))
-            for arm, runs in results.items():
-                for seed, run in zip(asked.seeds, runs, strict=True):
-                    numbers = run.weights, round(run.score, 4), round(run.seconds, 2)
-                    table.writerow((*arm, seed, *numbers))
+
+
+def record(path: Path, arm: Arm, seed: int, run: Result) -> None:
+    """Adds the row of a run to a table."""
+    describe = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    commit = subprocess.run(describe, capture_output=True, text=True, cwd=Path(__file__).parent)
+    where = {"commit": commit.stdout.strip(), "machine": processor()}
+    where |= {name: importlib.metadata.version(name) for name in ("jax", "equinox", "optax")}
+    row = {"arm": arm.label, **arm._asdict(), "seed": seed, **run._asdict(), **where}
+    del row["name"]
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        table = csv.DictWriter(file, row, lineterminator="\n")
+        if is_new:
+            table.writeheader()
+        rounded = {name: round(it, 4) if isinstance(it, float) else it for name, it in row.items()}
+        table.writerow(rounded)
 
 
 def evolving(optimizer: optax.GradientTransformation) -> bool:
