@@ -37,6 +37,8 @@ WIDTH, UPDATES, ENVIRONMENTS, BATCH, CAPACITY = 256, 5_000, 8, 64, 10_000
 CHUNK, INTERVAL, EPISODES = 100, 5, 100
 """Updates in one call, calls from one evolution to the next, episodes of the score."""
 LEARNING_RATE, DISCOUNT, TARGET_PERIOD = 2e-3, 0.98, 25
+SMALL_LEARNING_RATE = 1e-2
+"""The small dense network's best of 2e-3, 5e-3 and 1e-2 (means of seeds 0 to 2: 390, 394, 500)."""
 STEPS = "density"
 EXPLORING, EPSILON = 0.2, 0.05
 """The share of updates until epsilon has fallen from 1 to its last value, and that value."""
@@ -180,7 +182,8 @@ def evaluate(network, key):
 def train(arm: Arm, seed: int, width: int = WIDTH, updates: int = UPDATES) -> Result:
     """One run of one arm."""
     keys = jax.random.split(jax.random.key(seed), 5)
-    rates = optax.linear_schedule(LEARNING_RATE, 0.0, updates)
+    rate = SMALL_LEARNING_RATE if arm.size_of else LEARNING_RATE
+    rates = optax.linear_schedule(rate, 0.0, updates)
     network = network_of(arm, 4, 2, width, keys[0])
     network, optimizer, state = sparse_and_compact(arm, network, optax.adam(rates), keys[1], STEPS)
     evolve = every(INTERVAL, optimizer.evolve) if evolving(optimizer) else None
