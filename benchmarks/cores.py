@@ -10,7 +10,6 @@ results/cores.csv.
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import commit, processor
+from tables import put_row
 
 TABLE = Path(__file__).parent.parent / "results" / "cores.csv"
 COLUMNS = (
@@ -118,18 +118,10 @@ def main() -> None:
     if arguments.child:
         train(arguments.maps[0], arguments.child, arguments.warm_up, arguments.updates)
         return
-    rows: dict[tuple[str, str], dict[str, object]] = {}
-    if TABLE.exists():
-        with TABLE.open(newline="") as file:
-            rows = {(row["map"], row["arm"]): dict(row) for row in csv.DictReader(file)}
     for environment in arguments.maps:
         for row in measure(environment, arguments):
             print(row, flush=True)
-            rows[environment, str(row["arm"])] = row
-            with TABLE.open("w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows.values())
+            put_row(TABLE, COLUMNS, ("map", "arm"), row)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ one rounding, and in how many steps that tips a comparison. Rows go to results/o
 """
 
 import argparse
-import csv
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 from machine import commit
+from tables import put_row
 
 from mast.envs.battle.heuristic import HeuristicTeam
 from mast.envs.battle.maps import SCENARIOS
@@ -161,10 +161,6 @@ def main() -> None:
     reason = obstacle()
     if reason is not None:
         parser.error(f"no native battles here: {reason}")
-    rows = {}
-    if TABLE.exists():
-        with TABLE.open() as file:
-            rows = {(row["map"], row["actions"]): row for row in csv.DictReader(file)}
     for scenario in arguments.maps:
         plays: dict[str, Callable[[Smax, Any], Play]] = {"random": random_play}
         if not SCENARIOS[
@@ -181,11 +177,7 @@ def main() -> None:
                 "commit": commit(),
             }
             print(row, flush=True)
-            rows[scenario, actions] = row
-            with TABLE.open("w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                writer.writeheader()
-                writer.writerows(rows.values())
+            put_row(TABLE, COLUMNS, ("map", "actions"), row)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ results/phases.csv.
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from tables import put_row
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "results" / "phases.csv"
@@ -142,19 +142,11 @@ def main() -> None:
         train(arguments.maps[0], arguments.algorithms[0], arguments.warm_up, arguments.updates)
         return
     trees = {name: Path(path) for name, path in (each.split("=", 1) for each in arguments.trees)}
-    rows: dict[tuple[str, ...], dict[str, object]] = {}
-    if TABLE.exists():
-        with TABLE.open(newline="") as file:
-            rows = {(r["map"], r["algorithm"], r["tree"]): dict(r) for r in csv.DictReader(file)}
     for environment in arguments.maps:
         for algorithm in arguments.algorithms:
             for row in measure(environment, algorithm, trees, arguments):
                 print(row, flush=True)
-                rows[environment, algorithm, str(row["tree"])] = row
-                with TABLE.open("w", newline="") as file:
-                    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                    writer.writeheader()
-                    writer.writerows(rows.values())
+                put_row(TABLE, COLUMNS, ("map", "algorithm", "tree"), row)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def test_relative_gradient_takes_out_what_rows_and_columns_have_in_common() -> N
     np.testing.assert_allclose(score, expected / mean, rtol=1e-5)
     bias = jnp.array([-2.0, 1.0])
     np.testing.assert_array_equal(relative_gradient(bias, bias, KEY), [2.0, 1.0])
+    assert relative_gradient(bias[0], bias[0], KEY) == 2.0
     stacked = jnp.stack([GRADIENT, 7 * GRADIENT])
     each = [relative_gradient(WEIGHT, layer, KEY) for layer in stacked]
     np.testing.assert_array_equal(relative_gradient(stacked, stacked, KEY), jnp.stack(each))

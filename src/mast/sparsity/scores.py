@@ -39,7 +39,7 @@ def relative_gradient(
     Source: ours; docs/experiments.md.
     """
     size = jnp.abs(gradient)
-    if size.ndim == 1:
+    if size.ndim <= 1:
         return size
     return size / (size.mean(-2, keepdims=True) * size.mean(-1, keepdims=True) + 1e-20)
 

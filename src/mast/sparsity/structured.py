@@ -123,6 +123,7 @@ def _kept(
 ) -> Bool[Array, "rows inputs"]:
     """What is left when of the groups that have a choice as large a share went as `drop` is of all."""
     candidates = mask & choosing
+    # In float32: a product of two counts of a large layer is beyond int32.
     among, active = candidates.sum(), mask.sum()
     share = jnp.floor(jnp.float32(drop) * among / jnp.maximum(active, 1)).astype(jnp.int32)
     dropped = jnp.where(among == active, drop, share)
