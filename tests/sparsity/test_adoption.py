@@ -210,6 +210,25 @@ def test_refusals(settings: dict[str, Any], message: str) -> None:
 # --- as an Optax transformation ---
 
 
+def test_the_optimizer_of_flax_keeps_the_masks() -> None:
+    """It shows an optimizer the bare arrays of the model's variables."""
+    nnx = pytest.importorskip("flax.nnx")
+    key = jax.random.key(0)
+    layer = nnx.Linear(8, 16, rngs=nnx.Rngs(0))
+    layer, sparse_adam = sparsify(layer, optax.adam(0.1), 0.75, key=key)
+    optimizer = nnx.Optimizer(layer, sparse_adam, wrt=nnx.Param)
+    before = layer.kernel[...]
+    for _ in range(2):
+        optimizer.update(layer, nnx.grad(lambda m: jnp.sum(m(jnp.ones((2, 8))) ** 2))(layer))
+    assert (layer.kernel[...] != before).sum() == 32
+    np.testing.assert_array_equal(layer.kernel[...] != 0, before != 0)
+    state = nnx.as_pure(optimizer.opt_state)
+    gradient = nnx.grad(lambda m: jnp.sum(m(jnp.eye(8)) ** 2))(layer)
+    layer, state, done = sparse_adam.evolve(layer, state, gradient, step=0, total=9, key=key)
+    assert int(done.grown["kernel"]) > 0
+    np.testing.assert_array_equal(layer.kernel[...] * ~state.masks["kernel"], jnp.zeros((8, 16)))
+
+
 def test_it_is_usable_in_a_chain() -> None:
     model, optimizer = sparsify(
         dictionary_model(jax.random.key(0)), optax.adam(0.1), 0.8, key=jax.random.key(1)

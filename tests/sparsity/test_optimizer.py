@@ -179,6 +179,14 @@ def test_masks_must_have_their_leafs_shape() -> None:
         sparse(optax.adam(0.1), masks).init(normal_tree(0))
 
 
+def test_a_gradient_without_the_sparse_leaves_is_refused() -> None:
+    """Under other names they would be trained unmasked."""
+    optimizer, params = sparse(optax.sgd(0.1), random_masks(0)), normal_tree(0)
+    state = optimizer.init(params)
+    with pytest.raises(ValueError, match=r"the gradient lacks sparse leaves: first\.weight, "):
+        optimizer.update({"params": params}, state, {"params": params})
+
+
 def test_density_counts_masked_leaves_only() -> None:
     _, state = start(optax.identity())
     assert float(density(state)) == pytest.approx(sum(ACTIVE.values()) / 90)

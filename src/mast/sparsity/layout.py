@@ -59,7 +59,7 @@ class Layout:
 
 def layout_by_name(path: str, leaf: Any) -> Layout:
     """Outputs first (Equinox, PyTorch); last where the leaf is a `kernel` (Flax, Haiku's is a `w`)."""
-    names = path.removesuffix(".value").split(".")
+    names = path.split(".")
     return Layout(axis=-1) if names[-1] in ("kernel", "w") else Layout()
 
 

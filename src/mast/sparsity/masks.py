@@ -16,10 +16,16 @@ Masks = dict[str, Array]
 """Masks by leaf path (`"agent.fc1.weight"`); leaves without one are dense."""
 
 INITIAL_MASKS = ("random", "largest", "ones")
+_VALUE = jax.tree_util.GetAttrKey("value")
 
 
 def leaf_path(path: tuple[Any, ...]) -> str:
-    """The name of a leaf: its keys joined by dots, as in `agent.fc1.weight`."""
+    """The name of a leaf: its keys joined by dots, as in `agent.fc1.weight`.
+
+    The `value` of a variable of Flax NNX is left out: `nnx.Optimizer` shows an optimizer the bare arrays.
+    """
+    if len(path) > 1 and path[-1] == _VALUE:
+        path = path[:-1]
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 

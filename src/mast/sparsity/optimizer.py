@@ -44,7 +44,10 @@ def sparse(
     def update(
         updates: Any, state: SparseState, params: Any = None, **extra: Any
     ) -> tuple[Any, SparseState]:
-        updates = apply_masks(updates, state.masks)
+        lacking = sorted(state.masks.keys() - leaves_by_path(updates).keys())
+        if lacking:  # else they would be trained, and be dense soon
+            raise ValueError(f"the gradient lacks sparse leaves: {', '.join(lacking)}")
+        updates = apply_masks(_trained(updates), state.masks)
         updates, inner_state = inner.update(
             updates, state.inner, _trained(params), masks=state.masks, **extra
         )
@@ -54,7 +57,7 @@ def sparse(
 
 
 def _trained(params: Any) -> Any:
-    """The parameters; of a network with compact matrices without what has no gradient, as their structure."""
+    """Parameters or gradients; of compact matrices without their structure, which is not trained."""
     return eqx.filter(params, eqx.is_inexact_array) if has_compact(params) else params
 
 
