@@ -25,6 +25,7 @@ from mast.sparsity import (
 from mast.sparsity.compact_matrix import has_compact
 
 CLOSE = 1e-5
+KEY = jax.random.key(0)
 
 
 def _error(found: Any, exact: np.ndarray) -> float:
@@ -298,7 +299,7 @@ def _assert_same(found: Any, expected: Any) -> None:
 @needs_kernels
 def test_a_layer_of_flax_has_its_own_functions_again_and_keeps_its_type() -> None:
     nnx = pytest.importorskip("flax.nnx")
-    small, x = {"kernel.value": np.eye(8)}, jnp.ones((2, 8))
+    small, x = {"kernel": np.eye(8)}, jnp.ones((2, 8))
     layer = nnx.Linear(8, 8, rngs=nnx.Rngs(0))
     functions = layer.promote_dtype, layer.dot_general
     for _ in range(2):
@@ -310,17 +311,52 @@ def test_a_layer_of_flax_has_its_own_functions_again_and_keeps_its_type() -> Non
     half = nnx.Linear(8, 8, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="computes in bfloat16: compact layers of Flax compute"):
         compact(half, small)
-    assert compact(half, {"kernel.value": np.tri(8)})(x).dtype == jnp.bfloat16  # it stays dense
+    assert compact(half, {"kernel": np.tri(8)})(x).dtype == jnp.bfloat16  # it stays dense
 
 
 @needs_kernels
-def test_dense_layers_and_convolutions_stay_arrays() -> None:
+def test_dense_layers_convolutions_and_other_types_stay_arrays() -> None:
     params = {"a": jnp.ones((8, 8)), "b": jnp.ones((8, 8)), "c": jnp.ones((4, 2, 2))}
-    masks = {"a": np.eye(8), "b": np.tri(8), "c": np.ones((4, 2, 2))}
+    params["d"] = jnp.ones((8, 8), jnp.bfloat16)
+    masks = {"a": np.eye(8), "b": np.tri(8), "c": np.ones((4, 2, 2)), "d": np.eye(8)}
     small = compact(params, masks)
     assert isinstance(small["a"], CompactMatrix)
     np.testing.assert_array_equal(small["b"], np.tri(8))
     assert small["c"].shape == (4, 2, 2)
+    assert small["d"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(small["d"].astype(jnp.float32), np.eye(8))
+
+
+@needs_kernels
+def test_it_may_be_made_within_a_program_but_not_of_masks_that_are_not_known() -> None:
+    weight, mask = jax.random.normal(KEY, (8, 8)), jnp.eye(8, dtype=bool)
+    x = jnp.ones((2, 8))
+
+    def loss(weight: Any) -> Any:
+        return jnp.sum((x @ compact({"w": weight}, {"w": mask})["w"]) ** 2)
+
+    exact = jax.grad(lambda weight: jnp.sum((x @ (weight * mask)) ** 2))(weight)
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(weight), exact, rtol=1e-5)
+    with pytest.raises(ValueError, match="the mask of w is traced: call compact outside of jit"):
+        jax.jit(lambda mask: compact({"w": weight}, {"w": mask}))(mask)
+
+
+@needs_kernels
+def test_gradients_of_jax_itself_are_taken_too() -> None:
+    params, optimizer = sparsify(_dictionary(KEY), optax.adam(1e-2), 0.9, key=KEY)
+    small = compact(params, optimizer.init(params).masks)
+    state, x = optimizer.init(small), jnp.ones((4, 60))
+
+    def loss(params: Any) -> Any:
+        return jnp.mean(_apply_dictionary(params, x) ** 2)
+
+    found = []
+    for gradient in (jax.grad(loss, allow_int=True)(small), eqx.filter_grad(loss)(small)):
+        updates, _ = optimizer.update(gradient, state, small)
+        found.append(masked(eqx.apply_updates(small, updates)))
+    _assert_same(*found)
+    moved = found[0]["one"]["kernel"] != params["one"]["kernel"]
+    assert moved.any()
 
 
 @needs_kernels
@@ -337,6 +373,8 @@ def test_what_a_compact_network_cannot_do_is_said() -> None:
         optimizer.evolve(small, state, params, **how, active={"a": 3})
     with pytest.raises(ValueError, match="masks name no leaf"):
         compact(params, {"z": np.ones((8, 8))})
+    with pytest.raises(TypeError, match="is used in products only"):
+        jnp.asarray(small["a"])
 
 
 def test_without_a_compiler_the_network_stays_masked_and_it_is_said_once(

@@ -396,6 +396,7 @@ def test_given_masks_are_taken_and_evolve() -> None:
 @pytest.mark.parametrize(
     ("masks", "arguments", "message"),
     [
+        ({}, {}, "masks are empty"),
         ({"z": np.ones((4, 8))}, {}, "masks name no leaf"),
         ({"a": np.ones((4, 4))}, {}, r"the mask of a has shape \(4, 4\)"),
         ({"a": np.eye(4, 8)}, {"pattern": "1:4"}, "the mask of a does not have the pattern 1:4"),

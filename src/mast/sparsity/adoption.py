@@ -164,6 +164,8 @@ def sparsify(
     if masks is not None:
         if sparsity is not None:
             raise ValueError("both sparsity and masks are given: masks have their own")
+        if not masks:
+            raise ValueError("masks are empty: at least one leaf is sparse")
         masks = {name: jnp.asarray(mask, bool) for name, mask in masks.items()}
         check_masks(masks, model)
         leaves = {name: leaf for name, leaf in leaves_by_path(model).items() if name in masks}

@@ -29,6 +29,13 @@ class CompactMatrix(eqx.Module):
     """NumPy's arrays leave products with it to it."""
     __array_ufunc__ = None
 
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        """None: what asks for it does more than products."""
+        raise TypeError(
+            "a compact matrix is used in products only (x @ w, w @ x, w.T), and here an array is needed: "
+            "leave its mask out of compact's, or take mast.sparsity.masked(network)"
+        )
+
     @property
     def ndim(self) -> int:
         """Two."""

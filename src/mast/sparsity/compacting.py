@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Bool
 
 from mast.sparsity.compact_matrix import CompactMatrix, compact_matrix, has_compact, is_compact
 from mast.sparsity.layout import layout_by_name
@@ -32,8 +34,8 @@ def compact(
 
     Forward and backward pass then cost what the active weights cost, on a CPU and in float32. It is trained
     as the masked one was: the same loss, the same optimizer (`sparsify`'s, begun anew with `init`), the same
-    `evolve`; see docs/sparsity.md. Weights with other than two axes, and those denser than `densest`, stay as
-    they are, with zeros at inactive places.
+    `evolve`; see docs/sparsity.md. Weights with other than two axes or of another type, and those denser than
+    `densest`, stay as they are, with zeros at inactive places.
 
     Without kernels (no CPU, no compiler, MAST_KERNELS=off) the masked network comes back; that is said once.
 
@@ -45,13 +47,14 @@ def compact(
         threads: of XLA's that a product uses at most; all where None. No result depends on it.
 
     Raises:
-        ValueError: a mask names no leaf, or has another shape than its leaf; a layer of Flax whose kernel
-            becomes compact computes in another type than float32.
+        ValueError: a mask names no leaf, has another shape than its leaf, or is traced; a layer of Flax whose
+            kernel becomes compact computes in another type than float32.
     """
     from mast.configuration.threads import usable_cpus
     from mast.sparsity.optimizer import check_masks
 
-    masks = {name: jnp.asarray(mask, bool) for name, mask in masks.items()}
+    known = {name: _known(name, mask) for name, mask in masks.items()}
+    masks = {name: jnp.asarray(mask) for name, mask in known.items()}
     check_masks(masks, network)
     network = apply_masks(network, masks)
     reason = _obstacle()
@@ -64,8 +67,10 @@ def compact(
 
     def of_leaf(path: Any, leaf: Any) -> Any:
         name = leaf_path(path)
-        mask = masks.get(name)
+        mask = known.get(name)
         if mask is None or is_compact(leaf) or leaf.ndim != 2 or mask.mean() > densest:
+            return leaf
+        if leaf.dtype != jnp.float32:
             return leaf
         last = layout_by_name(name, leaf).axis == -1
         return compact_matrix(leaf, mask, count, is_transposed=last)
@@ -82,6 +87,13 @@ def masked(network: Any) -> Any:
         is_leaf=is_compact,
     )
     return _for_flax(dense)
+
+
+def _known(name: str, mask: Any) -> Bool[np.ndarray, "*shape"]:
+    """A mask whose entries are there: how many are active decides shapes."""
+    if isinstance(mask, jax.core.Tracer):
+        raise ValueError(f"the mask of {name} is traced: call compact outside of jit and vmap")
+    return np.asarray(mask, bool)
 
 
 def _obstacle() -> str | None:
