@@ -1,4 +1,4 @@
-"""Draw how fast a compact update is (kernels_update.csv) and how its cost grows (kernels_growth.csv)."""
+"""Draw how fast compact updates (kernels_update.csv) and layers (layers.csv) are, and how cost grows."""
 
 import csv
 from collections import defaultdict
@@ -80,6 +80,40 @@ def draw_growth() -> Path:
     return save(figure, "kernels_growth.png")
 
 
+def draw_layers() -> Path:
+    """One panel per kind of network: dense XLA / compact over density; dashed with a constant fan-in."""
+    lines: dict[str, dict[tuple[int, int, str], list[tuple[float, float]]]] = defaultdict(dict)
+    for row in rows_of("layers.csv"):
+        if row["by"] == "ours" and row["pattern"] in ("unstructured", "fan-in"):
+            key = int(row["width"]), int(row["batch"]), row["pattern"]
+            point = 100 * float(row["density"]), float(row["ratio"])
+            lines[f"{row['what']}, {row['pass']}"].setdefault(key, []).append(point)
+    figure, panels = plt.subplots(
+        1, len(lines), figsize=(4 * len(lines), 3.6), sharey=True, layout="constrained"
+    )
+    widths = sorted({width for found in lines.values() for width, *_ in found})
+    for axes, (name, found) in zip(panels, lines.items(), strict=True):
+        for (width, batch, pattern), points in sorted(found.items()):
+            is_plain = pattern == "unstructured"
+            axes.plot(
+                *zip(*sorted(points), strict=True),
+                color=("#0072b2", "#d55e00", "#222222")[widths.index(width)],
+                linestyle="-" if is_plain else "--",
+                marker={1: "o", 32: "s", 256: "^"}[batch],
+                markersize=4,
+                label=f"width {width}, {batch} rows" if is_plain else None,
+            )
+        axes.axhline(1, color="#999999", linewidth=0.8)
+        axes.set(xscale="log", yscale="log", xlabel="active weights (%)", title=name)
+        axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+        axes.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    panels[0].legend(fontsize=7)
+    panels[0].set_ylabel("dense XLA / compact")
+    return save(figure, "layers.png")
+
+
 def save(figure: Any, name: str) -> Path:
     """Write a picture beside its table."""
     path = HERE / name
@@ -89,4 +123,4 @@ def save(figure: Any, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    print(draw_speed(), draw_growth())
+    print(draw_speed(), draw_growth(), draw_layers())
