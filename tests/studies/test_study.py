@@ -1,5 +1,6 @@
 """Studies as files: products, arms, sources, refusals; and every built-in cell can be run."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +284,13 @@ def test_the_example_of_the_page_is_a_study(tmp_path: Path) -> None:
     assert len(study.cells) == 4 * (2 + 2 + 2 + 1)
     for name in built_in():
         assert f"`{name.removesuffix('-lite')}`" in page or f"`{name}`" in page
+
+
+def test_the_page_says_how_many_cells_a_study_has() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    rows = re.findall(r"^\| (`.*?`) \| ([\d, ]+)(?: each)? \|", page, re.M)
+    assert len(rows) > 10
+    for cell, counts in rows:
+        names, numbers = re.findall("`(.*?)`", cell), [int(each) for each in counts.split(",")]
+        numbers = numbers * len(names) if len(numbers) == 1 else numbers
+        assert numbers == [len(find_study(name).cells) for name in names], names
