@@ -53,7 +53,7 @@ bench: install
 	taskset -c 0 $(BIN)/python benchmarks/neuron_masks.py 3m 3s5z
 	$(BIN)/python benchmarks/growth.py
 	taskset -c 0 $(BIN)/python benchmarks/roofline.py
-	taskset -c 0 $(BIN)/python benchmarks/layers.py
+	PYTHONPATH=.peers taskset -c 0 $(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/cores.py 3m 3s5z 27m_vs_30m 2c_vs_64zg
 	$(BIN)/python results/plot_kernels.py
 

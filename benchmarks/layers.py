@@ -6,13 +6,16 @@
 Of each width, batch, density and pattern the median milliseconds of a forward pass, of forward and
 backward, and of a whole update (Adam), interleaved on one core. A chain is eight layers in one program:
 of one layer at batch 1, the program's call is a large share. `ratio` is the time of the dense program
-over this one's, the median over the turns. Who is not installed is left out.
+over this one's, the median over the turns. Who is not installed is left out. A row takes the place of an
+earlier one of the same measurement. With --break-even, from the table alone: the share of active weights at
+which ours is as fast as dense.
 """
 
 import argparse
 import csv
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,11 +29,12 @@ import numpy as np
 import optax
 from jax.experimental import sparse as jax_sparse
 from machine import commit, processor
+from tables import put_row
 
 from mast.sparsity import compact, sparsify
 
 RESULTS = Path(__file__).parents[1] / "results" / "layers.csv"
-PATTERNS = ("unstructured", "fan-in", "n:64", "block-4x4")
+PATTERNS = ("unstructured", "fan-in", "n:64", "block-4x4", "neuron")
 FIELDS = (
     "what",
     "width",
@@ -45,6 +49,7 @@ FIELDS = (
     "machine",
     "commit",
 )
+KEY = FIELDS[:7]
 
 Run = Callable[[], Any]
 
@@ -189,6 +194,22 @@ def measured(runs: dict[tuple[str, str], Run], seconds: float) -> list[dict[str,
     return rows
 
 
+def show_break_even(table: Path) -> None:
+    """Where the ratio of an unstructured network crosses 1, between two measured densities (log–log)."""
+    ratios: dict[tuple[str, ...], dict[float, float]] = defaultdict(dict)
+    with table.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["by"] == "ours" and row["pattern"] == "unstructured":
+                place = (row["what"], row["pass"], row["width"], row["batch"])
+                ratios[place][float(row["density"])] = float(row["ratio"])
+    for place, of_density in sorted(ratios.items()):
+        densities = np.log(sorted(of_density))
+        gains = np.log([of_density[density] for density in sorted(of_density)])
+        crossing = np.interp(0.0, gains[::-1], densities[::-1], left=np.nan, right=np.nan)
+        where = f"{np.exp(crossing):.0%}" if np.isfinite(crossing) else "beyond what was measured"
+        print(*place, where)
+
+
 WHAT = {"layer": layer, "chain": chain, "mlp": mlp}
 
 
@@ -202,8 +223,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each cell")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--brief", action="store_true", help="show only, write no file")
+    parser.add_argument("--break-even", action="store_true", help="measure nothing")
     given = parser.parse_args()
-    found: list[dict[str, Any]] = []
+    if given.break_even:
+        show_break_even(given.out)
+        return
     for width in given.widths:
         for batch in given.batches:
             for density in given.densities:
@@ -216,13 +240,9 @@ def main() -> None:
                             WHAT[what](width, batch, density, pattern), given.seconds
                         ):
                             print(*(cell | row).values(), flush=True)
-                            found.append(cell | row | where)
+                            if not given.brief:
+                                put_row(given.out, FIELDS, KEY, cell | row | where)
                         jax.clear_caches()
-    if not given.brief:
-        with given.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(found)
 
 
 if __name__ == "__main__":
