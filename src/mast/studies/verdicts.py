@@ -96,6 +96,8 @@ def _numbers(by: str, panel: Panel, group: Group) -> np.ndarray:
         curves = [result.curve[result.measure] for result in results]
         return np.array([np.nanmean(curve[: max(1, len(curve) // 2)]) for curve in curves])
     if by == "time":
-        cpu = panel.time_is_cpu
-        return np.array([(cpu and result.cpu_seconds) or result.seconds for result in results])
+        if not panel.time_is_cpu:
+            return np.array([result.seconds for result in results])
+        known = [result.cpu_seconds for result in results if result.cpu_seconds is not None]
+        return np.array(known, float)
     return np.array([float(result.row.get("parameters") or np.nan) for result in results])
