@@ -12,6 +12,7 @@ from mast.studies.statements import Statement
 from mast.studies.statistics import difference_interval
 
 HELD, NOT_HELD, OPEN, NOT_RUN = "held", "not held", "open", "not run"
+ELSEWHERE = "see"
 FEWEST = 3
 """Runs of each arm that a difference is judged by at least."""
 
@@ -21,8 +22,8 @@ class Verdict:
     """What the rows say to a statement.
 
     Attributes:
-        word: HELD, NOT_HELD, OPEN or NOT_RUN.
-        numbers: of each pair that is run, as text.
+        word: HELD, NOT_HELD, OPEN, NOT_RUN or ELSEWHERE.
+        numbers: of each pair that is run, as text; where it is judged, if not by rows.
     """
 
     statement: Statement
@@ -41,6 +42,8 @@ def verdicts_of(statements: Sequence[Statement], panel: Panel) -> list[Verdict]:
 
 
 def _verdict(statement: Statement, panel: Panel, groups: Mapping[str, Group]) -> Verdict:
+    if statement.elsewhere:
+        return Verdict(statement, ELSEWHERE, statement.elsewhere)
     words, numbers = [], []
     for better, other in statement.arms:
         if better not in groups or other not in groups:

@@ -137,7 +137,7 @@ def statement_columns(panel: Panel, study: Study) -> list[Column]:
     said = [each.statement for each in found]
     return [
         Column("statement", [Entry(f"{each.section}: {each.text}") for each in said]),
-        Column("by", [Entry(each.by) for each in said]),
+        Column("by", [Entry(NONE if each.elsewhere else each.by) for each in said]),
         Column("here", [Entry(each.word) for each in found]),
         Column("numbers", [Entry(each.numbers or NONE) for each in found]),
     ]
