@@ -142,7 +142,7 @@ class OptimizerSettings(BaseModel):
         "SePS's code; SNP-PS §4.2",
     )
     updates_per_episode: float = setting(
-        1.0, OPTIMIZER, "updates per collected episode", "PyMARL", gt=0, le=1000
+        1.0, OPTIMIZER, "updates per collected episode", "PyMARL's episode runner", gt=0, le=1000
     )
     pipeline: bool = setting(
         False,
