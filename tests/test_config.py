@@ -119,6 +119,30 @@ def test_what_was_given_is_found_again(method: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "growth"),
+    [
+        ({}, "gradient"),
+        ({"pattern": "fan-in"}, "relative_gradient"),
+        ({"pattern": "n:16", "method": "rigl"}, "relative_gradient"),
+        ({"pattern": "2:4", "sparsity": 0.5}, "relative_gradient"),
+        ({"pattern": "block-4x4"}, "gradient"),
+        ({"pattern": "neuron"}, "gradient"),
+        ({"pattern": "fan-in", "growth": "gradient"}, "gradient"),
+        ({"pattern": "fan-in", "preset": "paper"}, "gradient"),
+        ({"pattern": "fan-in", "method": "set"}, "random"),
+        ({"pattern": "fan-in", "method": "ss"}, "none"),
+        ({"pattern": "tests.sparsity.test_patterns:OWN"}, "gradient"),
+    ],
+)
+def test_rows_that_grow_their_own_best_weights_grow_by_relative_gradient(
+    given: dict[str, Any], growth: str
+) -> None:
+    config = resolve(GIVEN | given)
+    assert config.growth == growth
+    assert resolve(given_of(config)) == config
+
+
+@pytest.mark.parametrize(
     ("given", "epsilon_steps"),
     [
         ({}, 50_000),

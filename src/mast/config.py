@@ -94,6 +94,8 @@ def given_of(config: Config) -> dict[str, Any]:
     layers = ("environment", "algorithm", "method", "preset", "from_run", "steps")
     chosen = {name: getattr(config, name) for name in layers}
     default = Config.model_validate(chosen)
+    if config.pattern != default.pattern:
+        chosen["growth"] = config.growth  # a pattern changes what a method grows by
     return chosen | {name: value for name, value in config if value != getattr(default, name)}
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from mast.algorithms.registry import BUILT_IN
 from mast.envs.names import FAMILIES
+from mast.own_code import is_own
+from mast.sparsity.pattern_names import is_pattern_name, pattern_of
+from mast.sparsity.patterns import FanIn, NOfM
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,20 @@ def warm_start(layered: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
     if "initial_mask" not in given and mask != "ones":
         known["initial_mask"] = "run"
     return known
+
+
+def growth_within(pattern: Any, growth: Any) -> Any:
+    """What a method grows by where each row, or each group of N:M, grows its own best weights.
+
+    A batch's gradient is nearly an outer product, so by its size all rows choose the same inputs.
+
+    Args:
+        pattern: as a user may give it; what is wrong with it is said elsewhere.
+        growth: of the method.
+    """
+    if growth != "gradient" or not is_pattern_name(pattern) or is_own(pattern):
+        return growth
+    return "relative_gradient" if isinstance(pattern_of(pattern), FanIn | NOfM) else growth
 
 
 def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from mast.configuration.checks import check_together
 from mast.configuration.presets import (
     default_method,
     exploration_steps,
+    growth_within,
     layered_defaults,
     warm_start,
 )
@@ -67,7 +68,10 @@ class Config(
             )
             | given
         )
-        if layered.get("preset", "none") == "none" and "epsilon_steps" not in given:
+        ours = layered.get("preset", "none") == "none"
+        if ours and "growth" in layered and "growth" not in given:
+            layered["growth"] = growth_within(layered.get("pattern"), layered["growth"])
+        if ours and "epsilon_steps" not in given:
             longest = layered.get("epsilon_steps", cls.model_fields["epsilon_steps"].default)
             steps = layered.get("steps", cls.model_fields["steps"].default)
             layered["epsilon_steps"] = exploration_steps(longest, steps)

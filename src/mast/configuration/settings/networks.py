@@ -151,8 +151,8 @@ class TopologySettings(BaseModel):
         "none",
         ("gradient", "random", "relative_gradient", "none"),
         TOPOLOGY,
-        "where weights grow: by gradient, anywhere, or by gradient over the means of its row and column; "
-        "none = the mask stays",
+        "where weights grow: by gradient, anywhere, or by gradient over the means of its row and column, "
+        "which with pattern fan-in or n:M and without a preset stands for gradient; none = the mask stays",
         "RigL, SET; ours",
     )
     pruning: Literal["none", "cubic"] = setting(
