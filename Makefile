@@ -99,8 +99,10 @@ figures: install
 	$(BIN)/python results/plot_ship.py
 	$(BIN)/python results/plot_peers.py
 	$(BIN)/mast study report table1-lite --html results/table1-lite.html --figures build/figures
-	$(BIN)/mast study report table1-default --figures build/figures
-	cp build/figures/table1-default-smax-2s3z-qmix-curves.png docs/pictures/
+	for study in table1-default snp-lbf1 snp-lbf2; do $(BIN)/mast study report $$study --figures build/figures || exit 1; done
+	cp build/figures/table1-default-smax-2s3z-qmix-curves.png build/figures/table1-default-smax-3s5z-qmix-curves.png docs/pictures/
+	cp build/figures/snp-lbf1-lbf-lbf1-maa2c-curves.png docs/pictures/snp-lbf1-curves.png
+	cp build/figures/snp-lbf2-lbf-lbf2-maa2c-curves.png docs/pictures/snp-lbf2-curves.png
 	cp build/figures/table1-lite-smax-3m-qmix-curves.png build/figures/table1-lite-smax-2s3z-qmix-curves.png docs/pictures/
 
 # Env steps a second by the number of worker processes; rewrites results/env_workers.csv. A minute on an idle machine.

@@ -43,6 +43,7 @@ SAID = {
     "as many": {"alike": ["fups", "snp"], "by": "parameters"},
     "fewer": {"better": "snp", "than": ["seps"], "by": "parameters"},
     "rises": {"rising": ["seps", "fups", "snp"]},
+    "no number": {"elsewhere": "docs/experiments.md"},
 }
 
 
@@ -89,7 +90,9 @@ def test_every_statement_has_its_verdict(tmp_path: Path) -> None:
         "as many": "held",
         "fewer": "held",
         "rises": "open",
+        "no number": "see",
     }
+    assert found["no number"].numbers == "docs/experiments.md"
     assert found["held"].numbers.startswith("snp 9.88, seps 4.12 (+")
     assert found["fewer"].numbers == "snp 76,423, seps 229,269"
     assert found["not run"].numbers == ""
@@ -142,7 +145,11 @@ def test_what_an_agent_uses_stands_beside_the_parameters(tmp_path: Path) -> None
         ([{"bettr": "snp"}], "statements 1: unknown entry 'bettr'"),
         ([{"better": "snp", "than": ["sps"]}], "statements 1: no cell has the arm 'sps'"),
         ([{"better": "snp", "than": "seps"}], "statements 1: than: must be a list of arms"),
-        ([{"better": "snp"}], "must say what is better than what, rising, or alike"),
+        ([{"better": "snp"}], "must say what is better than what, rising, alike, or elsewhere"),
+        (
+            [{"rising": ["snp", "fups"], "elsewhere": "here"}],
+            "statements 1: rising and elsewhere: must be one of them",
+        ),
         ([{"rising": ["snp", "fups"], "by": "luck"}], "by = luck: must be one of score, speed"),
         ([{"rising": ["snp", "fups"], "text": 3}], "statements 1: text: must be a text"),
         (
@@ -170,4 +177,4 @@ def test_the_papers_statements_are_in_its_studies() -> None:
         if name.startswith("snp-")
         for statement in find_study(name).statements
     }
-    assert sections == {"§5.2", "§5.3", "§5.4", "§5.6"}
+    assert sections == {"§5.2", "§5.3", "§5.4", "§5.5", "§5.6"}

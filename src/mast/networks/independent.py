@@ -115,7 +115,7 @@ def independent_agents(
 
 
 class PrunedWeights(RecurrentAgent):
-    """One network of which each agent lacks some weights by chance (USNP; SNP-PS §5.4)."""
+    """One network of which each agent lacks some weights by chance (USNP; SNP-PS §5.3)."""
 
     def encode(
         self,

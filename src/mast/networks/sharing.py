@@ -52,7 +52,7 @@ def draw_parts(key: PRNGKeyArray, network: NetworkSpec) -> Parts | None:
         key: random key.
         network: whose `lacks`, `copies` and `users` say what is to be drawn.
 
-    Source: SNP-PS, Algorithm 1; the baselines USNP and SNP-NPS of its §5.4.
+    Source: SNP-PS, Algorithm 1; the baselines USNP and SNP-NPS of its §5.3.
     """
     clustered = network.clustered
     # Until the agents are clustered (`mast.learning.seps`) all use the first network.
@@ -197,7 +197,7 @@ def mean_over_users(gradient: Any, params: Any, networks: Mapping[str, NetworkSp
         params: the networks by their names.
         networks: their declarations; what no agent uses by itself (a mixer) stays as it is.
 
-    Source: SNP-PS §4.2, "averaged over multiple agents".
+    Source: SNP-PS §4.3, "averaged over multiple agents".
     """
     divisors: dict[str, Array] = {}
     for name, network in networks.items():

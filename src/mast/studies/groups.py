@@ -57,6 +57,11 @@ class Group:
         return f"{self.armless}, {self.arm}" if self.arm else self.armless
 
     @property
+    def short(self) -> str:
+        """Method and arm, for where one sparsity is known."""
+        return f"{self.method}, {self.arm}" if self.arm else self.method
+
+    @property
     def armless(self) -> str:
         """Method and sparsity: what the arms of a method have in common."""
         dense = self.method == "dense"
@@ -132,13 +137,16 @@ class Panel:
 
     @property
     def time_is_cpu(self) -> bool:
-        """Whether every group's processor time is known; wall time says little where cores were shared."""
-        return all(group.cpu_seconds is not None for group in self.groups)
+        """Whether some group's processor time is known; wall time says little where cores were shared."""
+        return any(group.cpu_seconds is not None for group in self.groups)
 
-    def seconds(self, group: Group) -> float:
-        """What a run of a group took: processor time where all groups have it, else wall time."""
-        cpu = group.cpu_seconds
-        return cpu if self.time_is_cpu and cpu is not None else group.seconds
+    def seconds(self, group: Group) -> float | None:
+        """What a run of a group took: processor time, or wall time where no group's processor time is known.
+
+        None where that of other groups is known and that of this one is not, as of several runs in one
+        program on a GPU: the two kinds of time do not compare.
+        """
+        return group.cpu_seconds if self.time_is_cpu else group.seconds
 
     @property
     def identities(self) -> list[str]:
@@ -154,9 +162,12 @@ class Panel:
             alike = [
                 each for each in self.groups if (each.method, each.arm) == (group.method, group.arm)
             ]
-            short = f"{group.method}, {group.arm}" if group.arm else group.method
-            names[group.label] = short if len(alike) == 1 else group.label
+            names[group.label] = group.short if len(alike) == 1 else group.label
         return names
+
+    def is_only_arm(self, group: Group) -> bool:
+        """Whether a group's method has no other arm here."""
+        return {each.arm for each in self.groups if each.method == group.method} == {group.arm}
 
     def rival(self, group: Group, method: str) -> Group | None:
         """The plain group of another method to hold a group against, at the same sparsity if it has one."""
@@ -195,18 +206,35 @@ def panels_of(study: Study, results: Iterable[Result]) -> list[Panel]:
 def by_method(panels: Sequence[Panel]) -> Mapping[str, list[np.ndarray]]:
     """Scores over dense's mean per panel, for every plain method that has all panels.
 
+    A method with a single arm is taken for plain, such as tiny at a learning rate of its own.
+
     Returns:
-        method → one array of normalised scores per panel, at the sparsity that it has there; empty where a
-        panel has no dense.
+        name → one array of normalised scores per panel: of the sparsity that the method has there, or, where
+        it has several on some panel, of each that it has on all; empty where a panel has no dense.
     """
-    if any(panel.dense is None for panel in panels):
+    if any(panel.dense is None or panel.dense.numbers.mean() <= 0 for panel in panels):
         return {}
     tasks: dict[str, list[np.ndarray]] = {}
-    for panel in panels:
-        assert panel.dense is not None
-        reference = panel.dense.numbers.mean()
-        for group in panel.groups:
-            if not group.arm and reference > 0:
-                name = panel.names[group.label]
-                tasks.setdefault(name, []).append(group.numbers / reference)
-    return {name: scores for name, scores in tasks.items() if len(scores) == len(panels)}
+    plain = {
+        (group.method, group.arm): group
+        for panel in panels
+        for group in panel.groups
+        if not group.arm or panel.is_only_arm(group)
+    }
+    for kind, group in plain.items():
+        there = [_of_dense(panel, kind) for panel in panels]
+        if all(len(scores) == 1 for scores in there):
+            tasks[group.short] = [next(iter(scores.values())) for scores in there]
+        else:
+            for label in there[0]:
+                if all(label in scores for scores in there):
+                    tasks[label] = [scores[label] for scores in there]
+    return tasks
+
+
+def _of_dense(panel: Panel, kind: tuple[str, str]) -> dict[str, np.ndarray]:
+    """Label → scores over dense's mean, of the groups of a method and arm."""
+    assert panel.dense is not None
+    reference = panel.dense.numbers.mean()
+    alike = (group for group in panel.groups if (group.method, group.arm) == kind)
+    return {group.label: group.numbers / reference for group in alike}

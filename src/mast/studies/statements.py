@@ -15,7 +15,7 @@ MEASURES = ("score", "speed", "time", "parameters")
 when they are smaller."""
 WITHIN = 0.1
 """By how much of the larger mean arms that are alike may differ, where a statement does not say."""
-_KEYS = ("section", "text", "better", "than", "rising", "alike", "within", "by", "on")
+_KEYS = ("section", "text", "better", "than", "rising", "alike", "within", "by", "on", "elsewhere")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Statement:
         alike: whether the two of a pair are the same instead.
         within: by how much of the larger mean two that are alike may differ.
         on: the map that it is about; "" for every map.
+        elsewhere: where it is judged, if rows cannot tell; then it has no arms.
     """
 
     section: str
@@ -39,6 +40,7 @@ class Statement:
     alike: bool = False
     on: str = ""
     within: float = WITHIN
+    elsewhere: str = ""
 
 
 def read_statements(content: Any, where: str) -> tuple[Statement, ...]:
@@ -46,7 +48,7 @@ def read_statements(content: Any, where: str) -> tuple[Statement, ...]:
 
     A statement has a section and a text, and says of arms that one is `better` than each of `than`, that each
     of a list is better than the one before it (`rising`), or that some are `alike` (`within` a share of the
-    larger mean).
+    larger mean). One that no row can tell says where it is judged (`elsewhere`).
 
     Raises:
         UserError: the first thing that is wrong, in one line.
@@ -65,7 +67,7 @@ def _statement(block: Any, where: str) -> Statement:
     for key in block:
         if key not in _KEYS:
             raise UserError(f"{where}: unknown entry {key!r}{did_you_mean(key, _KEYS)}")
-    for key in ("section", "text", "better", "by", "on"):
+    for key in ("section", "text", "better", "by", "on", "elsewhere"):
         if not isinstance(block.get(key, ""), str):
             raise UserError(f"{where}: {key}: must be a text")
     for key in ("than", "rising", "alike"):
@@ -75,7 +77,7 @@ def _statement(block: Any, where: str) -> Statement:
     by = block.get("by", "score")
     if by not in MEASURES:
         raise UserError(f"{where}: by = {by}: must be one of {', '.join(MEASURES)}")
-    said = [key for key in ("better", "rising", "alike") if key in block]
+    said = [key for key in ("better", "rising", "alike", "elsewhere") if key in block]
     if len(said) > 1:
         raise UserError(f"{where}: {' and '.join(said)}: must be one of them")
     within = block.get("within", WITHIN)
@@ -88,8 +90,9 @@ def _statement(block: Any, where: str) -> Statement:
     )
     row = block.get("rising") or block.get("alike") or []
     pairs += [(after, before) for before, after in itertools.pairwise(row)]
-    if not pairs:
-        raise UserError(f"{where}: must say what is better than what, rising, or alike")
+    elsewhere = block.get("elsewhere", "")
+    if not pairs and not elsewhere:
+        raise UserError(f"{where}: must say what is better than what, rising, alike, or elsewhere")
     text = " ".join(block.get("text", "").split())
     return Statement(
         block.get("section", ""),
@@ -99,4 +102,5 @@ def _statement(block: Any, where: str) -> Statement:
         "alike" in block,
         block.get("on", ""),
         float(within),
+        elsewhere,
     )

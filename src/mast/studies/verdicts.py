@@ -12,6 +12,7 @@ from mast.studies.statements import Statement
 from mast.studies.statistics import difference_interval
 
 HELD, NOT_HELD, OPEN, NOT_RUN = "held", "not held", "open", "not run"
+ELSEWHERE = "see"
 FEWEST = 3
 """Runs of each arm that a difference is judged by at least."""
 
@@ -21,8 +22,8 @@ class Verdict:
     """What the rows say to a statement.
 
     Attributes:
-        word: HELD, NOT_HELD, OPEN or NOT_RUN.
-        numbers: of each pair that is run, as text.
+        word: HELD, NOT_HELD, OPEN, NOT_RUN or ELSEWHERE.
+        numbers: of each pair that is run, as text; where it is judged, if not by rows.
     """
 
     statement: Statement
@@ -41,6 +42,8 @@ def verdicts_of(statements: Sequence[Statement], panel: Panel) -> list[Verdict]:
 
 
 def _verdict(statement: Statement, panel: Panel, groups: Mapping[str, Group]) -> Verdict:
+    if statement.elsewhere:
+        return Verdict(statement, ELSEWHERE, statement.elsewhere)
     words, numbers = [], []
     for better, other in statement.arms:
         if better not in groups or other not in groups:
@@ -96,6 +99,8 @@ def _numbers(by: str, panel: Panel, group: Group) -> np.ndarray:
         curves = [result.curve[result.measure] for result in results]
         return np.array([np.nanmean(curve[: max(1, len(curve) // 2)]) for curve in curves])
     if by == "time":
-        cpu = panel.time_is_cpu
-        return np.array([(cpu and result.cpu_seconds) or result.seconds for result in results])
+        if not panel.time_is_cpu:
+            return np.array([result.seconds for result in results])
+        known = [result.cpu_seconds for result in results if result.cpu_seconds is not None]
+        return np.array(known, float)
     return np.array([float(result.row.get("parameters") or np.nan) for result in results])

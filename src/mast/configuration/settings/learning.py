@@ -139,10 +139,10 @@ class OptimizerSettings(BaseModel):
         OPTIMIZER,
         "gradient of a weight that several agents use: the sum of theirs, or the mean over those that use "
         "it; under RMSProp and Adam it matters to gradient_clip and ε alone",
-        "SePS's code; SNP-PS §4.2",
+        "SePS's code; SNP-PS §4.3",
     )
     updates_per_episode: float = setting(
-        1.0, OPTIMIZER, "updates per collected episode", "PyMARL", gt=0, le=1000
+        1.0, OPTIMIZER, "updates per collected episode", "PyMARL's episode runner", gt=0, le=1000
     )
     pipeline: bool = setting(
         False,

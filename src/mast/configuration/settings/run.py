@@ -162,7 +162,8 @@ class EnvironmentSettings(BaseModel):
     timeout: Literal["bootstrap", "terminal"] = setting(
         "bootstrap",
         ENVIRONMENT,
-        "at a time-limit cut: go on with the target's value, or treat it as an end (PyMARL)",
+        "at a time-limit cut: go on with the target's value, or treat it as an end (PyMARL on SMAC's "
+        "defaults)",
         "our choice",
     )
     state_last_action: bool = setting(

@@ -75,7 +75,7 @@ def columns_of(panel: Panel, lines: Sequence[Line]) -> list[Column]:
         Column("paper, win rate %", [_paper_raw(line) for line in lines], brief=False),
         Column("P(better than dense)", chances(lambda line: line.over_dense), brief=False),
         Column("P(better than rigl)", chances(lambda line: line.over_rigl), brief=False),
-        Column("time", [Entry(duration(line.seconds)) for line in lines]),
+        Column("time", [_time(line.seconds) for line in lines]),
     ]
     return list(_known(columns))
 
@@ -137,7 +137,7 @@ def statement_columns(panel: Panel, study: Study) -> list[Column]:
     said = [each.statement for each in found]
     return [
         Column("statement", [Entry(f"{each.section}: {each.text}") for each in said]),
-        Column("by", [Entry(each.by) for each in said]),
+        Column("by", [Entry(NONE if each.elsewhere else each.by) for each in said]),
         Column("here", [Entry(each.word) for each in found]),
         Column("numbers", [Entry(each.numbers or NONE) for each in found]),
     ]
@@ -178,6 +178,10 @@ def _share(group: Group, name: str) -> Entry:
 def _seeds(seeds: tuple[int, int]) -> Entry:
     done, asked = seeds
     return Entry(str(done) if done == asked else f"{done} of {asked}")
+
+
+def _time(seconds: float | None) -> Entry:
+    return Entry(NONE if seconds is None else duration(seconds))
 
 
 def _each_seed(group: Group, scale: float, digits: int) -> Entry:

@@ -5,7 +5,7 @@ With matplotlib and without pyplot: nothing global, no window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,9 +18,9 @@ from mast.studies.report.style import (
     MARKERS,
     OTHER,
     SHARED,
+    Style,
     colour_of,
     legend_below,
-    marker_of,
     new_figure,
     percent_ticks,
     plain,
@@ -80,23 +80,37 @@ def scores_of_dense(lines: Sequence[Line], paper: str) -> Drawn:
 
 
 def score_by_sparsity(panel: Panel) -> Drawn | None:
-    """Score over sparsity, a line per method; None where no method has two sparsities."""
-    methods: dict[str, list[Group]] = {}
+    """Score over sparsity, a line per method and arm; None where no method has two sparsities.
+
+    An arm that is measured at one sparsity has no line, unless it is all that there is of its method.
+    """
+    kinds: dict[str, list[Group]] = {}
     for group in panel.groups:
-        if not group.arm and group.method != "dense":
-            methods.setdefault(group.method, []).append(group)
-    if not any(len({group.sparsity for group in groups}) > 1 for groups in methods.values()):
+        if group.method != "dense":
+            kinds.setdefault(group.short, []).append(group)
+    lines = {
+        name: groups
+        for name, groups in kinds.items()
+        if len(groups) > 1 or not groups[0].arm or panel.is_only_arm(groups[0])
+    }
+    if not any(len({group.sparsity for group in groups}) > 1 for groups in lines.values()):
         return None
     figure, [axes] = new_figure(4.4)
+    styles = styles_of([groups[0] for groups in lines.values()])
+    known = sorted({100 * group.sparsity for groups in lines.values() for group in groups})
+    # All of one sparsity stay nearer to it than to the next.
+    apart = min(0.25, 0.7 * min(np.diff(known)) / len(lines))
     has_bars = False
-    for place, (method, groups) in enumerate(methods.items()):
+    for place, (name, groups) in enumerate(lines.items()):
         ordered = sorted(groups, key=lambda group: group.sparsity)
         # Methods stand beside each other, a little apart, so that none hides another.
-        shift = 0.25 * (place - (len(methods) - 1) / 2)
+        shift = apart * (place - (len(lines) - 1) / 2)
         xs = [100 * group.sparsity + shift for group in ordered]
-        colour = colour_of(method)
+        style = styles[groups[0].label]
+        colour = style.colour
         means = [group.numbers.mean() for group in ordered]
-        axes.plot(xs, means, color=colour, marker=marker_of(method), markersize=7, label=method)
+        look = style.marks | {"linestyle": style.dashes}
+        axes.plot(xs, means, **look, markersize=7, label=name)
         for x, group in zip(xs, ordered, strict=True):
             axes.plot([x] * len(group.numbers), group.numbers, "_", color=colour, markersize=6)
             if len(group.numbers) >= FEWEST:
@@ -107,13 +121,13 @@ def score_by_sparsity(panel: Panel) -> Drawn | None:
         mean = panel.dense.numbers.mean()
         axes.axhline(mean, color=COLOURS["dense"], linestyle="--", label="dense")
     axes.set_xlabel("sparsity in %")
-    known = sorted({100 * group.sparsity for groups in methods.values() for group in groups})
     axes.set_xticks(known, [f"{each:g}" for each in known])
     _score_axis(axes, panel)
     legend_below(figure, axes)
     bars = "; bars: 95 % bootstrap intervals" if has_bars else ""
-    apart = " Methods are drawn a little apart." if len(methods) > 1 else ""
-    caption = f"Score against sparsity: means over seeds{bars}; strokes: the seeds.{apart}"
+    caption = f"Score against sparsity: means over seeds{bars}; strokes: the seeds."
+    if len(lines) > 1:
+        caption += " Methods are drawn a little apart."
     return Drawn(figure, caption)
 
 
@@ -133,19 +147,22 @@ def pareto(panel: Panel) -> Drawn | None:
         return None
     height = max(4.2, 0.9 + 0.24 * len(known))
     figure, both = new_figure(height, columns=2)
-    minutes = [panel.seconds(group) / 60 for group in known]
+    times = [(group, panel.seconds(group)) for group in known]
+    minutes = [(group, seconds / 60) for group, seconds in times if seconds is not None]
     what_time = "processor" if panel.time_is_cpu else "wall"
-    flops = [group.median("flops_train_ratio") or 0.0 for group in known]
-    scores = [float(group.numbers.mean()) for group in known]
+    flops = [(group, group.median("flops_train_ratio") or 0.0) for group in known]
+    styles = styles_of(known)
     has_line = False
-    for axes, costs, what in (
+    for axes, points, what in (
         (both[0], minutes, f"{what_time} time of a run in minutes"),
         (both[1], flops, "FLOPs of training, share of dense"),
     ):
+        costs = [cost for _, cost in points]
+        scores = [float(group.numbers.mean()) for group, _ in points]
         front = pareto_front(costs, scores)
         has_line = has_line or len(front) > 1
         axes.plot([costs[i] for i in front], [scores[i] for i in front], color="#aaaaaa", zorder=1)
-        _named_points(axes, known, costs, scores, height)
+        _named_points(axes, [group for group, _ in points], styles, costs, scores, height)
         axes.set_xlabel(what)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     percent_ticks(both[1].xaxis)
@@ -153,19 +170,20 @@ def pareto(panel: Panel) -> Drawn | None:
     caption = "What a score costs: means over seeds."
     if has_line:
         caption += " The grey line joins those that nothing cheaper beats."
-    caption += " FLOPs are counted by the paper's formulas; time is with the execution of each run."
+    caption += " FLOPs are counted by the paper's formulas; time is with the execution of each run"
+    caption += ", where it is known." if len(minutes) < len(known) else "."
     return Drawn(figure, caption)
 
 
 def _named_points(
     axes: Axes,
     groups: Sequence[Group],
+    styles: Mapping[str, Style],
     costs: Sequence[float],
     scores: Sequence[float],
     height: float,
 ) -> None:
     """Points with their names beside them, moved apart, on the side where there is room."""
-    styles = styles_of(groups)
     right_end = 1.25 * max(costs)
     low, high = min(scores), max(scores)
     margin = 0.12 * (high - low) or 0.05
@@ -209,7 +227,7 @@ def profiles(panels: Sequence[Panel]) -> Drawn | None:
     has_bands = len(tasks) <= SHARED and fewest >= FEWEST
     for name, scores in tasks.items():
         share, low, high = performance_profile(scores, thresholds)
-        method, colour = name.partition(" ")[0], colour_of(name)
+        method, colour = name.partition(" ")[0].rstrip(","), colour_of(name)
         dashes = "--" if method == "dense" else "-"
         axes.plot(
             100 * thresholds,

@@ -85,7 +85,8 @@ def _table_note(panel: Panel, lines: Sequence[Line], study: Study) -> str:
         text += f" Below it: 95 % bootstrap interval over seeds, from {FEWEST} seeds on."
     text += " IQM: mean of the middle half."
     if panel.time_is_cpu:
-        text += " Time: median processor time of a run."
+        text += " Time: median processor time of a run"
+        text += ", where it is known." if any(line.seconds is None for line in lines) else "."
     else:
         text += " Time: median wall time of a run, which says little where cores were shared."
     if any(line.paper is not None for line in lines):
@@ -110,7 +111,8 @@ def _ordering(ordering: Ordering, lines: Sequence[Line], paper: str) -> str:
     if ordering.best_is_the_papers:
         verdict = "The paper's best is the best here too."
     here, there = (escape(" > ".join(labels)) for labels in (ordering.ours, ordering.paper))
-    plain = " (plain arms)" if any(line.group.arm for line in lines) else ""
+    others = any(line.group.arm and line.paper is None for line in lines)
+    plain = " (plain arms)" if others else ""
     parts = [
         f"<h3>Does the paper's order hold?{plain}</h3>",
         f"<p>{verdict} {ordering.agree} of {ordering.pairs} pairs come in the same order.</p>",

@@ -39,7 +39,7 @@ class Line:
             sparsity; None where there is none, or a single run of either.
         paper: the paper's numbers.
         difference: ours minus theirs, in points of % of dense; None where one is missing.
-        seconds: median processor time of a run, or wall time where a group's is not known.
+        seconds: median processor time of a run; wall time where no group's is known, None where others' is.
     """
 
     group: Group
@@ -51,7 +51,7 @@ class Line:
     over_rigl: Interval | None
     paper: PaperNumber | None
     difference: float | None
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _line(panel: Panel, group: Group, table: str) -> Line:
         of_dense = Interval(1.0, 1.0, 1.0)
         if group is not dense:
             of_dense = ratio_interval(scores, dense.numbers)
-    paper = paper_number(table, group)
+    paper = paper_number(table, group, any_arm=panel.is_only_arm(group))
     difference = None
     if paper is not None and of_dense is not None:
         difference = 100 * of_dense.mean - paper.of_dense

@@ -181,7 +181,7 @@ def numbers_csv(study: Study, panels: Iterable[Panel]) -> str:
                 "seeds_done": line.seeds[0],
                 "seeds_asked": line.seeds[1],
                 "measure": panel.measure,
-                "seconds": f"{line.seconds:.6g}",
+                "seconds": "" if line.seconds is None else f"{line.seconds:.6g}",
                 "each_seed": " ".join(f"{number:.6g}" for number in line.group.numbers),
             }
             for name in ("mean", "iqm", "of_dense"):
