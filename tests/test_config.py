@@ -534,3 +534,9 @@ def test_every_number_has_bounds(name: str, value: str) -> None:
     assert message.startswith(f"{name} = ")
     assert "must be " in message
     assert len(message) < 200
+
+
+def test_a_wrong_sharing_is_told_the_papers_names_too() -> None:
+    with pytest.raises(UserError, match=r"one of shared \(fups\+id\), fups, seps"):
+        resolve(GIVEN | {"sharing": "foo"})
+    assert resolve(GIVEN | {"sharing": "fups+id"}).sharing == "shared"

@@ -20,7 +20,7 @@ from mast.configuration.presets import (
 )
 from mast.configuration.settings import Config
 from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
-from mast.configuration.text import bounds_of, kinds
+from mast.configuration.text import ALIASES, bounds_of, kinds
 from mast.errors import UserError
 
 
@@ -29,7 +29,8 @@ def allowed(name: str) -> str:
     info = Config.model_fields[name]
     if named := choices(name):
         own = f", or package.module:{own_kind(name)}" if own_kind(name) else ""
-        return "one of " + ", ".join(named) + own
+        seconds = {ours: f"{ours} ({other})" for other, ours in ALIASES.get(name, {}).items()}
+        return "one of " + ", ".join(seconds.get(each, each) for each in named) + own
     alternatives = kinds(info)
     if name == "density_per_agent":
         return "numbers such as 0.14,0.06,0.06, or none"

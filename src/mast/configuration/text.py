@@ -8,6 +8,9 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+ALIASES: dict[str, dict[str, str]] = {"sharing": {"fups+id": "shared"}}
+"""Second names of a setting's values: a paper's beside ours."""
+
 
 def kinds(info: FieldInfo) -> tuple[Any, ...]:
     """The alternatives of a field's type: (int, NoneType) for `int | None`, bounds left out."""
@@ -61,8 +64,8 @@ def read_text(info: FieldInfo | None, name: str, value: Any) -> Any:
         return value.split(",")
     if name in ("prune_ratio", "critic_prune_ratio"):
         return value.split("-")  # as the paper writes them
-    if name == "sharing" and value == "fups+id":
-        return "shared"
+    if value in ALIASES.get(name, {}):
+        return ALIASES[name][value]
     if int in alternatives:
         try:
             number = float(value)
