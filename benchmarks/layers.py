@@ -202,12 +202,16 @@ def show_break_even(table: Path) -> None:
             if row["by"] == "ours" and row["pattern"] == "unstructured":
                 place = (row["what"], row["pass"], row["width"], row["batch"])
                 ratios[place][float(row["density"])] = float(row["ratio"])
-    for place, of_density in sorted(ratios.items()):
+    for measured_of, of_density in sorted(ratios.items()):
         densities = np.log(sorted(of_density))
         gains = np.log([of_density[density] for density in sorted(of_density)])
-        crossing = np.interp(0.0, gains[::-1], densities[::-1], left=np.nan, right=np.nan)
-        where = f"{np.exp(crossing):.0%}" if np.isfinite(crossing) else "beyond what was measured"
-        print(*place, where)
+        if gains.max() < 0:
+            where = "nowhere"
+        elif gains.min() > 0:
+            where = f"above {max(of_density):.0%}"
+        else:
+            where = f"{np.exp(np.interp(0.0, gains[::-1], densities[::-1])):.0%}"
+        print(*measured_of, where)
 
 
 WHAT = {"layer": layer, "chain": chain, "mlp": mlp}
