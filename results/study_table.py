@@ -17,7 +17,8 @@ def row(line: Line) -> list[str]:
     mean = f"{line.mean.mean:.3f}"
     if line.mean.low < line.mean.high:
         mean += f" ({line.mean.low:.2f} to {line.mean.high:.2f})"
-    return [line.group.label, scores, mean, of_dense, paper, f"{line.seconds / 60:.1f}"]
+    minutes = "-" if line.seconds is None else f"{line.seconds / 60:.1f}"
+    return [line.group.label, scores, mean, of_dense, paper, minutes]
 
 
 def main() -> None:
