@@ -1,7 +1,10 @@
-"""Our A2C beside the code of SePS on one random batch: equal, but where its returns are wrong.
+"""Our A2C beside the codes of SePS and EPyMARL on one random batch: equal, but where their returns are wrong.
 
-Runs SePS's own `_compute_loss` with our weights, from a checkout of uoe-agents/seps; nothing of it is copied.
-Needs torch: PYTHONPATH=.peers python benchmarks/oracle_a2c.py SEPS (`make bench-peers` fills .peers).
+Runs SePS's own `_compute_loss` and EPyMARL's own `ActorCriticLearner.train` with our weights, from checkouts
+of uoe-agents/seps and uoe-agents/epymarl; nothing of them is copied. EPyMARL's batches are whole episodes, so
+what follows an end is masked there. Its losses of actor and critic are means over agents, where ours are sums
+and half of the critic's: its gradients are scaled to that. Needs torch:
+PYTHONPATH=.peers python benchmarks/oracle_a2c.py SEPS EPYMARL (`make bench-peers` fills .peers).
 """
 
 import argparse
@@ -159,24 +162,110 @@ def theirs(
     return float(loss), gradients
 
 
+def epymarl_of(folder: Path) -> Any:
+    """EPyMARL's module of the actor–critic learner; to be imported before SePS's stand-ins."""
+    import torch._dynamo  # noqa: F401 (Torch's optimizers import it, and it looks for scikit-learn)
+
+    sys.path.insert(0, str(folder / "src"))
+    from learners import actor_critic_learner
+
+    return actor_critic_learner
+
+
+def of_epymarl(
+    learners: Any, params: Any, trajectory: Trajectory, seen: np.ndarray
+) -> dict[str, list[np.ndarray]]:
+    """EPyMARL's gradients with our weights, scaled to a sum over agents and half of the critic's loss."""
+    import torch
+
+    def network(layers: Any) -> Any:
+        parts: list[Any] = []
+        for layer in layers:
+            parts += [
+                torch.nn.Linear(layer.weight.shape[1], layer.weight.shape[0]),
+                torch.nn.ReLU(),
+            ]
+            parts[-2].weight.data = torch.tensor(np.asarray(layer.weight))
+            parts[-2].bias.data = torch.tensor(np.asarray(layer.bias))
+        return torch.nn.Sequential(*parts[:-1])
+
+    class Critic(torch.nn.Module):
+        def __init__(self, scheme: Any, args: Any) -> None:
+            super().__init__()
+            self.layers = network(params.critic.layers)
+
+        def forward(self, batch: Any) -> Any:
+            return self.layers(batch["obs"])
+
+    actor = network(params.agent.layers)
+    mac = types.SimpleNamespace(
+        parameters=actor.parameters,
+        init_hidden=lambda size: None,
+        forward=lambda batch, t: torch.softmax(actor(batch["obs"][:, t]), -1),
+    )
+
+    def by_episode(array: np.ndarray) -> Any:
+        return torch.tensor(array.swapaxes(0, 1).copy())
+
+    class Batch(dict[str, Any]):
+        batch_size, max_seq_length = ENVS, TIME + 1
+
+    steps = np.ones((TIME + 1, ENVS, 1), np.float32)
+    following = np.concatenate([seen[:1], trajectory.next_observation])
+    ends = np.concatenate([trajectory.ended, np.zeros((1, ENVS), bool)])[..., None]
+    actions = np.concatenate([trajectory.action, trajectory.action[-1:]])[..., None]
+    rewards = np.concatenate([trajectory.reward, trajectory.reward[-1:]])
+    batch = Batch(
+        obs=by_episode(following),
+        actions=by_episode(actions.astype(np.int64)),
+        reward=by_episode(rewards),
+        terminated=by_episode(ends.astype(np.float32)),
+        filled=by_episode(steps),
+    )
+    arguments = types.SimpleNamespace(
+        **{"n_agents": AGENTS, "n_actions": ACTIONS, "lr": 0.0, "critic_type": "ours"},
+        **{"use_cuda": False, "standardise_returns": False, "standardise_rewards": False},
+        **{"common_reward": False, "q_nstep": TIME, "gamma": SETTINGS["gamma"]},
+        **{"add_value_last_step": True, "entropy_coef": SETTINGS["entropy_coef"]},
+        **{"grad_norm_clip": 1e9, "target_update_interval_or_tau": 1.0, "learner_log_interval": 1},
+    )
+    with mock.patch.dict(learners.critic_resigtry, {"ours": Critic}):
+        learner = learners.ActorCriticLearner(mac, None, mock.MagicMock(), arguments)
+    learner.train(batch, 0, 0)
+    scale = {"agent": AGENTS, "critic": AGENTS * SETTINGS["value_loss_coef"]}
+    both = {"agent": actor, "critic": learner.critic}
+    return {
+        name: [scale[name] * each.grad.numpy() for each in network.parameters()]
+        for name, network in both.items()
+    }
+
+
+def distance(ours: Any, theirs: Any) -> float:
+    """The largest difference of two gradients, over the largest entry of its array."""
+    return max(
+        float(np.abs(a - b).max() / np.abs(b).max())
+        for network in ours
+        for a, b in zip(ours[network], theirs[network], strict=True)
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seps", type=Path, help="a checkout of uoe-agents/seps")
-    seps = seps_of(parser.parse_args().seps)
+    parser.add_argument("epymarl", type=Path, help="a checkout of uoe-agents/epymarl")
+    arguments = parser.parse_args()
+    epymarl = epymarl_of(arguments.epymarl)
+    seps = seps_of(arguments.seps)
     found = {}
     for name, ended in (("no episode ends", False), ("one terminates, one is cut", True)):
         trajectory, seen = batch_of(ended)
         params, loss, gradients = ours(trajectory)
         other, others = theirs(seps, params, trajectory, seen)
-        distance = max(
-            float(np.abs(a - b).max() / np.abs(b).max())
-            for network in gradients
-            for a, b in zip(gradients[network], others[network], strict=True)
-        )
         found[name] = {
             "ours": loss,
             "seps": other,
-            "gradient, largest relative difference": distance,
+            "gradient, largest relative difference": distance(gradients, others),
+            "epymarl, gradient": distance(gradients, of_epymarl(epymarl, params, trajectory, seen)),
         }
     print(json.dumps(found, indent=1))
 
