@@ -265,7 +265,7 @@ def main() -> None:
             "ours": loss,
             "seps": other,
             "gradient, largest relative difference": distance(gradients, others),
-            "epymarl, gradient": distance(gradients, of_epymarl(epymarl, params, trajectory, seen)),
+            "from epymarl's": distance(gradients, of_epymarl(epymarl, params, trajectory, seen)),
         }
     print(json.dumps(found, indent=1))
 
