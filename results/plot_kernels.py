@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,20 @@ def draw_speed() -> Path:
                 markersize=3,
                 label=f"width {width}" + ("" if batch == "played" else ", no padding"),
             )
-        axes.axhline(1, color="#999999", linewidth=0.8)
-        axes.set(xscale="log", yscale="log", xlabel="active weights (%)", title=name)
-        axes.set_xticks([2.5, 5, 10, 20, 50, 100], ["2.5", "5", "10", "20", "50", "100"])
-        axes.set_yticks([1, 2, 5, 10, 20, 40], ["1", "2", "5", "10", "20", "40"])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
+        ratio_over_density(axes, name, [2.5, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 40])
         axes.legend(fontsize=7)
     panels[0][0].set_ylabel("dense XLA / compact, processor time")
     return save(figure, "kernels_update.png")
+
+
+def ratio_over_density(axes: Any, title: str, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """Both axes logarithmic with such ticks, and a line where neither is faster."""
+    axes.axhline(1, color="#999999", linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="active weights (%)", title=title)
+    axes.set_xticks(xs, [f"{x:g}" for x in xs])
+    axes.set_yticks(ys, [f"{y:g}" for y in ys])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
 
 
 def draw_growth() -> Path:
@@ -101,14 +107,9 @@ def draw_layers() -> Path:
                 linestyle="-" if is_plain else "--",
                 marker={1: "o", 32: "s", 256: "^"}[batch],
                 markersize=4,
-                label=f"width {width}, {batch} rows" if is_plain else None,
+                label=f"width {width}, batch {batch}" if is_plain else None,
             )
-        axes.axhline(1, color="#999999", linewidth=0.8)
-        axes.set(xscale="log", yscale="log", xlabel="active weights (%)", title=name)
-        axes.set_xticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
-        axes.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
+        ratio_over_density(axes, name, [1, 2, 5, 10, 20, 50], [1, 2, 5, 10, 20, 50])
     panels[0].legend(fontsize=7)
     panels[0].set_ylabel("dense XLA / compact")
     return save(figure, "layers.png")
