@@ -125,7 +125,7 @@ def test_what_was_given_is_found_again(method: str) -> None:
         ({"pattern": "fan-in"}, "relative_gradient"),
         ({"pattern": "n:16", "method": "rigl"}, "relative_gradient"),
         ({"pattern": "2:4", "sparsity": 0.5}, "relative_gradient"),
-        ({"pattern": "block-4x4"}, "gradient"),
+        ({"pattern": "block-4x4"}, "relative_gradient"),
         ({"pattern": "neuron"}, "gradient"),
         ({"pattern": "fan-in", "growth": "gradient"}, "gradient"),
         ({"pattern": "fan-in", "preset": "paper"}, "gradient"),
@@ -134,7 +134,7 @@ def test_what_was_given_is_found_again(method: str) -> None:
         ({"pattern": "tests.sparsity.test_patterns:OWN"}, "gradient"),
     ],
 )
-def test_rows_that_grow_their_own_best_weights_grow_by_relative_gradient(
+def test_with_a_pattern_weights_grow_by_relative_gradient(
     given: dict[str, Any], growth: str
 ) -> None:
     config = resolve(GIVEN | given)

@@ -10,7 +10,7 @@ from mast.algorithms.registry import BUILT_IN
 from mast.envs.names import FAMILIES
 from mast.own_code import is_own
 from mast.sparsity.pattern_names import is_pattern_name, pattern_of
-from mast.sparsity.patterns import FanIn, NOfM
+from mast.sparsity.patterns import Blocks, FanIn, NOfM
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def warm_start(layered: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
 
 
 def growth_within(pattern: Any, growth: Any) -> Any:
-    """What a method grows by where each row, or each group of N:M, grows its own best weights.
+    """What a method grows by where rows, groups of N:M or blocks cannot all have the best weights.
 
     A batch's gradient is nearly an outer product, so by its size all rows choose the same inputs.
 
@@ -152,7 +152,7 @@ def growth_within(pattern: Any, growth: Any) -> Any:
     """
     if growth != "gradient" or not is_pattern_name(pattern) or is_own(pattern):
         return growth
-    return "relative_gradient" if isinstance(pattern_of(pattern), FanIn | NOfM) else growth
+    return "relative_gradient" if isinstance(pattern_of(pattern), FanIn | NOfM | Blocks) else growth
 
 
 def layered_defaults(environment: Any, algorithm: Any, method: Any, preset: Any) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class TopologySettings(BaseModel):
         ("gradient", "random", "relative_gradient", "none"),
         TOPOLOGY,
         "where weights grow: by gradient, anywhere, or by gradient over the means of its row and column, "
-        "which with pattern fan-in or n:M and without a preset stands for gradient; none = the mask stays",
+        "which with pattern fan-in, n:M or block stands for gradient, but for presets; none = the mask stays",
         "RigL, SET; ours",
     )
     pruning: Literal["none", "cubic"] = setting(
