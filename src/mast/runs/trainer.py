@@ -222,14 +222,25 @@ class Trainer(Session):
 
     def _loop_round(self) -> tuple[State, Round]:
         """One round of the loop; where the environment fails, what was learnt before is saved."""
-        try:
+        with self._saving_what_was_learnt(lambda: self.loop.learnt(self.state)):
             return self.loop.round(self.state, self.counters, self.meter)
+
+    @contextmanager
+    def _saving_what_was_learnt(self, learnt: Callable[[], State]) -> Iterator[None]:
+        """While entered, a failure of the environment ends the run, saved and said with what is kept.
+
+        Args:
+            learnt: the state to save.
+        """
+        try:
+            yield
         except (EnvironmentFailure, EnvironmentNaN) as error:
             if self.out is None:
                 raise
-            self.state = self.loop.learnt(self.state)
-            # Of several runs, some may hold this round's episodes already.
-            if len(self.runs) == 1:
+            self.state = learnt()
+            # Of several runs, some may hold this round's episodes already; of one that has taken all its
+            # steps no round would follow, and so no last evaluation.
+            if len(self.runs) == 1 and not self.finished:
                 self._save()
             self.close()
             raise type(error)(f"{error}; {self.runs[0].kept}") from error
@@ -261,8 +272,9 @@ class Trainer(Session):
         running = [place for place, run in enumerate(self.runs) if not run.counters.done]
         ended = [place for place in running if self.runs[place].finished]
         if steps >= due * self.config.eval_interval:
+            evaluation = self._evaluate(running)
             self.counters.evaluated_at = steps
-            return self._evaluate(running)
+            return evaluation
         return self._evaluate(ended) if ended else None
 
     def _evaluate(self, places: Sequence[int]) -> Evaluation | None:
@@ -271,12 +283,13 @@ class Trainer(Session):
         number = self.counters.evaluations
         with self.meter.phase("evaluate"):
             watch = self.watch.of_evaluation(self.state, places)
-            totals = self.engine.evaluate(self.state, number, episodes, at_once, watch)
-            drawn = (
-                self.engine.evaluate(self.state, number, episodes, at_once, sampled=True)
-                if algorithm_entry(self.config.algorithm).stochastic
-                else None
-            )
+            with self._saving_what_was_learnt(lambda: self.state):
+                totals = self.engine.evaluate(self.state, number, episodes, at_once, watch)
+                drawn = (
+                    self.engine.evaluate(self.state, number, episodes, at_once, sampled=True)
+                    if algorithm_entry(self.config.algorithm).stochastic
+                    else None
+                )
             self.counters.evaluations += 1
             done = []
             for place in places:
