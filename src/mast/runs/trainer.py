@@ -313,14 +313,16 @@ class Trainer(Session):
             self.meter.forget_rounds()
             return mean_evaluation(done)
 
-    def save(self) -> None:
-        """Write a checkpoint of every run, and its policy.
+    def save(self) -> bool:
+        """Write a checkpoint of every run, and its policy; whether there was one to write.
+
+        Not before the agents of SePS are shared out (`Loop.can_save`).
 
         Raises:
             StorageError: it cannot be written; the one before stands.
         """
         with self._naming_what_is_kept():
-            self._save()
+            return self._save()
 
     @contextmanager
     def _naming_what_is_kept(self) -> Iterator[None]:
@@ -331,11 +333,12 @@ class Trainer(Session):
             self.close()
             raise StorageError(f"{error}; {self.runs[0].kept}") from error
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
         if not self.loop.can_save:
-            return
+            return False
         start = time.perf_counter()
         with self.meter.phase("checkpoint"):
             save(self)
         self._saved_at = time.perf_counter()
         self._save_cost = self._saved_at - start
+        return True
