@@ -103,7 +103,7 @@ def account_of(config: Config, team: TeamSizes) -> Account:
     final = account(networks, uses, sparsity, config.allocation, pattern)
     densities = densities_per_copy(config, sizes.copies)
     if densities is not None:
-        return _with_density_per_agent(final, networks, uses, densities, config)
+        final = _with_density_per_agent(final, networks, uses, densities, config)
     if config.pruning == "none":
         return final
     # The cubic law's mean: all weights before it begins, a quarter of those still to go while it runs.
