@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, load_run_config, load_run_record
 from mast.configuration.record import without_folders
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
@@ -194,6 +193,6 @@ def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
     limit = limit or (entry.episode_limit if entry else 0)
     scale = family.reward_scale if config.reward_scale is None else config.reward_scale
     text = family.identity(versions.get("jaxmarl", "?"), limit, scale, config.state_last_action)
-    if family.rewards == "agent" and algorithm_entry(config.algorithm).rewards == "team":
+    if family.rewards == "agent" and config.learns_from_team:
         return with_team_reward(text, config.team_reward)
     return text
