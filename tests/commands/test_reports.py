@@ -65,6 +65,15 @@ def test_info_tells_size_flops_and_layers(capsys: pytest.CaptureFixture[str]) ->
     assert "hidden_size=32" in out
 
 
+def test_info_counts_how_a_run_would_be_pruned(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["info", "smax/3m", "--method", "magnitude", "--json", "--prune-begin-fraction"]
+    ratios = []
+    for begin in ("0.1", "0.5"):
+        assert main([*line, begin]) == 0
+        ratios.append(last_json(capsys.readouterr().out)["flops_train_ratio"])
+    assert ratios[0] < ratios[1]
+
+
 def test_info_of_a_run_says_how_far_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
