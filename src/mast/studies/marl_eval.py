@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 
 from mast.studies.groups import Panel
-from mast.studies.results import SCORE_WINDOW, Result
+from mast.studies.results import Result
+from mast.training.statistics import SCORE_WINDOW
+
+METRICS = ("win_rate", "return", "sampled_return")
+"""The columns of a curve that are evaluations' results; a result's number is the score of one of them."""
 
 
 def marl_eval_data(panels: Iterable[Panel]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mast.errors import UserError
 from mast.execution.account import account_of, parameters_of_an_agent
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
-from mast.studies.results import DIAGNOSTICS_SUFFIX, SCORE_WINDOW, CellFiles, curve_text
+from mast.studies.results import DIAGNOSTICS_SUFFIX, CellFiles, curve_text
 from mast.training.checkpoint import FOLDER_NAME, CheckpointStore
 from mast.training.logging import read_metrics
 from mast.training.statistics import score
@@ -123,7 +123,7 @@ def files_of_run(run: Path, cell: Cell, cpu_seconds: float | None = None) -> Cel
     last = rows[-1]
     wins = [row["win_rate"] for row in rows]
     row = {
-        "score": score(wins, SCORE_WINDOW),
+        "score": score(wins),
         "win_rate": last["win_rate"],
         "return": last["return"],
         "env_steps": last["env_steps"],
