@@ -42,7 +42,7 @@ def marl_eval_data(panels: Iterable[Panel]) -> dict[str, Any]:
 
 def _run(result: Result) -> dict[str, Any]:
     curve = result.curve
-    metrics = [name for name in ("win_rate", "return") if np.isfinite(curve[name]).any()]
+    metrics = [name for name in METRICS if np.isfinite(curve.get(name, np.nan)).any()]
     run: dict[str, Any] = {
         f"step_{number}": {
             "step_count": int(steps),
