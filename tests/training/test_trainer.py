@@ -256,6 +256,16 @@ def test_nan_from_an_environment_is_named_by_step_agent_and_checkpoint(tmp_path:
         next(trained)
 
 
+def test_a_row_is_about_all_rounds_also_where_another_seed_has_ended(tmp_path: Path) -> None:
+    trainer = Trainer(small(seeds=2, steps=1200, eval_interval=10**6), tmp_path / "run")
+    trainer.run()
+    rows = [read_metrics(run.out)[-1] for run in trainer.runs if run.out is not None]
+    slow = max(rows, key=lambda row: row["updates"] or 0)
+    assert min(row["updates"] or 0 for row in rows) < (slow["updates"] or 0)
+    # Every round has as many episodes, so that the mean of the rounds' is that of all of them.
+    assert slow["train_length"] == pytest.approx(slow["env_steps"] / slow["episodes"])  # type: ignore[operator]
+
+
 def test_what_was_learnt_is_saved_where_the_environment_fails_in_an_evaluation(
     tmp_path: Path,
 ) -> None:

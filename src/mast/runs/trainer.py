@@ -310,7 +310,9 @@ class Trainer(Session):
                 if run.finished:
                     run.save_policy("policy.safetensors", state, scale)
                     run.counters.done = True
-            self.meter.forget_rounds()
+            # The rounds are still to come in the next rows of runs that play on.
+            if all(run.counters.done or place in places for place, run in enumerate(self.runs)):
+                self.meter.forget_rounds()
             return mean_evaluation(done)
 
     def save(self) -> bool:
