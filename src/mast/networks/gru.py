@@ -3,7 +3,7 @@
 XLA on a CPU decides the shape of this code. Gates sliced out of one [rows, 3h] array inside the scan
 cost about four times the step of three separate arrays, because the slices are not vectorised; and the
 gradient of the recurrent weight belongs after the scan as one large matrix product, not inside it as many
-small ones (measured in the kernel trial that the project began with).
+small ones.
 """
 
 from typing import Any

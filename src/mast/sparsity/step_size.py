@@ -25,7 +25,7 @@ def density_factor(
     """What steps are multiplied by: min(cap, ρ^−exponent), exactly 1 for a dense network.
 
     Args:
-        density: ρ, share of active weights of all layers together.
+        density: ρ, share of active weights of all masked layers together; biases do not count.
         exponent: 0 leaves every step as it is.
         cap: the largest factor.
 

@@ -27,6 +27,7 @@ CURVE = (
     "seconds",
     "win_rate",
     "return",
+    "sampled_win_rate",
     "sampled_return",
     "episode_length",
     "train_win_rate",

@@ -22,6 +22,8 @@ Statistic = Callable[[list[np.ndarray]], np.ndarray]
 
 RESAMPLES = 5_000
 CONFIDENCE = 0.95
+FEWEST = 3
+"""Runs that a difference or an interval needs at least: a bootstrap of two knows three values."""
 FILTER_WINDOW, FILTER_ORDER = 21, 2
 
 

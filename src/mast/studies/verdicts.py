@@ -9,12 +9,10 @@ import numpy as np
 
 from mast.studies.groups import Group, Panel
 from mast.studies.statements import Statement
-from mast.studies.statistics import difference_interval
+from mast.studies.statistics import FEWEST, difference_interval
 
 HELD, NOT_HELD, OPEN, NOT_RUN = "held", "not held", "open", "not run"
 ELSEWHERE = "see"
-FEWEST = 3
-"""Runs of each arm that a difference is judged by at least."""
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,8 @@ def check_needed_memory(config: Config, sizes: Sizes, runs: int) -> str | None:
 
 def _step_bytes(config: Config, sizes: Sizes) -> int:
     """What is stored of one step of one episode."""
-    number = 2 if config.replay_dtype == "float16" else FLOAT
+    replays = algorithm_entry(config.algorithm).loop == "replay"
+    number = 2 if replays and config.replay_dtype == "float16" else FLOAT
     seen = (sizes.agents * sizes.observation + sizes.state) * number
     return seen + sizes.agents * (sizes.actions + FLOAT) + FLOAT + 2
 

@@ -61,6 +61,7 @@ class WandbTracker:
         row = {name: getattr(metrics, name) for name in NUMBERS}
         row |= dict(metrics.loss_metrics)
         row |= {"win_rate": evaluation.win_rate, "return": evaluation.return_}
-        row |= {"episode_length": evaluation.length}
+        row |= {"sampled_win_rate": evaluation.sampled_win_rate}
+        row |= {"sampled_return": evaluation.sampled_return, "episode_length": evaluation.length}
         known = {name: value for name, value in row.items() if value is not None}
         self._run.log(known, step=metrics.env_steps)

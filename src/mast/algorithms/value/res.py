@@ -81,6 +81,7 @@ class RegularizedSoftmax:
         held_q, held_weights, target = jax.lax.stop_gradient((q, weights, target))
         target_q = utilities(target.agent, episodes).q
         target_weights = target.mixer.weights(episodes.state)
+        # Of several runs in one program both branches are computed: the operator has the run axis.
         value = jax.lax.cond(
             method.operator == Operator.RES_SOFTMAX,
             lambda: res_softmax_value(

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from mast.studies.cell import PLAIN
 from mast.studies.groups import Group, Panel
 from mast.studies.progress import duration
-from mast.studies.report.tables import FEWEST, Arms, Line, arms_of
+from mast.studies.report.tables import Arms, Line, arms_of
 from mast.studies.run_result import agents_parameters
+from mast.studies.statistics import FEWEST
 from mast.studies.study import Study
 from mast.studies.verdicts import verdicts_of
 from mast.training.statistics import Interval

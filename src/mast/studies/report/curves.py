@@ -21,8 +21,7 @@ from mast.studies.report.style import (
     plain,
     styles_of,
 )
-from mast.studies.report.tables import FEWEST
-from mast.studies.statistics import CONFIDENCE, smoothed
+from mast.studies.statistics import CONFIDENCE, FEWEST, smoothed
 
 RESAMPLES = 1_000
 

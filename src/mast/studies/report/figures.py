@@ -27,8 +27,8 @@ from mast.studies.report.style import (
     spread,
     styles_of,
 )
-from mast.studies.report.tables import FEWEST, Line
-from mast.studies.statistics import performance_profile
+from mast.studies.report.tables import Line
+from mast.studies.statistics import FEWEST, performance_profile
 
 PAPER_COLOUR = "#444444"
 

@@ -19,7 +19,6 @@ from mast.studies.report.columns import (
     statement_columns,
 )
 from mast.studies.report.tables import (
-    FEWEST,
     TOLERANCE,
     Line,
     Ordering,
@@ -28,6 +27,7 @@ from mast.studies.report.tables import (
     over_all_maps,
     score_said,
 )
+from mast.studies.statistics import FEWEST
 from mast.studies.study import Study
 from mast.training.statistics import Interval
 

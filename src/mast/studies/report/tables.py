@@ -21,10 +21,6 @@ TOLERANCE = 0.03
 """Table 1's own: a sparsity is kept where MAST stays within 3 % of dense."""
 
 
-FEWEST = 3
-"""Seeds that an interval or a band is drawn from at least: the bootstrap of two knows three values."""
-
-
 @dataclass(frozen=True)
 class Line:
     """A group of a panel.
