@@ -363,7 +363,7 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
             "growth = random: method dense has no mask to evolve",
         ),
         ({"pruning": "cubic"}, "pruning = cubic: needs initial_mask = ones"),
-        ({"widths": "tiny"}, "widths = tiny: needs initial_mask = ones"),
+        ({"widths": "tiny"}, "widths = tiny: needs method = tiny"),
         (
             {"method": "rlx2", "buffer_episodes": 400},
             "window_floor = 500: must be below buffer_episodes = 400",
@@ -378,6 +378,11 @@ def test_a_refusal_names_setting_value_and_what_is_allowed(
     given: dict[str, Any], message: str
 ) -> None:
     assert refusal(**given) == message
+
+
+def test_an_algorithm_is_told_from_a_method() -> None:
+    assert refusal(method="qmix").endswith("(did you mean --algorithm qmix?)")
+    assert refusal(algorithm="mast").endswith("(did you mean --method mast?)")
 
 
 def test_names_of_other_libraries_suggest_ours() -> None:
