@@ -230,6 +230,7 @@ def test_dense_ignores_sparsity_and_says_so() -> None:
         ({"algorithm": "owqmix", "weight_alpha": 0.5, "omega": 5, "td_lambda": 0.5}, []),
         ({"algorithm": "ippo", "epochs": 4, "ppo_clip": 0.1, "discount": 0.9}, []),
         ({"method": "rlx2", "window_drop": 0.2, "n_step": 2, "double_q": "false"}, []),
+        ({"method": "rigl", "td_lambda": 0.8}, []),
         ({"method": "magnitude", "prune_end_fraction": 0.5, "evolve_interval": 100}, []),
         ({"algorithm": "tests.test_extending:OWN", "epochs": 4}, []),
     ],

@@ -56,11 +56,12 @@ def idle_settings(config: Config, given: Collection[str]) -> list[str]:
 
     Args:
         config: the resolved settings.
-        given: names of the settings that the user gave.
+        given: names of the settings that the user gave; those given their usual value go without a word.
     """
     reasons: dict[str, list[str]] = {}
     for name, reason in _idle(config):
-        if name in given:
+        usual = type(config).model_fields[name].get_default()
+        if name in given and getattr(config, name) != usual:
             reasons.setdefault(reason, []).append(name)
     return [f"no effect of {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
