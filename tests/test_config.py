@@ -519,6 +519,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         load_config_file(tmp_path / "nowhere.json")
 
 
+def test_an_exported_folder_is_told_from_a_run(tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_text("{}")
+    with pytest.raises(
+        UserError, match="is no run: mast export or mast compact made it; mast eval"
+    ):
+        load_run_record(tmp_path)
+
+
 def test_an_unknown_setting_of_a_run_is_refused(tmp_path: Path) -> None:
     write_run_record(tmp_path, resolve(GIVEN), GIVEN)
     record = json.loads((tmp_path / "config.json").read_text())
