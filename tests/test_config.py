@@ -422,7 +422,7 @@ def test_every_setting_is_explained(name: str) -> None:
     assert default_text(name)
 
 
-READ_THROUGH = {"online_share": "online_batch"}
+READ_THROUGH = {"online_share": "online_batch", "rewards": "learns_from_team"}
 """Settings that are read as a property of the configuration."""
 
 

@@ -109,3 +109,20 @@ def test_an_entry_that_cannot_be_trained_is_refused_in_one_line(
     monkeypatch.setattr(own_algorithm, name, wrong, raising=False)
     with pytest.raises(UserError, match=message):
         Trainer(resolve({**SMALL, "algorithm": f"examples.own_algorithm:{name}"})).run()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"diagnostics": True}, "diagnostics = true: needs an algorithm that learns action values"),
+        ({"pipeline": True}, r"pipeline = true: .* learns from what it has just played"),
+    ],
+)
+def test_settings_that_do_not_fit_an_own_loop_are_refused(
+    settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = dataclasses.replace(algorithm_entry("maa2c"), name="actor", defaults={})
+    monkeypatch.setattr(own_algorithm, "ACTOR", actor, raising=False)
+    own = {"algorithm": "examples.own_algorithm:ACTOR", "method": "dense"}
+    with pytest.raises(UserError, match=message):
+        Trainer(resolve({**SMALL, **own, **settings}))

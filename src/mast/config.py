@@ -1,6 +1,7 @@
 """The settings of a run: `resolve` fills them in and checks them. Imports no JAX.
 
-Defaults come in layers, the later one wins: field default, environment, method, the user.
+Defaults come in layers, the later one wins: field default, environment, algorithm, method (with MAST's
+targets as the algorithm wants them), preset, the user.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def resolve(given: Mapping[str, Any], *, playable: bool = True) -> Config:
         playable: whether the environment must be one that can be played (SMAC's sizes are only known).
 
     Returns:
-        the complete settings (field default < environment < method < given).
+        the complete settings, with their layers of defaults.
 
     Raises:
         UserError: one line with the first wrong setting, its value and what is allowed.

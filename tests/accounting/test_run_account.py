@@ -23,10 +23,12 @@ def test_smac_sizes_are_the_papers() -> None:
         smac_sizes("smac/3s5")
 
 
-def test_a_pruned_run_trains_with_the_mean_of_the_cubic_law() -> None:
+@pytest.mark.parametrize("sharing", ["shared", "seps"])
+def test_a_pruned_run_trains_with_the_mean_of_the_cubic_law(sharing: str) -> None:
     """Dense to 10 %, then (1 − p)³ of the way to 75 %: 0.1 + 0.65/4 of the pruned weights are there."""
-    dense, final = account(method="dense"), account(method="ss", sparsity=0.9)
-    pruned = account(method="magnitude", sparsity=0.9)
+    dense = account(method="dense", sharing=sharing)
+    final = account(method="ss", sparsity=0.9, sharing=sharing)
+    pruned = account(method="magnitude", sparsity=0.9, sharing=sharing)
     assert pruned.parameters == final.parameters
     assert pruned.flops_inference_ratio == final.flops_inference_ratio
     steps = 100_000

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mast.config import resolve
+from mast.errors import UserError
 from mast.learning.seps import (
     KL_WEIGHT,
     Transitions,
@@ -65,6 +66,12 @@ def test_the_loss_is_the_definition():
         divergence = -0.5 * (1 + log_variance - mean**2 - np.exp(log_variance)).sum()
         expected += KL_WEIGHT * divergence
     assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_step_episodes_tell_no_agents_apart():
+    nothing = Transitions(*(each[:0] for each in chance_transitions(20)))
+    with pytest.raises(UserError, match="sharing = seps: every step has ended its episode"):
+        agent_codes(jax.random.key(0), nothing, AGENTS)
 
 
 def test_planted_groups_are_found():

@@ -61,6 +61,7 @@ class FakeTrainer:
     made: list["FakeTrainer"] = []  # noqa: RUF012 (emptied by the fixture)
     second_round: Any = staticmethod(lambda: None)
     finished_before = False
+    can_save = True
 
     def __init__(self, config: Config, out: Path | None = None, given: Any = None) -> None:
         print("a library greets")
@@ -89,8 +90,9 @@ class FakeTrainer:
             yield round_metrics(number * 1000, 3000)
         self.finished = True
 
-    def save(self) -> None:
+    def save(self) -> bool:
         self.saved += 1
+        return self.can_save
 
     def close(self) -> None:
         pass

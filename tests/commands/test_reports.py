@@ -23,6 +23,7 @@ def test_evaluate_plays_every_seed(
             "win_rate": interval if first else None,
             "return": interval,
             "episode_length": {"mean": 20.0 if first else 23.0, "low": 19.0, "high": 24.0},
+            "sampled_return": {"mean": 1.0 if first else 3.0, "low": 0.0, "high": 4.0},
             "episodes": episodes,
             "environment": "played",
             "policy": str(path),
@@ -49,6 +50,8 @@ def test_evaluate_plays_every_seed(
     # Two numbers 3 apart lie 1.5 from their mean: √(2 · 1.5² / (2 − 1)).
     assert between["episode_length"] == {"mean": 21.5, "deviation": pytest.approx(4.5**0.5)}
     assert "episode length of 2 seeds: 21.500 ± 2.121 (standard deviation between seeds)" in out
+    assert between["sampled_return"] == {"mean": 2.0, "deviation": pytest.approx(2**0.5)}
+    assert "return, sampled of 2 seeds: 2.000 ± 1.414" in out
     assert "win rate of" not in out
 
 
@@ -63,6 +66,15 @@ def test_info_tells_size_flops_and_layers(capsys: pytest.CaptureFixture[str]) ->
     assert sum(layer["active"] for layer in result["layers"]) < result["parameters"]
     assert "gru_hidden" in out
     assert "hidden_size=32" in out
+
+
+def test_info_counts_how_a_run_would_be_pruned(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["info", "smax/3m", "--method", "magnitude", "--json", "--prune-begin-fraction"]
+    ratios = []
+    for begin in ("0.1", "0.5"):
+        assert main([*line, begin]) == 0
+        ratios.append(last_json(capsys.readouterr().out)["flops_train_ratio"])
+    assert ratios[0] < ratios[1]
 
 
 def test_info_of_a_run_says_how_far_it_is(

@@ -131,6 +131,17 @@ def test_ctrl_c_saves_after_the_round_and_says_how_to_resume(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_ctrl_c_says_where_nothing_can_be_saved_yet(
+    trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer.can_save = False
+    trainer.second_round = staticmethod(lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert main(["train", "smax/3m", "--out", "r"]) == 130
+    said = capsys.readouterr().out
+    assert "3,000 env steps, before anything can be saved; mast resume r begins again" in said
+    assert "and saved" not in said
+
+
 def test_a_second_ctrl_c_stops_at_once(
     trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
 ) -> None:

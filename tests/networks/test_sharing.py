@@ -143,6 +143,9 @@ def test_clusters_and_random_weights_are_networks_of_each_agents_own():
 def test_ratios_that_do_not_fit_are_one_line():
     with pytest.raises(UserError, match=r"prune_ratio = 0-0\.1-0\.1: must be 2 numbers"):
         agent_of("snp", prune_ratio=(0.0, 0.1, 0.1))
+    settings = {"environment": "own:Game", "algorithm": "maa2c", "sharing": "snp"}
+    with pytest.raises(UserError, match=r"^critic_prune_ratio = 0\.9 of layers\.2: none of its 4"):
+        account_of(Config(**settings, hidden_size=4), TEAM)
     with pytest.raises(ValueError, match=r"prune_ratio = 0-0\.1: needs sharing = snp"):
         Config(environment="own:Game", prune_ratio=(0.0, 0.1))
     with pytest.raises(ValueError, match="each must be at least 0 and below 1"):

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from study_cells import row, small_study
 from test_study_report import SCORES, lite
 
 from mast.cli import main
 from mast.studies.groups import panels_of
 from mast.studies.marl_eval import marl_eval_data
+from mast.studies.results import CellFiles, ResultFolder
 
 
 def test_the_format_is_marl_evals() -> None:
@@ -24,6 +26,17 @@ def test_the_format_is_marl_evals() -> None:
     first = {"step_count": 1000, "elapsed_time": 0.0, "win_rate": [0.85], "return": [17.0]}
     assert run["step_0"] == first
     assert run["absolute_metrics"] == {"win_rate": [pytest.approx(0.85)], "return": [17.0]}
+
+
+def test_what_is_drawn_from_a_policy_is_there_too() -> None:
+    settings = {"environment": "lbf/lbf1", "algorithm": "maa2c", "steps": 2000}
+    study = small_study(settings=settings, cells=[{}], seeds=1)
+    curve = "env_steps,win_rate,return,sampled_return\n1000,,0.5,0.75\n2000,,0.5,0.25\n"
+    result = ResultFolder(Path("kept")).write(study.cells[0], CellFiles(row(None), curve))
+    data = marl_eval_data(panels_of(study, [result]))
+    run = data["lbf"]["lbf1"]["maa2c_dense"]["seed_0"]
+    assert run["step_0"]["sampled_return"] == [0.75]
+    assert run["absolute_metrics"] == {"return": [0.5], "sampled_return": [result.number]}
 
 
 def test_the_command_writes_it() -> None:

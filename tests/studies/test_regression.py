@@ -66,3 +66,12 @@ def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     store("results", {0: 0.6})
     assert main(["study", "check", "regress", "--fresh", "f"]) == 2
     assert "f/regress has no dense; first: mast study run" in capsys.readouterr().err
+
+
+def test_what_cannot_be_won_is_not_held_to_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("results", "fresh"):
+        kept = ResultFolder(Path(folder) / "regress")
+        for cell in find_study("regress").cells:
+            kept.write(cell, CellFiles(row(None), "env_steps,win_rate,return\n1000,,1\n"))
+    assert main(["study", "check", "regress", "--fresh", "fresh"]) == 2
+    assert "is measured by return: only win rates are held" in capsys.readouterr().err

@@ -106,6 +106,15 @@ def test_dense_must_win_something(
     assert "dense has a win rate of 0 on smax/3m" in capsys.readouterr().err
 
 
+def test_dense_has_no_topology(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launched = play(monkeypatch, lambda config: 0.8)
+    assert main([*LINE, "--growth", "random", "--allocation", "uniform"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["best"] == 0.98
+    assert launched[0] == 0
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

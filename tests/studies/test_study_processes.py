@@ -10,6 +10,8 @@ import pytest
 from study_cells import small_study, wait_until
 from test_study_results import finished_run
 
+from mast.commands.options import given_settings, parse
+from mast.commands.train import TRAIN
 from mast.config import resolve, write_run_record
 from mast.studies import processes, vmapped
 from mast.studies.processes import CpuTime, ProcessJob, prune, run_arguments
@@ -58,6 +60,22 @@ def test_a_cell_is_trained_with_its_own_settings_on_one_thread() -> None:
     text = " ".join(words)
     for each in ("--method mast", "--sparsity 0.9", "--seed 0", "--steps 2000", "--threads 1"):
         assert each in text
+
+
+def test_whatever_a_study_can_say_of_a_cell_reaches_its_process() -> None:
+    settings = {
+        "environment": "lbf/lbf1",
+        "algorithm": "maa2c",
+        "sharing": "snp",
+        "env_args": {"size": 10, "fast": True, "name": "x", "share": 0.5},
+        "snapshots": [[0.0, 0.5]],
+        "prune_ratio": [[0.0, 0.1, 0.25]],
+        "state_last_action": False,
+    }
+    cell = small_study(settings={}, cells=[settings]).cells[0]
+    typed = parse(TRAIN, run_arguments(cell, Path("work/run"), None, {})[1:])
+    config = resolve(given_settings(typed) | {"checkpoint_interval": 30.0})
+    assert config == cell.config
 
 
 def test_a_cell_as_a_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -378,7 +378,7 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     from mast.diagnosis.snapshots import save_snapshot
 
     cells = [{"masks": True, "method": "mast", "sparsity": 0.9, "diagnostics": True}]
-    study = small_study(cells=cells, seeds=1)
+    study = small_study(cells=cells, seeds=2)
     run = Path("run")
     run.mkdir()
     masks = np.random.default_rng(0).random((8, 6)) < 0.5
@@ -391,9 +391,11 @@ def test_masks_and_densities_are_shown_where_they_are_kept() -> None:
     attached = {f".{path.name}": path.read_bytes() for path in (run / "snapshots").iterdir()}
     attached[".diagnostics.jsonl"] = (2 * line).encode()
     curve = "env_steps,win_rate,return\n1000,0.5,3\n2000,0.5,3\n"
-    result = ResultFolder(Path("kept")).write(study.cells[0], CellFiles(row(), curve, attached))
-    text = page(study, [result])
-    assert "Masks of agent.fc1, mast 90 %, seed 0" in text
+    kept = ResultFolder(Path("kept"))
+    bare = kept.write(study.cells[0], CellFiles(row(), curve))  # its snapshots were not kept
+    result = kept.write(study.cells[1], CellFiles(row(), curve, attached))
+    text = page(study, [bare, result])
+    assert "Masks of agent.fc1, mast 90 %, seed 1" in text
     assert "Connections of agent.fc1" in text
     assert "Density per agent, mast 90 %" in text
     assert "discounted return that followed" in text

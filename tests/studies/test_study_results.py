@@ -187,6 +187,9 @@ def test_the_environment_says_what_it_is() -> None:
     assert (
         environment_identity(foraging, versions) == environment_of(foraging).spec.identity == mean
     )
+    joint = resolve({"environment": "lbf/8x8-3p-2f", "algorithm": "maa2c", "rewards": "team"})
+    added = f"{text}, sum of the agents' rewards"
+    assert environment_identity(joint, versions) == environment_of(joint).spec.identity == added
     own = resolve({"environment": "my.module:Own"})
     assert environment_identity(own, versions) == "my.module:Own"
 

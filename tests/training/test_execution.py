@@ -123,11 +123,18 @@ def test_compact_is_refused_in_one_line(settings: dict[str, Any], reason: str) -
     assert str(caught.value) == message
 
 
-def test_without_a_compiler_auto_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "unavailable_reason", lambda: "there is no C++ compiler")
+@pytest.mark.parametrize(
+    "reason", ["there is no C++ compiler", "g++ cannot compile the kernels: no space left"]
+)
+def test_where_kernels_cannot_be_made_auto_says_so_once(
+    reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "unavailable_reason", lambda: reason)
     config, said = choose_execution(resolve({"environment": "smax/3m"}), vmapped=False)
     assert config.execution == "masked"
-    assert said == ["no native kernels, so zeros are computed too: there is no C++ compiler"]
+    assert said == [f"no native kernels, so zeros are computed too: {reason}"]
+    monkeypatch.setenv("MAST_KERNELS", "off")  # which was asked for
+    assert choose_execution(resolve({"environment": "smax/3m"}), vmapped=False) == (config, [])
 
 
 class Typed(Pursuit):

@@ -15,7 +15,7 @@ from examples.pursuit import Pursuit
 
 from mast.config import load_config_file, load_run_config, resolve
 from mast.envs.protocol import Outcome, TimeStep
-from mast.errors import SelfCheckError, StorageError, UserError
+from mast.errors import EnvironmentFailure, SelfCheckError, StorageError, UserError
 from mast.policy import Policy
 from mast.runs.trainer import Trainer
 from mast.training.logging import read_metrics
@@ -254,6 +254,43 @@ def test_nan_from_an_environment_is_named_by_step_agent_and_checkpoint(tmp_path:
         r"the last good checkpoint, of env step \d+, is kept in",
     ):
         next(trained)
+
+
+def test_a_row_is_about_all_rounds_also_where_another_seed_has_ended(tmp_path: Path) -> None:
+    trainer = Trainer(small(seeds=2, steps=1200, eval_interval=10**6), tmp_path / "run")
+    trainer.run()
+    rows = [read_metrics(run.out)[-1] for run in trainer.runs if run.out is not None]
+    slow = max(rows, key=lambda row: row["updates"] or 0)
+    assert min(row["updates"] or 0 for row in rows) < (slow["updates"] or 0)
+    # Every round has as many episodes, so that the mean of the rounds' is that of all of them.
+    assert slow["train_length"] == pytest.approx(slow["env_steps"] / slow["episodes"])  # type: ignore[operator]
+
+
+def test_what_was_learnt_is_saved_where_the_environment_fails_in_an_evaluation(
+    tmp_path: Path,
+) -> None:
+    game = PlainPursuit()
+    trainer = Trainer(small(checkpoint_interval=1e6), tmp_path / "run", environment=game)
+    evaluate = trainer.engine.evaluate
+
+    def gone(key: int, grid: Any, actions: Any) -> Any:
+        raise ConnectionError("simulator gone")
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        game.step = gone  # type: ignore[method-assign]
+        return evaluate(*arguments, **options)
+
+    trainer.engine.evaluate = failing  # type: ignore[method-assign]
+    with pytest.raises(
+        EnvironmentFailure,
+        match=r"simulator gone.*; the last good checkpoint, of env step \d+, is kept",
+    ):
+        trainer.run()
+    resumed = Trainer.resume(tmp_path / "run", environment=PlainPursuit())
+    assert resumed.counters.updates == trainer.counters.updates > 0
+    assert not read_metrics(tmp_path / "run")
+    next(iter(resumed))  # the evaluation that failed is made up for
+    assert len(read_metrics(tmp_path / "run")) == 1
 
 
 @pytest.mark.parametrize("fate", ["deleted", "renamed", "replaced"])

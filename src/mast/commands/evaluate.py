@@ -107,7 +107,7 @@ def between_seeds(played: Sequence[dict[str, Any]]) -> dict[str, dict[str, float
         seed has no such result.
     """
     found: dict[str, dict[str, float] | None] = {}
-    for name in COLUMNS:
+    for name in (each for each in COLUMNS | SAMPLED if each in played[0]):
         intervals = [result[name] for result in played]
         means = [each["mean"] for each in intervals if each is not None]
         whole = len(means) == len(played)
@@ -120,8 +120,8 @@ def between_seeds(played: Sequence[dict[str, Any]]) -> dict[str, dict[str, float
 
 
 def _show_between(between: dict[str, dict[str, float] | None], seeds: int, output: Output) -> None:
-    for name, words in COLUMNS.items():
-        if (numbers := between[name]) is not None:
+    for name, words in (COLUMNS | SAMPLED).items():
+        if (numbers := between.get(name)) is not None:
             output.say(
                 f"{words} of {seeds} seeds: {numbers['mean']:.3f} ± {numbers['deviation']:.3f}"
                 " (standard deviation between seeds)"

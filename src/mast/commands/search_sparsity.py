@@ -26,6 +26,7 @@ from mast.commands.study_options import (
     time_of,
 )
 from mast.config import Config, resolve
+from mast.configuration.settings.networks import TopologySettings
 from mast.errors import UserError
 from mast.own_code import in_file_names
 from mast.studies.groups import Group, groups_of
@@ -59,12 +60,13 @@ def run_search_sparsity(values: Values) -> int:
     seeds = whole_number(values, "seeds", 4, at_least=1, at_most=MOST_SEEDS)
     name = f"search-{environment}-{in_file_names(config.algorithm)}-{config.method}"
     name = name.replace("/", "-").replace(":", "-")
-    _study(name, {**settings, "sparsity": low}, seeds)  # refused before anything is trained
+    for first in ({**settings, "sparsity": low}, dense_settings(settings)):
+        _study(name, first, seeds)  # refused before anything is trained
     compute = _Computer(values, name, output)
     output.say(
         f"looking for the highest sparsity from {low:g} to {high:g} within {tolerance:.0%} of dense"
     )
-    dense = compute(_study(name, {**settings, "method": "dense"}, seeds))
+    dense = compute(_study(name, dense_settings(settings), seeds))
     if dense is None:
         output.say("stopped before dense was trained; the same command goes on")
         return compute.exit_code
@@ -86,6 +88,12 @@ def run_search_sparsity(values: Values) -> int:
     found = search(grid(low, high, resolution), probe)
     _show(found, dense, output)
     return compute.exit_code
+
+
+def dense_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the dense team that the sparse ones are held to, which has no topology to set."""
+    own = {name: settings[name] for name in settings if name not in TopologySettings.model_fields}
+    return own | {"method": "dense"}
 
 
 class _Computer:

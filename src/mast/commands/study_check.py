@@ -29,6 +29,12 @@ def run_check(values: Values) -> int:
             raise UserError(f"{stored_folder.folder} has no {stored.label} to hold anything to")
         if not fresh[stored.label].results:
             raise UserError(f"{fresh_folder.folder} has no {stored.label}; first: mast study run")
+        measures = {result.measure for result in stored.results}
+        if measures != {"win_rate"}:
+            raise UserError(
+                f"{stored.label} of study {study.name} is measured by {', '.join(sorted(measures))}: only "
+                "win rates are held to each other"
+            )
         verdicts.append(compare(stored, fresh[stored.label]))
     table = plain_table()
     for heading in ("", "now", "stored", "allowed", "curves", ""):

@@ -104,10 +104,7 @@ def _write_page(
         html.with_name(f"{html.stem}-tables.csv"): numbers_csv(study, panels),
     }
     for path, text in texts.items():
-        try:
-            write_atomically(path, text.encode())
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from None
+        write_atomically(path, text.encode())
     return [str(path) for path in texts]
 
 

@@ -47,8 +47,8 @@ class Training(Protocol):
     def __iter__(self) -> Iterator[Any]:
         """The rounds."""
 
-    def save(self) -> None:
-        """Writes a checkpoint."""
+    def save(self) -> bool:
+        """Writes a checkpoint; whether there was one to write."""
 
     def summary(self) -> dict[str, Any]:
         """What it came to."""
@@ -153,6 +153,7 @@ def _watch(trainer: Training, notes: Sequence[str], out: Path, output: Output, l
             earlier=[win for win in wins if win is not None],
         )
     )
+    saved = True
     try:
         with (
             _tracker(logger, trainer.config, out) or contextlib.nullcontext() as tracker,
@@ -174,14 +175,19 @@ def _watch(trainer: Training, notes: Sequence[str], out: Path, output: Output, l
                 if interruption.requested:
                     break
             if interruption.requested:
-                trainer.save()
+                saved = trainer.save()
     except KeyboardInterrupt:
         output.say(f"stopped; the last checkpoint stands; {resume}")
         return INTERRUPTED
     summary = trainer.summary()
     stopped = interruption.requested and not trainer.finished
-    if stopped:
-        output.say(f"interrupted and saved at {summary['env_steps']:,} env steps; {resume}")
+    steps = f"{summary['env_steps']:,} env steps"
+    if stopped and saved:
+        output.say(f"interrupted and saved at {steps}; {resume}")
+    elif stopped:
+        output.say(
+            f"interrupted at {steps}, before anything can be saved; mast resume {out} begins again"
+        )
     else:
         show_summary(summary, output, trainer.config.seeds)
     output.result(summary)

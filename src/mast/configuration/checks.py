@@ -55,14 +55,8 @@ def check_together(config: Config) -> None:
         )
     if config.operator == "res_softmax":
         only_with("operator", "algorithm", "res")
-    if config.critic_prune_ratio is not None and known is not None and known.loop == "replay":
-        raise ValueError(f"critic_prune_ratio: algorithm {config.algorithm} has no critic")
-    if config.diagnostics and known is not None and known.loop == "on_policy":
-        raise ValueError("diagnostics = true: needs an algorithm that learns action values")
-    if config.pipeline and known is not None and known.loop == "on_policy":
-        raise ValueError(
-            f"pipeline = true: {config.algorithm} learns from what it has just played; must be false"
-        )
+    if known is not None:
+        check_loop(config, known.loop)
     if config.density_per_agent is not None:
         only_with("density_per_agent", "sharing", "independent")
         if config.initial_mask in ("ones", "run"):
@@ -118,6 +112,26 @@ def check_together(config: Config) -> None:
         raise ValueError(f"seeds = {config.seeds}: the last seed would pass {2**31 - 1}")
     if config.initial_mask == "ones" and config.growth != "none":
         raise ValueError(f"growth = {config.growth}: method {config.method} has no mask to evolve")
+
+
+def check_loop(config: Config, loop: str) -> None:
+    """Refuses settings that do not fit the loop of an algorithm; of an own one when it has been imported.
+
+    Args:
+        config: the settings.
+        loop: that the algorithm's entry gives.
+
+    Raises:
+        ValueError: the first that does not fit.
+    """
+    if loop == "replay" and config.critic_prune_ratio is not None:
+        raise ValueError(f"critic_prune_ratio: algorithm {config.algorithm} has no critic")
+    if loop == "on_policy" and config.diagnostics:
+        raise ValueError("diagnostics = true: needs an algorithm that learns action values")
+    if loop == "on_policy" and config.pipeline:
+        raise ValueError(
+            f"pipeline = true: {config.algorithm} learns from what it has just played; must be false"
+        )
 
 
 def _check_pattern(config: Config) -> None:

@@ -20,7 +20,7 @@ from mast.configuration.presets import (
 )
 from mast.configuration.settings import Config
 from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
-from mast.configuration.text import ALIASES, bounds_of, kinds
+from mast.configuration.text import ALIASES, RATIOS, bounds_of, kinds
 from mast.errors import UserError
 
 
@@ -38,7 +38,7 @@ def allowed(name: str) -> str:
         return "shares of training such as 0,0.25,0.5,1, or none"
     if name == "env_args":
         return FORM
-    if name in ("prune_ratio", "critic_prune_ratio"):
+    if name in RATIOS:
         return "shares such as 0-0.1-0.9, one per hidden layer, or none"
     noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     text = noun[alternatives[0]] + _range_text(info)

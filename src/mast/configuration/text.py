@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
 ALIASES: dict[str, dict[str, str]] = {"sharing": {"fups+id": "shared"}}
 """Second names of a setting's values: a paper's beside ours."""
+
+
+RATIOS = ("prune_ratio", "critic_prune_ratio")
+"""Settings whose numbers have dashes between them, as the paper writes them."""
 
 
 def kinds(info: FieldInfo) -> tuple[Any, ...]:
@@ -62,8 +67,8 @@ def read_text(info: FieldInfo | None, name: str, value: Any) -> Any:
         return None
     if name in ("density_per_agent", "snapshots"):
         return value.split(",")
-    if name in ("prune_ratio", "critic_prune_ratio"):
-        return value.split("-")  # as the paper writes them
+    if name in RATIOS:
+        return value.split("-")
     if value in ALIASES.get(name, {}):
         return ALIASES[name][value]
     if int in alternatives:
@@ -75,3 +80,21 @@ def read_text(info: FieldInfo | None, name: str, value: Any) -> Any:
         if any(mark in value.lower() for mark in ".e") and number.is_integer():
             return int(number)
     return value
+
+
+def as_typed(name: str, value: Any) -> str:
+    """A setting's value as a command line has it, from which `read_text` and pydantic make it again.
+
+    Args:
+        name: of the setting.
+        value: as a settings file or a study has it.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={as_typed(name, each)}" for key, each in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ("-" if name in RATIOS else ",").join(as_typed(name, each) for each in value)
+    return str(value)

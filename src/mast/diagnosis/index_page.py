@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from mast.errors import UserError
 from mast.files import write_atomically
 
 FILE_NAME = "index.html"
@@ -88,7 +87,7 @@ def write_index(
         notes: what could not be drawn, and why.
 
     Raises:
-        UserError: it cannot be written.
+        StorageError: it cannot be written.
     """
     sections: dict[str, list[str]] = {}
     for picture in pictures:
@@ -115,7 +114,7 @@ def write_contents(folder: Path, title: str, pages: Sequence[Path]) -> Path:
         pages: below it.
 
     Raises:
-        UserError: it cannot be written.
+        StorageError: it cannot be written.
     """
     links = "".join(
         f'<p><a href="{escape(page.relative_to(folder).as_posix())}">{escape(page.parent.name)}</a></p>'
@@ -147,8 +146,5 @@ def _write(folder: Path, title: str, body: str) -> Path:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
-    try:
-        write_atomically(path, page.encode())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    write_atomically(path, page.encode())
     return path

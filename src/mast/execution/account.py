@@ -44,8 +44,8 @@ def full_sizes(config: Config, team: TeamSizes) -> Sizes:
         clusters=min(config.seps_clusters or MOST_NETWORKS, team.agents)
         if config.sharing == "seps"
         else None,
-        lacks=_lacks(config, config.prune_ratio, team),
-        critic_lacks=_lacks(config, config.critic_prune_ratio, team),
+        lacks=_lacks(config, config.prune_ratio, "prune_ratio", team),
+        critic_lacks=_lacks(config, config.critic_prune_ratio, "critic_prune_ratio", team),
     )
 
 
@@ -60,14 +60,16 @@ def densities_per_copy(config: Config, copies: int) -> tuple[float, ...] | None:
     return config.density_per_agent
 
 
-def _lacks(config: Config, ratio: tuple[float, ...] | None, team: TeamSizes) -> Lacks | None:
+def _lacks(
+    config: Config, ratio: tuple[float, ...] | None, setting: str, team: TeamSizes
+) -> Lacks | None:
     """What an agent lacks of a network; the ratio is left empty where the network's own default holds."""
     if config.sharing not in PRUNING:
         return None
     of: Literal["neurons", "weights"] = "weights" if config.sharing == "usnp" else "neurons"
     alike = config.sharing == "snp-nps"
     types = () if alike or of == "weights" else getattr(team, "type_features", ())
-    return Lacks(ratio, of, alike, types)
+    return Lacks(ratio, of, alike, types, setting)
 
 
 def sizes_of(config: Config, team: TeamSizes) -> Sizes:
@@ -103,7 +105,7 @@ def account_of(config: Config, team: TeamSizes) -> Account:
     final = account(networks, uses, sparsity, config.allocation, pattern)
     densities = densities_per_copy(config, sizes.copies)
     if densities is not None:
-        return _with_density_per_agent(final, networks, uses, densities, config)
+        final = _with_density_per_agent(final, networks, uses, densities, config)
     if config.pruning == "none":
         return final
     # The cubic law's mean: all weights before it begins, a quarter of those still to go while it runs.

@@ -1,6 +1,5 @@
 """The environment that a run's settings name."""
 
-from mast.algorithms.registry import algorithm_entry
 from mast.config import Config
 from mast.envs.contract import check_spec
 from mast.envs.protocol import Environment
@@ -30,7 +29,6 @@ def environment_of(config: Config) -> Environment:
 def with_rewards(environment: Environment, config: Config) -> Environment:
     """The environment, with one reward where its agents have their own and the algorithm wants one."""
     check_spec(environment, config.environment)
-    of_team = "team" in (algorithm_entry(config.algorithm).rewards, config.rewards)
-    if environment.spec.rewards == "agent" and of_team:
+    if environment.spec.rewards == "agent" and config.learns_from_team:
         return TeamReward(environment, config.team_reward)
     return environment

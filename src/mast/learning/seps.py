@@ -16,6 +16,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from mast.errors import UserError
 from mast.learning.replay import Ring
 from mast.learning.trajectory import Trajectory
 from mast.networks.linear import Linear, torch_linear
@@ -116,8 +117,16 @@ def agent_codes(key: PRNGKeyArray, transitions: Transitions, agents: int) -> np.
         key: random key.
         transitions: of all agents.
         agents: how many.
+
+    Raises:
+        UserError: there is no transition.
     """
     rows = len(transitions.agent)
+    if rows == 0:
+        raise UserError(
+            "sharing = seps: every step has ended its episode, so nothing tells the agents apart: must be "
+            "another way of sharing"
+        )
     init_key, order_key = jax.random.split(key)
     encoder = fresh_encoder(
         init_key, agents, transitions.given.shape[1], transitions.following.shape[1]

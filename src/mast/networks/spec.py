@@ -46,8 +46,10 @@ class Lacks(NamedTuple):
     """Whether all agents lack the same."""
     types: tuple[int, ...] = ()
     """Where it goes by the agent's type: the features of an observation that say, one-hot, which."""
+    setting: str = "prune_ratio"
+    """What gives the ratio, for messages."""
 
-    def by_default(self, ratio: tuple[float, ...], name: str = "prune_ratio") -> Lacks:
+    def by_default(self, ratio: tuple[float, ...]) -> Lacks:
         """With a network's own ratio where none is given, and one for each of its hidden layers.
 
         Raises:
@@ -56,7 +58,9 @@ class Lacks(NamedTuple):
         given = ratio if self.ratio is None else self.ratio
         if len(given) != len(ratio):
             shown = "-".join(f"{each:g}" for each in given)
-            raise UserError(f"{name} = {shown}: must be {len(ratio)} numbers, one per hidden layer")
+            raise UserError(
+                f"{self.setting} = {shown}: must be {len(ratio)} numbers, one per hidden layer"
+            )
         return self._replace(ratio=given)
 
 
@@ -203,7 +207,7 @@ class NetworkSpec(NamedTuple):
         for name, units in self.hidden.items():
             if pruned[name] == units:
                 raise UserError(
-                    f"prune_ratio = {ratios[name]:g} of {name}: none of its {units} neurons is left"
+                    f"{self.lacks.setting} = {ratios[name]:g} of {name}: none of its {units} neurons is left"
                 )
         return pruned
 
@@ -271,7 +275,7 @@ def actor_spec(sizes: Sizes) -> NetworkSpec:
 def critic_spec(sizes: Sizes, central: bool = False) -> NetworkSpec:
     """A critic of an agent's own observation, or of the state; under SNP-PS 0-0.1-0.9 is missing (§5.1)."""
     usual = (0.0, *(0.1,) * (sizes.hidden_layers - 2), 0.9)[-sizes.hidden_layers :]
-    lacks = sizes.critic_lacks and sizes.critic_lacks.by_default(usual, "critic_prune_ratio")
+    lacks = sizes.critic_lacks and sizes.critic_lacks.by_default(usual)
     if lacks and central:  # a state does not say whose critic reads it
         lacks = lacks._replace(types=())
     return feed_forward_spec(sizes, 1, lacks, sizes.state if central else sizes.observation)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, seed_configs, thread_notices
-from mast.configuration.checks import PRUNING
+from mast.configuration.checks import PRUNING, check_loop
 from mast.envs.protocol import Environment
 from mast.errors import UserError
 from mast.execution.account import size_notices
@@ -64,6 +64,10 @@ class Session:
             why = "an object of this process" if environment is not None else "a JAX environment"
             raise UserError(f"env_workers = {config.env_workers}: {spec.id} is {why}; must be 0")
         loop = algorithm_entry(config.algorithm).loop
+        try:
+            check_loop(config, loop)
+        except ValueError as error:
+            raise UserError(str(error)) from None
         if not spec.is_jax and loop == "on_policy" and environment is not None:
             raise UserError(
                 f"algorithm = {config.algorithm}: {spec.id} is one object of this process, and it plays "

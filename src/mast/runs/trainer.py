@@ -222,14 +222,25 @@ class Trainer(Session):
 
     def _loop_round(self) -> tuple[State, Round]:
         """One round of the loop; where the environment fails, what was learnt before is saved."""
-        try:
+        with self._saving_what_was_learnt(lambda: self.loop.learnt(self.state)):
             return self.loop.round(self.state, self.counters, self.meter)
+
+    @contextmanager
+    def _saving_what_was_learnt(self, learnt: Callable[[], State]) -> Iterator[None]:
+        """While entered, a failure of the environment ends the run, saved and said with what is kept.
+
+        Args:
+            learnt: the state to save.
+        """
+        try:
+            yield
         except (EnvironmentFailure, EnvironmentNaN) as error:
             if self.out is None:
                 raise
-            self.state = self.loop.learnt(self.state)
-            # Of several runs, some may hold this round's episodes already.
-            if len(self.runs) == 1:
+            self.state = learnt()
+            # Of several runs, some may hold this round's episodes already; of one that has taken all its
+            # steps no round would follow, and so no last evaluation.
+            if len(self.runs) == 1 and not self.finished:
                 self._save()
             self.close()
             raise type(error)(f"{error}; {self.runs[0].kept}") from error
@@ -261,8 +272,9 @@ class Trainer(Session):
         running = [place for place, run in enumerate(self.runs) if not run.counters.done]
         ended = [place for place in running if self.runs[place].finished]
         if steps >= due * self.config.eval_interval:
+            evaluation = self._evaluate(running)
             self.counters.evaluated_at = steps
-            return self._evaluate(running)
+            return evaluation
         return self._evaluate(ended) if ended else None
 
     def _evaluate(self, places: Sequence[int]) -> Evaluation | None:
@@ -271,12 +283,13 @@ class Trainer(Session):
         number = self.counters.evaluations
         with self.meter.phase("evaluate"):
             watch = self.watch.of_evaluation(self.state, places)
-            totals = self.engine.evaluate(self.state, number, episodes, at_once, watch)
-            drawn = (
-                self.engine.evaluate(self.state, number, episodes, at_once, sampled=True)
-                if algorithm_entry(self.config.algorithm).stochastic
-                else None
-            )
+            with self._saving_what_was_learnt(lambda: self.state):
+                totals = self.engine.evaluate(self.state, number, episodes, at_once, watch)
+                drawn = (
+                    self.engine.evaluate(self.state, number, episodes, at_once, sampled=True)
+                    if algorithm_entry(self.config.algorithm).stochastic
+                    else None
+                )
             self.counters.evaluations += 1
             done = []
             for place in places:
@@ -297,17 +310,21 @@ class Trainer(Session):
                 if run.finished:
                     run.save_policy("policy.safetensors", state, scale)
                     run.counters.done = True
-            self.meter.forget_rounds()
+            # The rounds are still to come in the next rows of runs that play on.
+            if all(run.counters.done or place in places for place, run in enumerate(self.runs)):
+                self.meter.forget_rounds()
             return mean_evaluation(done)
 
-    def save(self) -> None:
-        """Write a checkpoint of every run, and its policy.
+    def save(self) -> bool:
+        """Write a checkpoint of every run, and its policy; whether there was one to write.
+
+        Not before the agents of SePS are shared out (`Loop.can_save`).
 
         Raises:
             StorageError: it cannot be written; the one before stands.
         """
         with self._naming_what_is_kept():
-            self._save()
+            return self._save()
 
     @contextmanager
     def _naming_what_is_kept(self) -> Iterator[None]:
@@ -318,11 +335,12 @@ class Trainer(Session):
             self.close()
             raise StorageError(f"{error}; {self.runs[0].kept}") from error
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
         if not self.loop.can_save:
-            return
+            return False
         start = time.perf_counter()
         with self.meter.phase("checkpoint"):
             save(self)
         self._saved_at = time.perf_counter()
         self._save_cost = self._saved_at - start
+        return True

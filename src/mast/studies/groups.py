@@ -126,7 +126,7 @@ class Panel:
 
     @property
     def dense(self) -> Group | None:
-        """What scores are normalised to: the plain dense runs with as many steps as most others."""
+        """What scores are normalised to: the first group of plain dense runs; None without any."""
         found = [group for group in self.groups if group.is_dense]
         return found[0] if found else None
 

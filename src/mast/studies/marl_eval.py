@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 
 from mast.studies.groups import Panel
-from mast.studies.results import SCORE_WINDOW, Result
+from mast.studies.results import Result
+from mast.training.statistics import SCORE_WINDOW
+
+METRICS = ("win_rate", "return", "sampled_return")
+"""The columns of a curve that are evaluations' results; a result's number is the score of one of them."""
 
 
 def marl_eval_data(panels: Iterable[Panel]) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def marl_eval_data(panels: Iterable[Panel]) -> dict[str, Any]:
 
 def _run(result: Result) -> dict[str, Any]:
     curve = result.curve
-    metrics = [name for name in ("win_rate", "return") if np.isfinite(curve[name]).any()]
+    metrics = [name for name in METRICS if np.isfinite(curve.get(name, np.nan)).any()]
     run: dict[str, Any] = {
         f"step_{number}": {
             "step_count": int(steps),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mast.config import load_run_config
+from mast.configuration.text import as_typed
 from mast.errors import UserError
 from mast.files import write_atomically
 from mast.studies.cell import Cell
@@ -41,16 +42,10 @@ def run_arguments(
     settings = {"checkpoint_interval": CHECKPOINT_SECONDS, **cell.given, **options}
     settings.pop("environment")
     for name, value in settings.items():
-        words += ["--" + name.replace("_", "-"), _typed(value)]
+        words += ["--" + name.replace("_", "-"), as_typed(name, value)]
     if source is not None:
         words += ["--from", str(source)]
     return [*words, "--out", str(run), "--quiet", "--json"]
-
-
-def _typed(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else str(value)
 
 
 class CpuTime:

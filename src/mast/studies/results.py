@@ -24,10 +24,9 @@ from mast.diagnosis.log import records_of
 from mast.errors import UserError
 from mast.files import read_json, write_atomically
 from mast.studies.cell import Cell
+from mast.training.statistics import SCORE_WINDOW
 
 FORMAT = 1
-SCORE_WINDOW = 20
-"""Evaluations that a score is the mean of (MAST §5.1)."""
 DIAGNOSTICS_SUFFIX = ".diagnostics.jsonl"
 
 

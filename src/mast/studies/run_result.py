@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mast.algorithms.registry import algorithm_entry
 from mast.config import Config, load_run_config, load_run_record
 from mast.configuration.record import without_folders
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
@@ -16,7 +15,7 @@ from mast.errors import UserError
 from mast.execution.account import account_of, parameters_of_an_agent
 from mast.studies.cell import Cell
 from mast.studies.protocol import VERSION, identity, key_of
-from mast.studies.results import DIAGNOSTICS_SUFFIX, SCORE_WINDOW, CellFiles, curve_text
+from mast.studies.results import DIAGNOSTICS_SUFFIX, CellFiles, curve_text
 from mast.training.checkpoint import FOLDER_NAME, CheckpointStore
 from mast.training.logging import read_metrics
 from mast.training.statistics import score
@@ -124,7 +123,7 @@ def files_of_run(run: Path, cell: Cell, cpu_seconds: float | None = None) -> Cel
     last = rows[-1]
     wins = [row["win_rate"] for row in rows]
     row = {
-        "score": score(wins, SCORE_WINDOW),
+        "score": score(wins),
         "win_rate": last["win_rate"],
         "return": last["return"],
         "env_steps": last["env_steps"],
@@ -194,6 +193,6 @@ def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
     limit = limit or (entry.episode_limit if entry else 0)
     scale = family.reward_scale if config.reward_scale is None else config.reward_scale
     text = family.identity(versions.get("jaxmarl", "?"), limit, scale, config.state_last_action)
-    if family.rewards == "agent" and algorithm_entry(config.algorithm).rewards == "team":
+    if family.rewards == "agent" and config.learns_from_team:
         return with_team_reward(text, config.team_reward)
     return text

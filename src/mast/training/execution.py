@@ -4,6 +4,7 @@ import csv
 import functools
 import itertools
 import math
+import os
 from importlib import resources
 
 from mast.algorithms.registry import algorithm_entry
@@ -22,15 +23,22 @@ def obstacle(config: Config, vmapped: bool) -> str | None:
         config: resolved settings.
         vmapped: whether several runs are one program.
     """
+    return _obstacle_by_design(config, vmapped) or _missing_kernels()
+
+
+def _obstacle_by_design(config: Config, vmapped: bool) -> str | None:
+    """Why there are no kernels for such a run on such a device; None where there are."""
     from mast.runtime import platform_of_jax  # imports JAX
 
     if vmapped:
         return "several runs in one program have none"
     if (platform := platform_of_jax()) != "cpu":
         return f"there are none for a {platform}"
-    reason = settings_obstacle(config)
-    if reason is not None:
-        return reason
+    return settings_obstacle(config)
+
+
+def _missing_kernels() -> str | None:
+    """Why this machine lacks the kernels; None where it has them."""
     from mast import kernels
 
     return kernels.unavailable_reason()
@@ -73,10 +81,12 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
         return config, []
     is_sparse = config.initial_mask != "ones" and config.sparsity > 0
     may_gain = is_sparse or config.widths == "tiny"
-    reason = obstacle(config, vmapped) if may_gain else None
-    chosen = "compact" if may_gain and reason is None and compact_is_faster(config) else "masked"
-    if reason is not None and "compiler" in reason:
-        notices.append(f"no native kernels, so zeros are computed too: {reason}")
+    if not may_gain or _obstacle_by_design(config, vmapped) is not None:
+        return config.model_copy(update={"execution": "masked"}), []
+    missing = _missing_kernels()
+    if missing is not None and os.environ.get("MAST_KERNELS") != "off":
+        notices.append(f"no native kernels, so zeros are computed too: {missing}")
+    chosen = "compact" if missing is None and compact_is_faster(config) else "masked"
     return config.model_copy(update={"execution": chosen}), notices
 
 

@@ -29,9 +29,6 @@ from mast.training.logging import FILE_NAME as METRICS
 from mast.training.logging import MetricsWriter
 from mast.training.statistics import score
 
-SCORE_WINDOW = 20
-"""A run's score is the mean win rate of its last 20 evaluations (MAST §5.1)."""
-
 
 class Run:
     """One run's ring, counters and folder.
@@ -85,7 +82,7 @@ class Run:
     @property
     def score(self) -> float | None:
         """Mean win rate of the last 20 evaluations; None before the first or where nothing is won."""
-        return score(self.counters.win_rates, SCORE_WINDOW)
+        return score(self.counters.win_rates)
 
     def add(self, episodes: Sequence[Episode]) -> None:
         """Store finished episodes and count their steps.

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+SCORE_WINDOW = 20
+"""Evaluations that a run's score is the mean of, the last ones (MAST §5.1)."""
 _DRAWS_PER_BLOCK = 2**20
 
 
@@ -58,7 +60,7 @@ def bootstrap_interval(
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def score(win_rates: Sequence[float | None], last: int = 20) -> float | None:
+def score(win_rates: Sequence[float | None], last: int = SCORE_WINDOW) -> float | None:
     """The score of a run: the mean of its last evaluations that have a win rate.
 
     Args:

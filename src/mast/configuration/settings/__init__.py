@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, model_validator
 
+from mast.algorithms.registry import algorithm_entry
 from mast.configuration.checks import check_together
 from mast.configuration.presets import (
     default_method,
@@ -103,6 +104,11 @@ class Config(
     def starts_warm(self) -> bool:
         """Whether the run goes on with an earlier one's trained weights and, where it has any, masks."""
         return self.initial_weights == "final" and self.initial_mask in ("run", "ones")
+
+    @property
+    def learns_from_team(self) -> bool:
+        """Whether agents that have a reward each learn from one that is made of them."""
+        return "team" in (algorithm_entry(self.algorithm).rewards, self.rewards)
 
     @property
     def stays_dense(self) -> bool:

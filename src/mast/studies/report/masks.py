@@ -14,7 +14,7 @@ from mast.diagnosis.pictures import (
     in_words,
 )
 from mast.diagnosis.snapshots import load_snapshot
-from mast.studies.groups import Group, Panel
+from mast.studies.groups import Panel
 from mast.studies.results import Result
 
 LAYERS = ("agent.fc1.weight", "agent.gru_hidden.weight", "mixer.w1_hidden.weight")
@@ -22,7 +22,7 @@ LAYERS = ("agent.fc1.weight", "agent.gru_hidden.weight", "mixer.w1_hidden.weight
 
 
 def mask_pictures(panel: Panel) -> Iterator[tuple[str, bytes, str]]:
-    """Pictures of the masks of each group that has snapshots, of its first seed.
+    """Pictures of the masks of each group that has snapshots, of the first seed that has.
 
     Yields:
         a name, the PNG, and what it shows.
@@ -34,12 +34,14 @@ def mask_pictures(panel: Panel) -> Iterator[tuple[str, bytes, str]]:
         loaded = [load_snapshot(path) for path in result.snapshots]
         snapshots = [Snapshot(in_words(steps), masks) for steps, masks in loaded]
         for layer in (name for name in LAYERS if name in snapshots[0].masks):
-            yield from _of_layer(snapshots, layer, f"masks-{number}", group)
+            of = f"{group.label}, seed {result.cell.config.seed}"
+            yield from _of_layer(snapshots, layer, f"masks-{number}", of)
 
 
 def _of_layer(
-    snapshots: Sequence[Snapshot], layer: str, name: str, group: Group
+    snapshots: Sequence[Snapshot], layer: str, name: str, of: str
 ) -> Iterator[tuple[str, bytes, str]]:
+    """The pictures of one layer; `of` says whose it is."""
     short = layer.removesuffix(".weight")
 
     def masks(path: Path) -> None:
@@ -48,8 +50,6 @@ def _of_layer(
     def connections(path: Path) -> None:
         draw_connections(snapshots, layer, path)
 
-    seed = group.results[0].cell.config.seed
-    of = f"{group.label}, seed {seed}"
     yield f"{name}-{short}", _png(masks), f"Masks of {short}, {of}."
     caption = f"Connections of {short}, {of}, in descending order."
     yield f"{name}-{short}-connections", _png(connections), caption
