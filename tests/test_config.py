@@ -202,6 +202,51 @@ def test_dense_ignores_sparsity_and_says_so() -> None:
     assert notices(GIVEN | {"sparsity": 0.95}) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"operator": "max", "omega": 5, "soft_mellowmax_alpha": 2, "double_q": "true"},
+            [
+                "no effect of omega: needs operator = mellowmax or soft_mellowmax",
+                "no effect of soft_mellowmax_alpha: needs operator = soft_mellowmax",
+            ],
+        ),
+        (
+            {"method": "rigl", "td_lambda": 0.5},
+            ["no effect of td_lambda: needs targets = td_lambda or hybrid"],
+        ),
+        ({"method": "ss", "drop": "random"}, ["no effect of drop: the mask stays (growth = none)"]),
+        (
+            {"method": "rigl", "online_episodes": 64},
+            ["no effect of online_episodes: needs an online_share above 0"],
+        ),
+        ({"weight_alpha": 0.5}, ["no effect of weight_alpha: needs algorithm = owqmix or cwqmix"]),
+        ({"epochs": 4}, ["no effect of epochs: algorithm qmix replays whole episodes"]),
+        (
+            {"algorithm": "maa2c", "targets": "hybrid", "td_lambda": 0.5, "hidden_layers": 2},
+            ["no effect of targets, td_lambda: algorithm maa2c learns on policy"],
+        ),
+        ({"algorithm": "owqmix", "weight_alpha": 0.5, "omega": 5, "td_lambda": 0.5}, []),
+        ({"algorithm": "ippo", "epochs": 4, "ppo_clip": 0.1, "discount": 0.9}, []),
+        ({"method": "rlx2", "window_drop": 0.2, "n_step": 2, "double_q": "false"}, []),
+        ({"method": "rigl", "td_lambda": 0.8}, []),
+        ({"method": "magnitude", "prune_end_fraction": 0.5, "evolve_interval": 100}, []),
+        ({"algorithm": "tests.test_extending:OWN", "epochs": 4}, []),
+    ],
+)
+def test_a_setting_that_the_run_does_not_read_is_said(
+    given: dict[str, Any], said: list[str]
+) -> None:
+    assert notices(GIVEN | given) == said
+
+
+def test_an_actor_critic_says_that_of_a_method_it_has_the_mask_alone() -> None:
+    (notice,) = notices(GIVEN | {"algorithm": "maa2c", "method": "mast"})
+    assert notice.startswith("method mast: algorithm maa2c takes its mask alone")
+    assert notices(GIVEN | {"algorithm": "maa2c", "method": "rigl"}) == []
+
+
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         resolve(GIVEN).steps = 3  # type: ignore[misc]
@@ -319,7 +364,7 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
             "growth = random: method dense has no mask to evolve",
         ),
         ({"pruning": "cubic"}, "pruning = cubic: needs initial_mask = ones"),
-        ({"widths": "tiny"}, "widths = tiny: needs initial_mask = ones"),
+        ({"widths": "tiny"}, "widths = tiny: needs method = tiny"),
         (
             {"method": "rlx2", "buffer_episodes": 400},
             "window_floor = 500: must be below buffer_episodes = 400",
@@ -334,6 +379,11 @@ def test_a_refusal_names_setting_value_and_what_is_allowed(
     given: dict[str, Any], message: str
 ) -> None:
     assert refusal(**given) == message
+
+
+def test_an_algorithm_is_told_from_a_method() -> None:
+    assert refusal(method="qmix").endswith("(did you mean --algorithm qmix?)")
+    assert refusal(algorithm="mast").endswith("(did you mean --method mast?)")
 
 
 def test_names_of_other_libraries_suggest_ours() -> None:
@@ -467,6 +517,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         load_run_config(tmp_path / "nowhere")
     with pytest.raises(UserError, match="cannot read"):
         load_config_file(tmp_path / "nowhere.json")
+
+
+def test_an_exported_folder_is_told_from_a_run(tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_text("{}")
+    with pytest.raises(
+        UserError, match="is no run: mast export or mast compact made it; mast eval"
+    ):
+        load_run_record(tmp_path)
 
 
 def test_an_unknown_setting_of_a_run_is_refused(tmp_path: Path) -> None:

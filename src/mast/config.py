@@ -11,7 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mast.algorithms.registry import BUILT_IN
 from mast.configuration.explain import allowed, default_text, first_problem, one_line
+from mast.configuration.idle import idle_settings
 from mast.configuration.presets import (
     ALGORITHM_DEFAULTS,
     ENVIRONMENT_DEFAULTS,
@@ -122,7 +124,18 @@ def notices(given: Mapping[str, Any]) -> list[str]:
             f"training ends at ε = {left:.2f}: epsilon_steps = {config.epsilon_steps} is more than "
             f"steps = {config.steps}"
         )
-    return said
+    known = BUILT_IN.get(config.algorithm)
+    if known is not None and known.loop == "on_policy" and _has_targets(config.method):
+        said.append(
+            f"method {config.method}: algorithm {config.algorithm} takes its mask alone; targets and buffers "
+            "belong to value decomposition"
+        )
+    return said + idle_settings(config, given)
+
+
+def _has_targets(method: str) -> bool:
+    """Whether a method says what values are learned from, too."""
+    return "targets" in METHODS[method].overrides
 
 
 def seed_configs(config: Config) -> list[Config]:

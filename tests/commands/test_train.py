@@ -46,6 +46,18 @@ def test_train_gives_one_json_object_as_the_last_line(
     assert load_run_record(Path("r"))["given"]["steps"] == 3000
 
 
+def test_a_run_without_an_update_says_that_it_learned_nothing(
+    trainer: type[FakeTrainer],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert main(["train", "smax/3m", "--out", "long"]) == 0
+    assert "nothing was learned" not in capsys.readouterr().out
+    monkeypatch.setitem(SUMMARY, "updates", 0)
+    assert main(["train", "smax/3m", "--out", "short"]) == 0
+    assert "nothing was learned: the run ended before its first" in capsys.readouterr().out
+
+
 def test_quiet_prints_only_the_json_object(
     trainer: type[FakeTrainer], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,14 @@ def test_the_command_finds_the_sparsity_and_says_its_cost(
     assert len(launched) < 2 * count  # what was trained before is not trained again
 
 
+def test_a_spent_budget_is_no_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "ProcessJob", lambda cell, *_: PlayedJob(cell, ["running"]))
+    assert main([*LINE, "--budget", "0.01s"]) == 0
+    assert "stopped before dense was trained; the same command goes on" in capsys.readouterr().out
+
+
 def test_dense_must_win_something(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -243,6 +243,14 @@ def test_the_page_needs_nothing_from_outside(capsys: pytest.CaptureFixture[str])
     assert "table1-lite-profiles.svg" in names
 
 
+def test_a_page_of_chosen_cells_does_not_ask_for_the_others() -> None:
+    lite()
+    line = ["study", "report", "table1-lite", "--html", "r.html", "--quiet"]
+    assert main([*line, "--map", "3m", "--method", "dense,mast"]) == 0
+    assert "4 of 8 cells done" in Path("r.html").read_text()
+    assert "without a result" not in Path("r.html").read_text()
+
+
 def test_without_html_the_tables_are_printed_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

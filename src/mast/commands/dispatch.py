@@ -53,7 +53,7 @@ def dispatch(arguments: Sequence[str]) -> int:
         return 0
     name, rest = _name_and_rest(arguments)
     if rest is None:
-        print_overview([command for command in COMMANDS if command.name.startswith(name + " ")])
+        print_overview([each for each in COMMANDS if each.name.startswith(name + " ")], name)
         return 0
     commands = {command.name: command for command in COMMANDS}
     if any(word in _HELP for word in rest):

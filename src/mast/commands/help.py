@@ -14,17 +14,28 @@ WIDTH = 100
 """Lines longer than this are hard to read, however wide the terminal."""
 
 
-def print_overview(commands: Sequence[Command]) -> None:
-    """What `mast --help` prints."""
+def print_overview(commands: Sequence[Command], first: str = "") -> None:
+    """What `mast --help` prints, or `mast study --help`.
+
+    Args:
+        commands: those to list.
+        first: the word that all of them begin with.
+    """
     console = _console()
-    console.print(Text("mast", style="bold") + Text(" COMMAND [options]", style="not bold"))
-    console.print("Trains teams of agents whose networks are 80-95 % empty from the first step.\n")
+    name = f"mast {first}".strip()
+    console.print(Text(name, style="bold") + Text(" COMMAND [options]", style="not bold"))
+    if not first:
+        console.print(
+            "Trains teams of agents whose networks are 80-99 % empty from the first step.\n"
+        )
     table = _table(max(len(command.name) for command in commands))
     for command in commands:
         table.add_row(Text(command.name, style="cyan"), command.summary)
     console.print(Padding(table, (0, 2)))
-    console.print("\nEach command explains itself: mast train --help. Try:\n")
-    console.print("  mast train smax/3m --sparsity 0.95 --steps 100000", style="green")
+    example = f"{commands[0].name if first else 'train'} --help"
+    console.print(f"\nEach command explains itself: mast {example}." + ("" if first else " Try:\n"))
+    if not first:
+        console.print("  mast train smax/3m --sparsity 0.95 --steps 100000", style="green")
 
 
 def print_help(command: Command) -> None:

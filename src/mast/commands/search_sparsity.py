@@ -1,7 +1,7 @@
 """`mast search-sparsity`: how sparse a team can be before it loses to a dense one."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,14 @@ def run_search_sparsity(values: Values) -> int:
     name = name.replace("/", "-").replace(":", "-")
     for first in ({**settings, "sparsity": low}, dense_settings(settings)):
         _study(name, first, seeds)  # refused before anything is trained
-    compute = _computer(values, name, output)
+    compute = _Computer(values, name, output)
     output.say(
         f"looking for the highest sparsity from {low:g} to {high:g} within {tolerance:.0%} of dense"
     )
     dense = compute(_study(name, dense_settings(settings), seeds))
     if dense is None:
-        return INTERRUPTED
+        output.say("stopped before dense was trained; the same command goes on")
+        return compute.exit_code
     if dense.numbers.mean() <= 0:
         measure = dense.results[0].measure.replace("_", " ")
         raise UserError(
@@ -86,7 +87,7 @@ def run_search_sparsity(values: Values) -> int:
 
     found = search(grid(low, high, resolution), probe)
     _show(found, dense, output)
-    return 0 if found.finished else INTERRUPTED
+    return compute.exit_code
 
 
 def dense_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,31 +96,40 @@ def dense_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return own | {"method": "dense"}
 
 
-def _computer(values: Values, name: str, output: Output) -> Callable[[Study], Group | None]:
-    """What computes the one group of a study: its runs that have no row yet; None where it was stopped."""
-    results = ResultFolder(Path(str(values.get("results", "results"))) / name)
-    work = Path(str(values.get("work", "runs/studies"))) / name
-    execution = execution_of(values)
-    jobs, core_of = jobs_and_cores(values)
-    budget = time_of(values, "budget")
-    deadline = None if budget is None else time.monotonic() + budget
+class _Computer:
+    """What computes the one group of a study: its runs that have no row yet; None where it was stopped.
 
-    def compute(study: Study) -> Group | None:
-        with StudyProgress(output) as progress, Interruption(lambda: None) as interruption:
+    `exit_code` is 0, also when the budget is spent, as of `mast study run`.
+    """
+
+    def __init__(self, values: Values, name: str, output: Output) -> None:
+        self.exit_code = 0
+        self._output = output
+        self._results = ResultFolder(Path(str(values.get("results", "results"))) / name)
+        self._work = Path(str(values.get("work", "runs/studies"))) / name
+        self._execution = execution_of(values)
+        self._jobs, self._core_of = jobs_and_cores(values)
+        budget = time_of(values, "budget")
+        self._deadline = None if budget is None else time.monotonic() + budget
+
+    def __call__(self, study: Study) -> Group | None:
+        with StudyProgress(self._output) as progress, Interruption(lambda: None) as interruption:
             outcome = Runner(
                 study.cells,
-                results,
-                lambda cell, slot: ProcessJob(cell, work, core_of(slot), execution),
-                jobs,
+                self._results,
+                lambda cell, slot: ProcessJob(
+                    cell, self._work, self._core_of(slot), self._execution
+                ),
+                self._jobs,
                 progress,
-                budget=None if deadline is None else deadline - time.monotonic(),
+                budget=None if self._deadline is None else self._deadline - time.monotonic(),
                 interrupted=lambda: interruption.requested,
             ).run()
         if outcome.failed:
             raise UserError(f"{next(iter(outcome.failed))} failed: see the lines above")
+        if outcome.left and outcome.stopped != "budget":
+            self.exit_code = INTERRUPTED
         return None if outcome.left else _group(study, outcome.done)
-
-    return compute
 
 
 def _group(study: Study, done: Sequence[Result]) -> Group:

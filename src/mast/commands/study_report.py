@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.text import Text
@@ -32,6 +33,8 @@ def run_report(values: Values) -> int:
     """Prints the tables of what is done so far, and writes what was asked for."""
     output = Output(values)
     study, cells = chosen(values)
+    groups = {cell.group for cell in cells}  # with all their seeds: a table says how many it lacks
+    study = replace(study, cells=tuple(cell for cell in study.cells if cell.group in groups))
     smooth = bool(values.get("smooth"))
     for name in ("html", "figures"):
         if name in values:

@@ -53,6 +53,11 @@ def show_summary(summary: Mapping[str, Any], output: Output, seeds: int = 1) -> 
     table.add_row("policy", f"{folder}/policy.safetensors")
     output.say("")
     output.show(table)
+    if summary.get("updates") == 0:
+        output.say(
+            "\nnote: nothing was learned: the run ended before its first update, for which it needs "
+            "batch_size episodes and warmup_env_steps"
+        )
     output.say(f"\nplay it: mast evaluate {summary['out']}")
 
 

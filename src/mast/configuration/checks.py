@@ -91,8 +91,7 @@ def check_together(config: Config) -> None:
     if config.pruning != "none" and config.initial_mask != "ones":
         only_with("pruning", "initial_mask", "ones")
     if config.widths == "tiny" and not config.stays_dense:
-        only_with("widths", "initial_mask", "ones")
-        only_with("widths", "pruning", "none")
+        raise ValueError("widths = tiny: needs method = tiny")
     if config.replay_window == "dynamic":
         at_most("batch_size", "window_floor")
         if config.window_floor >= config.buffer_episodes:

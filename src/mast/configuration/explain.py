@@ -132,8 +132,16 @@ def first_problem(error: ValidationError) -> str:
         return f"{name}: missing; for example smax/3m (see: mast envs)"
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{did_you_mean_setting(name, Config.model_fields)}"
-    hint = did_you_mean(str(value), choices(name))
+    hint = _other_kind(name, value) or did_you_mean(str(value), choices(name))
     return f"{name} = {one_line(value)}: must be {allowed(name)}{hint}"
+
+
+def _other_kind(name: str, value: Any) -> str:
+    """The hint that an algorithm was given as a method, or a method as an algorithm; else nothing."""
+    other = {"method": "algorithm", "algorithm": "method"}.get(name)
+    if other is None or value not in choices(other):
+        return ""
+    return f" (did you mean --{other} {value}?)"
 
 
 def one_line(value: Any) -> str:

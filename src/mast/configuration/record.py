@@ -242,6 +242,8 @@ def load_run_record(run: Path) -> dict[str, Any]:
     """
     if not (run / FILE_NAME).is_file():
         what = "no such folder" if not run.is_dir() else "has no config.json"
+        if (run / "contract.json").is_file():
+            what = "mast export or mast compact made it; mast evaluate and mast watch can play it"
         raise UserError(f"{run} is no run: {what}")
     path = run / FILE_NAME
     record = _read_object(path)

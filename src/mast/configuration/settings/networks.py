@@ -151,8 +151,9 @@ class TopologySettings(BaseModel):
         "none",
         ("gradient", "random", "relative_gradient", "none"),
         TOPOLOGY,
-        "where weights grow: by gradient, anywhere, or by gradient over the means of its row and column, "
-        "which with pattern fan-in, n:M or block stands for gradient, but for presets; none = the mask stays",
+        "where weights grow: at the largest gradients, anywhere, or at the largest for their row and column "
+        "(what gradient methods do with patterns fan-in, n:M, N:M and block-RxC, where no preset is named); "
+        "none = the mask stays",
         "RigL, SET; ours",
     )
     pruning: Literal["none", "cubic"] = setting(
