@@ -52,7 +52,7 @@ class Episodes(NamedTuple):
 
 @cache
 def environment(name: str) -> LevelBasedForaging:
-    return LevelBasedForaging(name)
+    return LevelBasedForaging(name, reward_scale=1.0)  # as lbforaging pays
 
 
 @cache

@@ -21,7 +21,7 @@ SMALL = "6x7-3p-2f-levels1,2,3-food3"
 
 @cache
 def environment(name: str = SMALL) -> LevelBasedForaging:
-    return LevelBasedForaging(name)
+    return LevelBasedForaging(name, reward_scale=1.0)  # as lbforaging pays
 
 
 @cache

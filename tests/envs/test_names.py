@@ -84,10 +84,18 @@ def test_smac_s_limits_are_those_of_its_maps() -> None:
         assert str(error.value).startswith(f"episode_limit = smac: {id} is no map of SMAC")
 
 
+@pytest.mark.parametrize(("id", "scale"), [("lbf1", 18), ("lbf2", 24), ("8x8-3p-2f", 12)])
+def test_foraging_pays_in_food_levels(id: str, scale: float) -> None:
+    spec = make(f"lbf/{id}").spec
+    assert spec.reward_scale == spec.max_return == scale
+    assert make(f"lbf/{id}", reward_scale=1.0).spec.max_return == 1
+
+
 @pytest.mark.parametrize("id", FORAGING)
 def test_sizes_are_known_by_the_name(id: str) -> None:
     entry, spec = entry_of(id), make(id).spec
     assert entry is not None
+    assert entry.reward_scale == spec.reward_scale
     fields = ("id", "agents", "actions", "observation", "state", "episode_limit")
     assert [getattr(spec, f) for f in fields] == [getattr(entry, f) for f in fields]
 

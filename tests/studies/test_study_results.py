@@ -182,7 +182,7 @@ def test_the_environment_says_what_it_is() -> None:
     smac = resolve({"environment": "smax/MMM2", "episode_limit": "smac"})
     assert environment_identity(smac, versions) == "SMAX (jaxmarl 0.2.0), limit 180, reward x10"
     foraging = resolve({"environment": "lbf/8x8-3p-2f", "team_reward": "mean"})
-    text = "Level-based foraging (Mast's own, after lbforaging 2.0), limit 50, reward x1"
+    text = "Level-based foraging (Mast's own, after lbforaging 2.0), limit 50, reward x12"
     mean = f"{text}, mean of the agents' rewards"
     assert (
         environment_identity(foraging, versions) == environment_of(foraging).spec.identity == mean

@@ -30,8 +30,8 @@ class LevelBasedForaging:
     """One board of level-based foraging as a Mast environment.
 
     A food is eaten when the levels of the agents that stand beside it and load add up to its own. Each of
-    them is paid by its level, so that an episode in which everything is eaten brings 1 in all. Nothing is
-    won: the return says it all.
+    them is paid by its level, so that an episode in which everything is eaten brings `reward_scale` in all.
+    Nothing is won: the return says it all.
 
     An observation is lbforaging's: row, column and level of the foods in sight, of the agent itself, and of
     the others in sight. Places count from the corner of what the agent sees, with full sight that of the
@@ -45,14 +45,15 @@ class LevelBasedForaging:
         self,
         name: str,
         *,
-        reward_scale: float = LBF.reward_scale,
+        reward_scale: float | None = None,
         episode_limit: int = DEFAULT_EPISODE_LIMIT,
     ) -> None:
         """Make the game of a board.
 
         Args:
             name: the board's (`mast.envs.lbf_names`): "lbf1", "8x8-3p-2f".
-            reward_scale: Factor on the agents' rewards, which add up to at most 1.
+            reward_scale: Factor on the agents' rewards, which add up to at most 1; None = the levels of all
+                foods together, as large as they can be, so that a food pays about its level.
             episode_limit: The largest number of steps of an episode, at least 1.
 
         Raises:
@@ -60,6 +61,7 @@ class LevelBasedForaging:
         """
         board = self.board = board_of(name)
         levels = board.levels
+        scale = board.reward_scale if reward_scale is None else reward_scale
         self._spec = EnvironmentSpec(
             id=f"lbf/{name}",
             agents=board.agents,
@@ -71,9 +73,9 @@ class LevelBasedForaging:
             is_jax=True,
             agent_names=tuple(f"agent_{index}" for index in range(board.agents)),
             unit_types=tuple(f"level {x}" for x in levels) if levels else ("",) * board.agents,
-            reward_scale=reward_scale,
-            identity=LBF.identity("", episode_limit, reward_scale),
-            max_return=reward_scale,
+            reward_scale=scale,
+            identity=LBF.identity("", episode_limit, scale),
+            max_return=scale,
             rewards="agent",
         )
 

@@ -68,6 +68,11 @@ class Board:
         return sum(sorted(self.levels or (DRAWN_LEVELS[1],) * self.agents)[:3])
 
     @property
+    def reward_scale(self) -> float:
+        """The factor that pays in food levels: those of all foods together, as large as they can be."""
+        return float(self.foods * self.highest_food)
+
+    @property
     def about(self) -> str:
         """In words, for `mast envs`."""
         levels = ",".join(map(str, self.levels)) if self.levels else "drawn"

@@ -16,7 +16,10 @@ from mast.own_code import is_own
 
 @dataclass(frozen=True)
 class EnvironmentEntry:
-    """One line of `mast envs`; the sizes are those of the default options."""
+    """One line of `mast envs`; the sizes are those of the default options.
+
+    `reward_scale` is the default one, where it is not the same for the whole family.
+    """
 
     id: str
     agents: int
@@ -25,6 +28,7 @@ class EnvironmentEntry:
     state: int
     episode_limit: int
     about: str
+    reward_scale: float | None = None
 
 
 def _smax(
@@ -93,6 +97,7 @@ def _lbf(name: str) -> EnvironmentEntry:
         state=3 * (board.foods + board.agents),
         episode_limit=50,
         about=board.about,
+        reward_scale=board.reward_scale,
     )
 
 
@@ -105,7 +110,7 @@ class EnvironmentFamily:
         title: what they are called beside every number.
         entries: one for each.
         factory: "module:name" of what makes one from the part of its id behind the slash and the options.
-        reward_scale: by default.
+        reward_scale: by default, where an entry has none of its own.
         defaults: settings that they want for all methods alike.
         rules: whose rules they have, where those are not jaxmarl's.
         rewards: of an outcome: the team's, or one for each agent.

@@ -192,7 +192,7 @@ def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
         return config.environment
     limit = steps_of(config.environment, config.episode_limit)
     limit = limit or (entry.episode_limit if entry else 0)
-    scale = family.reward_scale if config.reward_scale is None else config.reward_scale
+    scale = config.reward_scale or (entry and entry.reward_scale) or family.reward_scale
     text = family.identity(versions.get("jaxmarl", "?"), limit, scale, config.state_last_action)
     if family.rewards == "agent" and config.learns_from_team:
         return with_team_reward(text, config.team_reward)

@@ -136,7 +136,8 @@ class EnvironmentSettings(BaseModel):
     reward_scale: float | None = setting(
         None,
         ENVIRONMENT,
-        "factor on the reward; none = the environment's own (SMAX 10, to SMAC's 0–20 range)",
+        "factor on the reward; none = the environment's own (SMAX 10, to SMAC's 0–20 range; "
+        "foraging: the levels of all foods)",
         "docs/environments.md",
         gt=0,
         le=10**6,
