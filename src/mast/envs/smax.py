@@ -21,7 +21,6 @@ from mast.envs.scene import ALLY, ENEMY, Scene
 
 DEFAULT_EPISODE_LIMIT = 101
 """Jaxmarl's max_steps is 100, compared before the step is counted: the cut comes at step 101."""
-"""Brings the largest return to SMAC's 20: QMIX's numbers belong to that scale (spec §9)."""
 NOTHING = "nothing"
 """The name of an action that is never available to an agent."""
 UNSCALED_MAX_RETURN = 2.0

@@ -73,7 +73,6 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
     """
     if config.execution == "masked":
         return config, []
-    notices: list[str] = []
     if config.execution == "compact":
         reason = obstacle(config, vmapped)
         if reason is not None:
@@ -83,6 +82,7 @@ def choose_execution(config: Config, vmapped: bool) -> tuple[Config, list[str]]:
     may_gain = is_sparse or config.widths == "tiny"
     if not may_gain or _obstacle_by_design(config, vmapped) is not None:
         return config.model_copy(update={"execution": "masked"}), []
+    notices: list[str] = []
     missing = _missing_kernels()
     if missing is not None and os.environ.get("MAST_KERNELS") != "off":
         notices.append(f"no native kernels, so zeros are computed too: {missing}")
