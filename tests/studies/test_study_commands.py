@@ -172,6 +172,18 @@ def test_refusals(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("setting", ["drop", "growth", "drop_schedule"])
+def test_a_rule_of_ones_own_that_is_not_there_is_refused_before_any_training(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, setting: str
+) -> None:
+    Path("small.toml").write_text(
+        SMALL.replace('"dense", "mast"', '"rigl"') + f'{setting} = "nowhere.rules:mine"\n'
+    )
+    assert main(["study", "run", "small.toml"]) == 2
+    assert "nowhere.rules:mine: no module nowhere" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
+
+
 def test_looking_at_studies_needs_no_jax() -> None:
     code = "import sys\nfrom mast.cli import main\n"
     code += "main(['study', 'list']); main(['study', 'show', 'table1-lite'])\n"

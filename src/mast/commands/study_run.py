@@ -26,6 +26,7 @@ from mast.commands.study_options import (
     work_of,
 )
 from mast.configuration.explain import choices
+from mast.own_code import is_own
 from mast.studies.cell import Cell
 from mast.studies.estimate import Estimator
 from mast.studies.job import Job, Launcher
@@ -51,6 +52,7 @@ def run_run(values: Values) -> int:
     placement = one_of(values, "placement", choices("placement"), "auto")
     jobs, core_of = jobs_and_cores(values)
     notes = missing_results(values, "it is made")
+    _check_own_rules(cells)
     make_folder(results.folder)
     make_folder(work)
     sources = {cell.source.key for cell in study.cells if cell.source is not None}
@@ -89,6 +91,16 @@ def run_run(values: Values) -> int:
     folders = "".join(f" --{name} {values[name]}" for name in ("results", "work") if name in values)
     about = study.named() | {"go_on": f"mast study run {values['study']}{folders}"}
     return _report(outcome, about, len(cells), results, output)
+
+
+def _check_own_rules(cells: Sequence[Cell]) -> None:
+    """Refuses rules of a user's own that no training could use, before the first of them begins."""
+    rules = ("drop", "growth", "drop_schedule")
+    own = [cell.config for cell in cells if any(is_own(getattr(cell.config, r)) for r in rules)]
+    if own:
+        from mast.execution.rules import rules_of  # imports JAX
+
+        rules_of(own)
 
 
 def _pinned(
