@@ -55,6 +55,8 @@ SHAPING = (
     "learning_rate",
     "step_exponent",
     "step_cap",
+    "final_learning_rate",
+    "anneal_begin_fraction",
     "from_run",
     "state_last_action",
     "episode_limit",
@@ -101,11 +103,7 @@ def run_info(values: Values) -> int:
     else:
         _show_account(account, output)
         output.say(f"an agent uses {own:,.0f} parameters of the acting network, ids aside")
-        factor = _step_factor(config, account)
-        output.say(
-            f"steps: learning rate {config.learning_rate:g} × {factor:.2f} = "
-            f"{config.learning_rate * factor:.3g} for every parameter (density^−step_exponent)"
-        )
+        output.say(_steps(config, account))
     output.result(_result(config, account, identity, run) | {"parameters_per_agent": own})
     return 0
 
@@ -145,6 +143,16 @@ def _step_factor(config: Config, account: Account) -> float:
 
     density = 1.0 if config.stays_dense else account.density
     return float(density_factor(density, config.step_exponent, config.step_cap))
+
+
+def _steps(config: Config, account: Account) -> str:
+    """The learning rate, what the density makes of it, and where it goes to in the end."""
+    rate, factor = config.learning_rate, _step_factor(config, account)
+    said = f"steps: learning rate {rate:g} × {factor:.2f} = {rate * factor:.3g} for every parameter"
+    if config.anneals:
+        said += f", after {config.anneal_begin_fraction:.0%} of the run in a straight line to "
+        said += f"{config.final_learning_rate or rate:.3g}"
+    return f"{said} (density^−step_exponent)"
 
 
 def _sizes_of_run(run: Path, config: Config) -> Any:

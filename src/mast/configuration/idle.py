@@ -82,6 +82,10 @@ def _idle(config: Config) -> Iterator[tuple[str, str]]:
             yield name, f"needs {needed} = {' or '.join(values)}"
     if config.online_share == 0 and not on_policy:
         yield "online_episodes", "needs an online_share above 0"
+    if config.final_learning_rate is None and not config.steps_fit_density:
+        yield "anneal_begin_fraction", "the learning rate stays (needs final_learning_rate)"
+    if config.anneal_begin_fraction == 1:
+        yield "final_learning_rate", "needs an anneal_begin_fraction below 1"
     if not config.evolves:
         for name in (*_GROWTH, "evolve_interval", "evolve_order"):
             yield name, "the mask stays (growth = none)"

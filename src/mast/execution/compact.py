@@ -136,7 +136,13 @@ class CompactLearner:
         # One vector of numbers for each network that has any.
         params, structure = eqx.partition(state.params, eqx.is_inexact_array)
         numbers, networks = jax.tree.flatten(params)
-        factor = density_factor(compact_density(state), method.step_exponent, method.step_cap)
+        factor = density_factor(
+            compact_density(state),
+            method.step_exponent,
+            method.step_cap,
+            method.annealed(env_steps),
+            method.final_step,
+        )
         changed, norm = rmsprop_step(
             list(
                 zip(

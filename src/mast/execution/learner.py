@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mast.algorithms.entry import AlgorithmEntry
@@ -108,9 +109,17 @@ class Learner:
         """The networks without their fixed arrays: what a gradient is of."""
         return split_fixed(state.params)[0]
 
-    def optimizer(self, masks: Masks, method: Method) -> optax.GradientTransformationExtraArgs:
-        """The team's optimizer, blind to inactive weights."""
-        return sparse(team_optimizer(self.config, method), masks)
+    def optimizer(
+        self, masks: Masks, method: Method, env_steps: Float[ArrayLike, ""] = 0.0
+    ) -> optax.GradientTransformationExtraArgs:
+        """The team's optimizer, blind to inactive weights.
+
+        Args:
+            masks: of the online networks.
+            method: the learning rate, and how it depends on the density.
+            env_steps: of the run so far; the rate falls with them.
+        """
+        return sparse(team_optimizer(self.config, method, env_steps), masks)
 
     def gradient(
         self, state: LearnerState, batch: Any, method: Method, env_steps: Float[Array, ""]
@@ -154,7 +163,7 @@ class Learner:
     ) -> tuple[LearnerState, UpdateMetrics, Any]:
         """One gradient step; arguments as in `gradient`, whose results it gives after the new state."""
         metrics, gradient = self.gradient(state, batch, method, env_steps)
-        optimizer = self.optimizer(state.optimizer.masks, method)
+        optimizer = self.optimizer(state.optimizer.masks, method, env_steps)
         trainable, fixed = split_fixed(state.params)
         updates, opt_state = optimizer.update(gradient, state.optimizer, trainable)
         params = eqx.combine(optax.apply_updates(trainable, updates), fixed)
@@ -231,7 +240,9 @@ def split_fixed(params: Any) -> tuple[Any, Any]:
     return eqx.partition(params, eqx.is_inexact_array)
 
 
-def team_optimizer(config: Config, method: Method) -> optax.GradientTransformation:
+def team_optimizer(
+    config: Config, method: Method, env_steps: Float[ArrayLike, ""] = 0.0
+) -> optax.GradientTransformation:
     """Clipped RMSProp or Adam as in Torch (eps outside the root), with steps that fit the density."""
     rms = (
         optax.scale_by_adam(eps=config.rms_epsilon)
@@ -242,7 +253,9 @@ def team_optimizer(config: Config, method: Method) -> optax.GradientTransformati
         optax.clip_by_global_norm(config.gradient_clip),
         optax.chain(
             rms,
-            scale_by_density(method.step_exponent, method.step_cap),
+            scale_by_density(
+                method.step_exponent, method.step_cap, method.annealed(env_steps), method.final_step
+            ),
             optax.scale(-method.learning_rate),
         ),
     )

@@ -27,6 +27,10 @@ def method_from_config(config: Config, rules: Rules | None = None) -> Method:
         learning_rate=jnp.float32(config.learning_rate),
         step_exponent=jnp.float32(config.step_exponent),
         step_cap=jnp.float32(config.step_cap),
+        final_step=jnp.float32(
+            (config.final_learning_rate or config.learning_rate) / config.learning_rate
+        ),
+        anneal_begin_env_steps=jnp.float32(config.anneal_begin_fraction * config.steps),
         operator=jnp.int32(Operator[config.operator.upper()]),
         double_q=jnp.asarray(config.double_q),
         softmax_beta=jnp.float32(config.softmax_beta),

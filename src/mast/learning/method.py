@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -16,6 +18,10 @@ class Method(NamedTuple):
     step_exponent: Float[Array, ""]
     """Of `density_factor`; 0 where steps are the same at every density."""
     step_cap: Float[Array, ""]
+    final_step: Float[Array, ""]
+    """What steps are multiplied by at the end of the run, at every density."""
+    anneal_begin_env_steps: Float[Array, ""]
+    """From when on they go there in a straight line; at or after the end: never."""
     operator: Int[Array, ""]
     """An `Operator`."""
     double_q: Bool[Array, ""]
@@ -63,3 +69,9 @@ class Method(NamedTuple):
     """Whether layers shrink to their count by the cubic law between the two below."""
     prune_begin_env_steps: Float[Array, ""]
     prune_end_env_steps: Float[Array, ""]
+
+    def annealed(self, env_steps: Float[ArrayLike, ""]) -> Float[Array, ""]:
+        """How far steps are on their way from the density's factor to `final_step`, from 0 to 1."""
+        begin, end = self.anneal_begin_env_steps, self.total_env_steps
+        share = jnp.clip((env_steps - begin) / jnp.maximum(end - begin, 1.0), 0.0, 1.0)
+        return jnp.where(begin < end, share, 0.0)

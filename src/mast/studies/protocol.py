@@ -39,6 +39,9 @@ KEY_LENGTH = 8
 STEPS = ("step_exponent", "step_cap")
 """How steps depend on the density; nothing to a team that has all its weights."""
 
+ANNEALING = "anneal_begin_fraction"
+"""When steps go to the final ones; nothing where they are the same all the time."""
+
 
 def identity(config: Config) -> dict[str, Any]:
     """The settings that a result's meaning depends on, where they differ from the reference.
@@ -48,8 +51,9 @@ def identity(config: Config) -> dict[str, Any]:
     """
     reference = reference_settings()
     settings = config.model_dump(mode="json")
-    is_dense = config.stays_dense or (config.sparsity == 0 and config.density_per_agent is None)
-    without = STEPS if is_dense or config.step_exponent == 0 else ()
+    without: tuple[str, ...] = () if config.steps_fit_density else STEPS
+    if not config.anneals:
+        without = (*without, ANNEALING)
     return {
         name: value
         for name, value in settings.items()

@@ -386,4 +386,5 @@ def _program_text(config: Config) -> tuple[Any, ...]:
     data |= {"burn_in_fraction", "delay_fraction", "weights_from", "initial_mask", "from_run"}
     data |= {"prune_begin_fraction", "prune_end_fraction", "pruning", "allocation"}
     data |= {"initial_weights", "online_share", "online_episodes"}
+    data |= {"final_learning_rate", "anneal_begin_fraction"}
     return tuple(str(value) for name, value in config if name not in data)

@@ -116,6 +116,18 @@ class Config(
         return _stays_dense(self.initial_mask, self.pruning)
 
     @property
+    def steps_fit_density(self) -> bool:
+        """Whether the learning rate is multiplied by something because weights are missing."""
+        is_dense = self.stays_dense or (self.sparsity == 0 and self.density_per_agent is None)
+        return self.step_exponent != 0 and not is_dense
+
+    @property
+    def anneals(self) -> bool:
+        """Whether the learning rate changes while training."""
+        goes = self.steps_fit_density or self.final_learning_rate is not None
+        return goes and self.anneal_begin_fraction < 1
+
+    @property
     def evolves(self) -> bool:
         """Whether the masks change while training."""
         return self.growth != "none" or self.pruning != "none"

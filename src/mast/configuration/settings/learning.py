@@ -125,6 +125,24 @@ class OptimizerSettings(BaseModel):
     step_cap: float = setting(
         50.0, OPTIMIZER, "largest factor of density on the learning rate", "ours", ge=1, le=1000
     )
+    final_learning_rate: float | None = setting(
+        None,
+        OPTIMIZER,
+        "learning rate at the end of the run, at every density; none = learning_rate, to which sparse teams "
+        "come back from their larger steps",
+        "docs/experiments.md",
+        gt=0,
+        le=10,
+    )
+    anneal_begin_fraction: float = setting(
+        0.5,
+        OPTIMIZER,
+        "share of the run after which the learning rate goes to final_learning_rate in a straight line; "
+        "1 = never",
+        "docs/experiments.md",
+        ge=0,
+        le=1,
+    )
     rms_decay: float = setting(
         0.99, OPTIMIZER, "decay of RMSProp's second moment", "PyMARL", ge=0, lt=1
     )
