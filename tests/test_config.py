@@ -224,6 +224,18 @@ def test_dense_ignores_sparsity_and_says_so() -> None:
         ({"weight_alpha": 0.5}, ["no effect of weight_alpha: needs algorithm = owqmix or cwqmix"]),
         ({"epochs": 4}, ["no effect of epochs: algorithm qmix replays whole episodes"]),
         (
+            {"method": "dense", "anneal_begin_fraction": 0.75},
+            [
+                "no effect of anneal_begin_fraction: the learning rate stays (needs final_learning_rate)"
+            ],
+        ),
+        (
+            {"final_learning_rate": 1e-4, "anneal_begin_fraction": 1.0},
+            ["no effect of final_learning_rate: needs an anneal_begin_fraction below 1"],
+        ),
+        ({"method": "tiny", "final_learning_rate": 1e-4, "anneal_begin_fraction": 0.75}, []),
+        ({"sparsity": 0.9, "anneal_begin_fraction": 1.0}, []),
+        (
             {"algorithm": "maa2c", "targets": "hybrid", "td_lambda": 0.5, "hidden_layers": 2},
             ["no effect of targets, td_lambda: algorithm maa2c learns on policy"],
         ),

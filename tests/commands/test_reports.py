@@ -68,6 +68,29 @@ def test_info_tells_size_flops_and_layers(capsys: pytest.CaptureFixture[str]) ->
     assert "hidden_size=32" in out
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ["--sparsity", "0.95"],
+            "0.0005 × 10.04 = 0.00502 for every parameter, after 50% of the run",
+        ),
+        (["--sparsity", "0.95", "--anneal-begin-fraction", "1"], "= 0.00502 for every parameter ("),
+        (["--method", "dense"], "0.0005 × 1.00 = 0.0005 for every parameter ("),
+        (["--preset", "paper"], "0.0005 × 1.00 = 0.0005 for every parameter ("),
+        (
+            ["--method", "tiny", "--final-learning-rate", "0.0001"],
+            "= 0.0005 for every parameter, after 50% of the run in a straight line to 0.0001 (",
+        ),
+    ],
+)
+def test_info_tells_the_steps(
+    capsys: pytest.CaptureFixture[str], given: list[str], said: str
+) -> None:
+    assert main(["info", "smax/2s3z", *given]) == 0
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_info_counts_how_a_run_would_be_pruned(capsys: pytest.CaptureFixture[str]) -> None:
     line = ["info", "smax/3m", "--method", "magnitude", "--json", "--prune-begin-fraction"]
     ratios = []

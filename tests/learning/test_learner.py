@@ -230,14 +230,20 @@ def test_sparse_init_scale_uses_the_true_fan_in() -> None:
 # --- update ---
 
 
-def test_update_is_torchs_rmsprop_over_the_masked_and_clipped_gradient() -> None:
+@pytest.mark.parametrize(("env_steps", "annealed"), [(0, 0.0), (500, 0.0), (900, 0.8), (2000, 1.0)])
+def test_update_is_torchs_rmsprop_over_the_masked_and_clipped_gradient(
+    env_steps: int, annealed: float
+) -> None:
+    """In the second half of the run steps go in a straight line from the density's to a dense team's."""
     state, config = initial("ss"), LEARNER.config
     values = {name: leaf.astype(np.float64) for name, leaf in named(state.params).items()}
     square_averages = {name: np.zeros_like(value) for name, value in values.items()}
     masks = {name: np.asarray(mask) for name, mask in state.optimizer.masks.items()}
     density = sum(mask.sum() for mask in masks.values()) / sum(mask.size for mask in masks.values())
+    factor = density**-config.step_exponent
+    rate = config.learning_rate * (factor + annealed * (1 - factor))
     for _ in range(3):
-        state, metrics, gradient = update(state, numbers("ss"))
+        state, metrics, gradient = update(state, numbers("ss"), env_steps)
         quiet = {
             name: np.where(masks.get(name, True), leaf, 0).astype(np.float64)
             for name, leaf in named(gradient).items()
@@ -251,7 +257,7 @@ def test_update_is_torchs_rmsprop_over_the_masked_and_clipped_gradient() -> None
                 values[name],
                 square_averages[name],
                 cut[name],
-                config.learning_rate * density**-config.step_exponent,
+                rate,
                 config.rms_decay,
                 config.rms_epsilon,
             )

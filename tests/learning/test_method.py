@@ -101,6 +101,8 @@ def test_methods_stack_into_one_program() -> None:
         ("learning_rate", 1e-3, "learning_rate", 1e-3),
         ("step_exponent", 0.5, "step_exponent", 0.5),
         ("step_cap", 5.0, "step_cap", 5.0),
+        ("final_learning_rate", 1e-4, "final_step", 0.2),
+        ("anneal_begin_fraction", 0.25, "anneal_begin_env_steps", 250),
         ("operator", "mellowmax", "operator", Operator.MELLOWMAX),
         ("operator", "softmax", "operator", Operator.SOFTMAX),
         ("double_q", False, "double_q", False),
@@ -137,7 +139,8 @@ def test_every_setting_reaches_its_number_and_no_other(
     changed = method("mast", **{"steps": 1000, setting: value})._asdict()
     assert float(changed[field]) == pytest.approx(float(expected))
     others = {name for name in usual if not np.array_equal(usual[name], changed[name])}
-    follow = {"burn_in_env_steps", "prune_begin_env_steps", "prune_end_env_steps"}
+    follow = {"burn_in_env_steps", "anneal_begin_env_steps"}
+    follow |= {"prune_begin_env_steps", "prune_end_env_steps"}
     assert others - {field} <= (follow if setting == "steps" else set())
 
 
@@ -158,3 +161,23 @@ def test_the_kinds_of_targets(
         made = method(name, steps=1000, **settings)
         got = (made.burn_in_env_steps, made.td_lambda, made.n_step)
         np.testing.assert_allclose(np.array(got, float), (begin, td_lambda, n_step), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("begin", "env_steps", "share"),
+    [
+        (0.5, 0.0, 0.0),
+        (0.5, 500.0, 0.0),
+        (0.5, 600.0, 0.2),
+        (0.5, 1000.0, 1.0),
+        (0.5, 5000.0, 1.0),
+        (0.0, 250.0, 0.25),
+        (1.0, 999.0, 0.0),
+        (1.0, 5000.0, 0.0),
+    ],
+)
+def test_steps_go_to_the_final_ones_after_their_share_of_the_run(
+    begin: float, env_steps: float, share: float
+) -> None:
+    made = method("mast", steps=1000, anneal_begin_fraction=begin)
+    assert float(made.annealed(env_steps)) == pytest.approx(share)

@@ -42,9 +42,18 @@ def test_every_update_is_multiplied_by_the_factor(
         np.testing.assert_allclose(layer["bias"], -0.1 * factor, rtol=1e-6)
 
 
+def test_annealed_steps_lie_on_the_line_to_the_final_one() -> None:
+    for annealed, factor in ((0.0, 2.8), (0.5, 1.9), (1.0, 1.0)):
+        steps = scale_by_density(1.0, annealed=annealed)
+        updates = updates_of(optax.chain(optax.sgd(0.1), steps))
+        np.testing.assert_allclose(updates["second"]["weight"], -0.1 * factor, rtol=1e-6)
+    assert float(density_factor(0.5, 1.0, annealed=0.75, final=0.4)) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("annealed", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("exponent", [0.0, 0.77, 2.0])
-def test_a_dense_network_keeps_its_steps_to_the_bit(exponent: float) -> None:
-    assert float(jax.jit(density_factor)(1.0, exponent)) == 1.0
+def test_a_dense_network_keeps_its_steps_to_the_bit(exponent: float, annealed: float) -> None:
+    assert float(jax.jit(density_factor)(1.0, exponent, annealed=annealed)) == 1.0
     assert float(density_factor(0.05, 0.0)) == 1.0
 
 

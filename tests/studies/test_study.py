@@ -128,6 +128,20 @@ def test_steps_by_density_are_part_of_a_key_where_there_is_a_density() -> None:
     assert paper == key_of(Config(**given, preset="paper", step_cap=9.0))
 
 
+def test_when_steps_fall_is_part_of_a_key_where_they_do() -> None:
+    given: dict[str, Any] = {"environment": "smax/3m", "sparsity": 0.95, "steps": 500_000}
+
+    def keys(**settings: Any) -> int:
+        return len(
+            {key_of(Config(**given, **settings, anneal_begin_fraction=x)) for x in (0.25, 0.5, 1.0)}
+        )
+
+    assert keys() == 3
+    for settings in ({"method": "dense"}, {"method": "tiny"}, {"preset": "paper"}):
+        assert keys(**settings) == 1
+        assert keys(**settings, final_learning_rate=1e-4) == 3
+
+
 @pytest.mark.parametrize("name", built_in())
 def test_every_built_in_cell_can_be_run(name: str) -> None:
     study = find_study(name)
