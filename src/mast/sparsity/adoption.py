@@ -146,7 +146,7 @@ def sparsify(
         steps: `"flat"`, the optimizer's own; `"density"`, larger ones the fewer weights there are, so that a
             learning rate tuned on a dense network fits (RMSProp, Adam and their like, and SGD). Decoupled
             weight decay grows with them: to keep it, or for another exponent, put `scale_by_density` into
-            the chain yourself.
+            the chain yourself. They stay as large to the end: let a schedule lower the learning rate there.
         pattern: which weights may be active together, kept by `evolve`: a name of `pattern_names.NAMES`,
             "package.module:OBJECT", a `Pattern`, or a function from path and leaf to one of these. Leaves
             with one axis are unstructured.
