@@ -18,6 +18,8 @@ IR_VERSION = 8
 """Old enough for every onnxruntime since 1.12."""
 INPUTS = ("observation", "last_action", "agent", "hidden", "available")
 OUTPUTS = ("q", "action", "next_hidden")
+WHO = "who"
+"""Where agents differ: which row's agent it is, the nearest that exists."""
 _MISSING = "is not installed; ONNX needs: pip install 'mast-marl[onnx]'"
 
 
@@ -48,8 +50,9 @@ def write_model(
 ) -> dict[str, Any]:
     """Write a team as an ONNX model; its metadata holds the contract under "mast".
 
-    A row is one agent at one step; there may be any number of rows. An observation that is not finite, or an
-    agent to whom no action is available, gets action -1; the first of them keeps its hidden state.
+    A row is one agent at one step; there may be any number of rows. An observation that is not finite, an
+    agent that does not exist (if the network reads which it is), or one to whom no action is available, gets
+    action -1; the first two keep their hidden state.
 
     Args:
         networks: one for all agents, or one each.
@@ -109,12 +112,26 @@ def write_model(
 
 def _build(graph: _Graph, networks: Sequence[AnyNetwork]) -> None:
     """The whole step."""
+    if agents := _agents_read(networks):
+        last = graph.constant("last_agent", agents - 1, np.int64)
+        graph.node("Clip", ["agent", graph.constant("first_agent", 0, np.int64), last], WHO)
     actors = [network for network in networks if isinstance(network, FeedForwardNetwork)]
     if actors:
         _feed_forward(graph, actors)
     else:
         _recurrent(graph, [network for network in networks if isinstance(network, Network)])
-    _outputs(graph, min(map(observation_limit, networks)))
+    _outputs(graph, min(map(observation_limit, networks)), bool(agents))
+
+
+def _agents_read(networks: Sequence[AnyNetwork]) -> int:
+    """How many agents there are if it matters which one a row is; else 0."""
+    first = networks[0]
+    if len(networks) > 1:
+        return len(networks)
+    if first.neurons:
+        return len(next(iter(first.neurons.values())))
+    actor = isinstance(first, FeedForwardNetwork)
+    return first.codes.shape[1] - (0 if actor else first.actions)
 
 
 def _feed_forward(graph: _Graph, networks: Sequence[FeedForwardNetwork]) -> None:
@@ -122,7 +139,7 @@ def _feed_forward(graph: _Graph, networks: Sequence[FeedForwardNetwork]) -> None
     affine = _shared if len(networks) == 1 else _own
     source = "observation"
     if agents := networks[0].codes.shape[1]:
-        inputs = [source, _one_hot(graph, "agent", agents)]
+        inputs = [source, _one_hot(graph, WHO, agents)]
         source = graph.node("Concat", inputs, "input", axis=1)
     layers = len(networks[0].matrices)
     for place in range(layers):
@@ -143,7 +160,7 @@ def _recurrent(graph: _Graph, networks: Sequence[Network]) -> None:
     # A last action of -1 equals none of the numbers: its code is all zeros.
     inputs = ["observation", _one_hot(graph, "last_action", actions)]
     if (agents := networks[0].codes.shape[1] - actions) > 0:
-        inputs.append(_one_hot(graph, "agent", agents))
+        inputs.append(_one_hot(graph, WHO, agents))
     node("Concat", inputs, "input", axis=1)
     encoder = [np.concatenate([network.observation, network.codes], 1) for network in networks]
     affine(graph, "encoder", "input", encoder, [network.encoder_bias for network in networks])
@@ -179,18 +196,24 @@ def _kept(graph: _Graph, neurons: Mapping[str, np.ndarray], layer: str, source: 
     if layer not in neurons:
         return source
     graph.constant(f"{layer}.neurons", neurons[layer])
-    graph.node("Gather", [f"{layer}.neurons", "agent"], f"{layer}.has", axis=0)
+    graph.node("Gather", [f"{layer}.neurons", WHO], f"{layer}.has", axis=0)
     return graph.node("Mul", [source, f"{layer}.has"], f"{layer}.kept")
 
 
-def _outputs(graph: _Graph, limit: float) -> None:
-    """The action, and what a bad observation leaves as it was."""
+def _outputs(graph: _Graph, limit: float, which: bool) -> None:
+    """The action, and what a bad observation or, if it matters, `which` agent leaves as it was."""
     node = graph.node
     # NaN is not at most anything.
     node("Abs", ["observation"], "magnitude")
     node("LessOrEqual", ["magnitude", graph.constant("limit", limit)], "within")
     node("Cast", ["within"], "within_number", to=1)
-    node("ReduceMin", ["within_number"], "fine_number", axes=[1], keepdims=1)
+    fine = "observed" if which else "fine_number"
+    node("ReduceMin", ["within_number"], fine, axes=[1], keepdims=1)
+    if which:
+        node("Equal", ["agent", WHO], "exists")
+        node("Cast", ["exists"], "exists_number", to=1)
+        node("Unsqueeze", ["exists_number", graph.constant("exists_axis", [1], np.int64)], "known")
+        node("Mul", [fine, "known"], "fine_number")
     node("Greater", ["fine_number", graph.constant("threshold", 0.5)], "fine")
     node("Where", ["fine", "after", "hidden"], "next_hidden")
     node("Where", ["fine", "q_raw", graph.constant("zero", 0)], "q")
@@ -245,8 +268,8 @@ def _own(
     graph.constant(f"{name}_weight", np.stack(weights).transpose(0, 2, 1))
     graph.constant(f"{name}_bias", np.stack(biases))
     graph.constant(f"{name}_axis", [1], np.int64)
-    graph.node("Gather", [f"{name}_weight", "agent"], f"{name}_own_weight", axis=0)
-    graph.node("Gather", [f"{name}_bias", "agent"], f"{name}_own_bias", axis=0)
+    graph.node("Gather", [f"{name}_weight", WHO], f"{name}_own_weight", axis=0)
+    graph.node("Gather", [f"{name}_bias", WHO], f"{name}_own_bias", axis=0)
     graph.node("Unsqueeze", [source, f"{name}_axis"], f"{name}_rows")
     graph.node("MatMul", [f"{name}_rows", f"{name}_own_weight"], f"{name}_products")
     graph.node("Squeeze", [f"{name}_products", f"{name}_axis"], f"{name}_sum")
