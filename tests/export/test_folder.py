@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -154,6 +155,28 @@ def test_onnx_needs_onnxruntime_only_and_refuses_what_c_refuses(onnx_folder: Pat
     assert (size, name) == (6, "hunter_1")
 
 
+@pytest.mark.parametrize("sharing", ["shared", "independent", "snp", "fups"])
+@pytest.mark.parametrize("actor", [False, True])
+def test_onnx_refuses_an_agent_that_does_not_exist(
+    tmp_path: Path, sharing: str, actor: bool
+) -> None:
+    """As C does; where all agents are alike it does not matter which one a row is."""
+    pytest.importorskip("onnxruntime")
+    from mast.export.onnx_model import OnnxArtefact
+
+    run = make_run(tmp_path / "run", sharing=sharing, actor=actor)
+    export_run(run, "onnx", tmp_path / "out", episodes=1)
+    artefact = OnnxArtefact(tmp_path / "out" / "agent.onnx", 2)
+    hidden = np.full((4, artefact.units.shape[1]), 0.5, np.float32)
+    rows = np.zeros((4, 6)), np.full(4, -1), np.array([0, 1, 2, -1]), hidden, np.ones((4, 5))
+    _, action, after = artefact.step(*rows)
+    assert (action >= 0).tolist() == (
+        [True] * 4 if sharing == "fups" else [True, True, False, False]
+    )
+    if sharing != "fups":
+        np.testing.assert_array_equal(after[2:], hidden[2:])
+
+
 def test_safetensors_is_the_policy_itself(run: Path, tmp_path: Path) -> None:
     export_run(run, "safetensors", tmp_path / "out", episodes=1)
     file = tmp_path / "out" / "policy.safetensors"
@@ -218,6 +241,26 @@ def test_the_examples_play_the_recorded_episodes(
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "0 actions differ" in done.stdout
+
+
+def test_the_example_in_c_plays_the_export_that_it_is_given(
+    run: Path, c_folder: Path, tmp_path: Path
+) -> None:
+    """Also one that is older than the program that played another."""
+    alone = tmp_path / "alone"
+    export_run(run, "c", alone, episodes=1, agent=0)
+    for path in alone.iterdir():
+        os.utime(path, (1, 1))
+    for folder, episodes in ((c_folder, 2), (alone, 1)):
+        place = [
+            "-C",
+            str(EXAMPLES / "export_c"),
+            f"EXPORT={folder}",
+            f"BUILD={tmp_path / 'build'}",
+        ]
+        done = subprocess.run(["make", *place], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"in {episodes} episodes: 0 differ" in done.stdout
 
 
 def test_an_action_that_differs_is_a_mismatch_only_where_the_gap_is_clear(run: Path) -> None:
