@@ -14,6 +14,7 @@ from mast.export.c_build import STRICT, CArtefact, compile_c
 from mast.export.c_layers import dequantized, layers_of, quantize_rows
 from mast.export.c_source import CSource, c_source, observation_limit
 from mast.export.check import TOLERANCE, agreement
+from mast.export.feed_forward import FeedForwardNetwork
 from mast.export.folder import FORMS, export_run
 from mast.export.kinds import rounded, units_of
 from mast.export.network import networks_of, padded, without_dead_neurons
@@ -128,6 +129,24 @@ def test_every_symbol_has_the_prefix_and_nothing_is_called(tmp_path: Path) -> No
     header = (tmp_path / "c" / "scout_agent.h").read_text()
     assert "mast_" not in header
     assert "MAST_" not in header
+
+
+def test_a_compiler_calls_nothing_either_if_told(tmp_path: Path) -> None:
+    """A state of so many numbers is cleared by memset on every processor, but not with -ffreestanding."""
+    if not (nm := shutil.which("nm")):
+        pytest.skip("no nm")
+    rng = np.random.default_rng(0)
+    shapes = ((8, 6), (4000, 8))
+    layers = tuple((rng.normal(size=s).astype("f4"), np.zeros(s[0], "f4")) for s in shapes)
+    source = c_source([FeedForwardNetwork(layers, features=6)], 1, "a team.", form="dense")
+    for name, text in source.files.items():
+        (tmp_path / name).write_text(text)
+    target = tmp_path / "a.o"
+    for optimise in ("-Os", "-O2", "-O3"):
+        flags = (*STRICT, optimise, "-ffreestanding", "-c")
+        assert compile_c(CC, tmp_path / "mast_agent.c", target, flags) == ""
+        done = subprocess.run([nm, "-u", str(target)], capture_output=True, text=True, check=True)
+        assert done.stdout == ""
 
 
 def test_a_network_without_any_weight_still_compiles(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ enum @prefix@_result {
     @PREFIX@_BAD_AGENT = -3        /* the state's agent does not exist; nothing has changed */
 };
 
-/* All that one agent remembers. `q` is for the reader; the others are not to be changed. */
+/* All that one agent remembers. `q` is for the reader. Where something else was done than what the
+   step said, write that action to `last_action` before the next one. The others are not to be changed. */
 typedef struct {
     int agent;
     int last_action; /* -1: none */
@@ -50,7 +51,8 @@ int @prefix@_step(@prefix@_state *state, const float observation[@PREFIX@_FEATUR
 #endif
 """
 
-SOURCE_HEAD = """/* @about@ Made by `mast export`. C99; calls nothing.
+SOURCE_HEAD = """/* @about@ Made by `mast export`. C99; calls nothing: for
+   a loop that copies or clears, a compiler may call memcpy or memset, but not with -ffreestanding.
 @libm@   With -D@PREFIX@_NO_VECTORS, nothing but C99 for GCC and Clang too. */
 #include "@prefix@_agent.h"
 
