@@ -66,6 +66,9 @@ def test_info_tells_size_flops_and_layers(capsys: pytest.CaptureFixture[str]) ->
     assert sum(layer["active"] for layer in result["layers"]) < result["parameters"]
     assert "gru_hidden" in out
     assert "hidden_size=32" in out
+    assert "parameters of the acting network, ids aside, as a mean over masks\n" in out
+    assert main(["info", "smax/3m", "--method", "dense"]) == 0
+    assert "parameters of the acting network, ids aside\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

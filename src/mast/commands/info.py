@@ -102,7 +102,8 @@ def run_info(values: Values) -> int:
         )
     else:
         _show_account(account, output)
-        output.say(f"an agent uses {own:,.0f} parameters of the acting network, ids aside")
+        mean = ", as a mean over masks" if account.density < 1 else ""
+        output.say(f"an agent uses {own:,.0f} parameters of the acting network, ids aside{mean}")
         output.say(_steps(config, account))
     output.result(_result(config, account, identity, run) | {"parameters_per_agent": own})
     return 0
