@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from teams import make_run, policy_of
 
 from mast.envs.registry import make
-from mast.export.c_build import STRICT, CArtefact, compile_c
+from mast.export.c_build import STRICT, CArtefact, compile_c, footprint
 from mast.export.c_layers import dequantized, layers_of, quantize_rows
 from mast.export.c_source import CSource, c_source, observation_limit
 from mast.export.check import TOLERANCE, agreement
@@ -31,6 +32,17 @@ def written(run: Path, folder: Path, **options: Any) -> CSource:
     networks = [without_dead_neurons(network) for network in networks_of(policy)]
     source = c_source(networks, 2, "A test.", **options)
     folder.mkdir(exist_ok=True)
+    for name, text in source.files.items():
+        (folder / name).write_text(text)
+    return source
+
+
+def written_actor(folder: Path, shapes: Sequence[tuple[int, int]], form: str) -> CSource:
+    """One agent's dense actor with random weights, layer by layer [outputs, inputs]."""
+    rng = np.random.default_rng(0)
+    layers = tuple((rng.normal(size=s).astype("f4"), np.zeros(s[0], "f4")) for s in shapes)
+    network = FeedForwardNetwork(layers, features=shapes[0][1])
+    source = c_source([network], 1, "A test.", form=form)
     for name, text in source.files.items():
         (folder / name).write_text(text)
     return source
@@ -135,12 +147,7 @@ def test_a_compiler_calls_nothing_either_if_told(tmp_path: Path) -> None:
     """A state of so many numbers is cleared by memset on every processor, but not with -ffreestanding."""
     if not (nm := shutil.which("nm")):
         pytest.skip("no nm")
-    rng = np.random.default_rng(0)
-    shapes = ((8, 6), (4000, 8))
-    layers = tuple((rng.normal(size=s).astype("f4"), np.zeros(s[0], "f4")) for s in shapes)
-    source = c_source([FeedForwardNetwork(layers, features=6)], 1, "a team.", form="dense")
-    for name, text in source.files.items():
-        (tmp_path / name).write_text(text)
+    written_actor(tmp_path, ((8, 6), (4000, 8)), "dense")
     target = tmp_path / "a.o"
     for optimise in ("-Os", "-O2", "-O3"):
         flags = (*STRICT, optimise, "-ffreestanding", "-c")
@@ -360,3 +367,12 @@ def test_the_costs_are_counted(tmp_path: Path) -> None:
         assert facts["constant_bytes"] < measured["flash_bytes"] < 2 * facts["constant_bytes"]
     if measured["stack_bytes"] is not None:
         assert facts["work_bytes"] <= measured["stack_bytes"] < facts["work_bytes"] + 1000
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_actor_s_stack_has_all_its_arrays(tmp_path: Path, form: str) -> None:
+    """On x86-64 a function that calls nothing keeps a part of them below the stack's end."""
+    source = written_actor(tmp_path, ((64, 6), (64, 64), (5, 64)), form)
+    stack = footprint(CC, tmp_path / "mast_agent.c").stack_bytes
+    assert source.work_bytes == 4 * 2 * 64
+    assert stack is None or source.work_bytes <= stack < source.work_bytes + 1000
