@@ -130,6 +130,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([str(run), "--to", "c", "--out", str(tmp_path / "file" / "x")], "cannot write to"),
         ([str(run), "--to", "c", "--out", new, "--prefix", "7up"], "prefix = 7up: must be a short"),
         ([str(run), "--to", "onnx", "--out", new, "--quantize", "int8"], "only with --to c"),
+        ([str(run), "--to", "onnx", "--out", new, "--prefix", "a"], "prefix = a: only with --to c"),
         ([str(run), "--to", "onnx", "--out", new, "--smallest"], "smallest: only with --to c"),
         (
             [str(run), "--to", "c", "--out", new, "--smallest", "--storage", "dense"],

@@ -118,7 +118,8 @@ def check_options(
             check_word(name, value, known)
     if not _IDENTIFIER.fullmatch(prefix):
         raise UserError(f"prefix = {prefix}: must be a short C name: letters, digits and _")
-    for name, value in (("quantize", quantize), ("storage", storage)):
+    named = None if prefix == "mast" else prefix
+    for name, value in (("prefix", named), ("quantize", quantize), ("storage", storage)):
         if to != "c" and value is not None:
             raise UserError(f"{name} = {value}: only with --to c")
     if smallest and to != "c":
