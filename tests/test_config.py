@@ -33,7 +33,7 @@ from mast.config import (
     write_run_record,
 )
 from mast.configuration.suggestions import OTHER_NAMES, meant_setting
-from mast.configuration.text import kinds
+from mast.configuration.text import NUMERIC, kinds
 from mast.errors import UserError
 
 SOURCE = Path(mast.__file__).parent
@@ -321,6 +321,27 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         ),
         ({"double_q": "maybe"}, "double_q = maybe: must be true or false"),
         (
+            {"learning_rate": True},
+            "learning_rate = true: must be a number above 0 and at most 10",
+        ),
+        (
+            {"episode_limit": True},
+            "episode_limit = true: must be a whole number at least 1 and at most 1000000, or smac, or none",
+        ),
+        (
+            {"snapshots": [False, True]},
+            "snapshots = false: must be shares of training such as 0,0.25,0.5,1, or none",
+        ),
+        (
+            {"method": "dense", "sparsity": False},
+            "sparsity = false: must be a number at least 0 and below 1",
+        ),
+        (
+            {"method": None},
+            "method = None: must be one of dense, tiny, ss, set, rigl, rlx2, mast, random-ticket, "
+            "winning-ticket, magnitude, one-shot",
+        ),
+        (
             {"algorithm": "qmx"},
             "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, maa2c, ippo, "
             "mappo, or package.module:ENTRY (did you mean qmix?)",
@@ -379,6 +400,14 @@ def test_a_refusal_names_setting_value_and_what_is_allowed(
     given: dict[str, Any], message: str
 ) -> None:
     assert refusal(**given) == message
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, info in Config.model_fields.items() if NUMERIC & {*kinds(info)}]
+)
+@pytest.mark.parametrize("value", [True, False])
+def test_true_and_false_are_no_numbers(name: str, value: bool) -> None:
+    assert refusal(**{name: value}).startswith(f"{name} = {str(value).lower()}: must be ")
 
 
 def test_an_algorithm_is_told_from_a_method() -> None:
