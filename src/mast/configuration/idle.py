@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from mast.algorithms.registry import BUILT_IN
+from mast.envs.names import family_of
 
 if TYPE_CHECKING:
     from mast.configuration.settings import Config
@@ -28,6 +29,8 @@ _NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "prune_end_fraction": ("pruning", ("cubic",)),
     "seps_clusters": ("sharing", ("seps",)),
     "seps_steps": ("sharing", ("seps",)),
+    "mixer_embed": ("algorithm", ("qmix", "owqmix", "cwqmix", "res")),
+    "hypernet_hidden": ("algorithm", ("qmix", "owqmix", "cwqmix", "qplex", "res")),
     "weight_alpha": ("algorithm", ("owqmix", "cwqmix")),
     "weights_from": ("algorithm", ("owqmix", "cwqmix")),
     "unrestricted_hidden": ("algorithm", ("owqmix", "cwqmix")),
@@ -35,6 +38,7 @@ _NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "res_unavailable": ("algorithm", ("res",)),
     "gae_lambda": ("algorithm", ("ippo", "mappo")),
     "ppo_clip": ("algorithm", ("ippo", "mappo")),
+    "rms_decay": ("optimizer", ("rmsprop",)),
 }
 """What reads a setting: another one, at these values."""
 
@@ -45,10 +49,12 @@ _ON_POLICY = (
 _REPLAY = (
     *("batch_size", "online_share", "buffer_episodes", "online_episodes", "replay_window"),
     *("warmup_env_steps", "updates_per_episode", "target_interval", "timeout"),
-    *("operator", "targets", "mixer_embed", "hypernet_hidden"),
+    *("operator", "targets", "replay_dtype"),
     *("epsilon_start", "epsilon_end", "epsilon_steps"),
 )
-_GROWTH = ("drop", "drop_fraction", "drop_schedule", "grown_state")
+_GROWTH = ("drop_fraction", "drop_schedule", "grown_state")
+_SOFT = ("softmax", "soft_mellowmax")
+_SPARSE = ("allocation", "init_scale", "step_exponent", "step_cap")
 
 
 def idle_settings(config: Config, given: Collection[str]) -> list[str]:
@@ -82,6 +88,34 @@ def _idle(config: Config) -> Iterator[tuple[str, str]]:
             yield name, f"needs {needed} = {' or '.join(values)}"
     if config.online_share == 0 and not on_policy:
         yield "online_episodes", "needs an online_share above 0"
+    if config.algorithm in ("owqmix", "cwqmix") and config.operator not in _SOFT:
+        yield "weights_from", f"needs operator = {' or '.join(_SOFT)}"
     if not config.evolves:
-        for name in (*_GROWTH, "evolve_interval", "evolve_order"):
+        for name in ("drop", *_GROWTH, "evolve_interval", "evolve_order"):
             yield name, "the mask stays (growth = none)"
+    elif config.growth == "none":
+        for name in _GROWTH:
+            yield name, "nothing grows (growth = none)"
+    if config.stays_dense:
+        for name in _SPARSE:
+            if (
+                name != "allocation" or config.widths != "tiny"
+            ):  # of the sparse team that it is like
+                yield name, f"method {config.method} stays dense"
+    elif config.step_exponent == 0:
+        yield "step_cap", "needs a step_exponent above 0"
+    if config.sharing == "independent":
+        yield "agent_gradient", "under sharing = independent each weight is of one agent"
+    yield from _idle_rewards(config)
+
+
+def _idle_rewards(config: Config) -> Iterator[tuple[str, str]]:
+    """Settings of the agents' own rewards that are not read, as far as the environment's name tells."""
+    family = family_of(config.environment)
+    if family is not None and family.rewards == "team":
+        for name in ("rewards", "team_reward"):
+            yield name, f"{config.environment} pays the team"
+    elif not config.learns_from_team:
+        yield "team_reward", "needs rewards = team"
+    if family is None or family.prefix != "smax":
+        yield "battle", f"{config.environment} is none of SMAX's battles"
