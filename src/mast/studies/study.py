@@ -199,6 +199,8 @@ def _block_drafts(
             raise UserError(f"unknown setting {name!r}{did_you_mean_setting(name, known)}")
         if name in _NOT_IN_A_CELL:
             raise UserError(f"{name}: belongs to how a study is run, not into its file")
+        if settings[name] == []:
+            raise UserError(f"{name} = []: must be a value, or a list of one or more")
     axes = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
     swept = [name for name, values in axes.items() if len(values) > 1 and name not in AXES]
     arms = block.get("arms", [{}])
