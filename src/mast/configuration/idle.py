@@ -65,14 +65,14 @@ def idle_settings(config: Config, given: Collection[str]) -> list[str]:
         given: names of the settings that the user gave; those given their usual value go without a word.
     """
     reasons: dict[str, list[str]] = {}
-    for name, reason in _idle(config):
+    for name, reason in unread_settings(config):
         usual = type(config).model_fields[name].get_default()
         if name in given and getattr(config, name) != usual:
             reasons.setdefault(reason, []).append(name)
     return [f"no effect of {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
-def _idle(config: Config) -> Iterator[tuple[str, str]]:
+def unread_settings(config: Config) -> Iterator[tuple[str, str]]:
     """Each setting that is not read, and why."""
     entry = BUILT_IN.get(config.algorithm)
     if entry is None:
