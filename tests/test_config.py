@@ -33,7 +33,7 @@ from mast.config import (
     write_run_record,
 )
 from mast.configuration.suggestions import OTHER_NAMES, meant_setting
-from mast.configuration.text import kinds
+from mast.configuration.text import NUMERIC, kinds
 from mast.errors import UserError
 
 SOURCE = Path(mast.__file__).parent
@@ -239,6 +239,57 @@ def test_dense_ignores_sparsity_and_says_so() -> None:
             {"algorithm": "maa2c", "targets": "hybrid", "td_lambda": 0.5, "hidden_layers": 2},
             ["no effect of targets, td_lambda: algorithm maa2c learns on policy"],
         ),
+        (
+            {"algorithm": "vdn", "mixer_embed": 16, "hypernet_hidden": 16},
+            [
+                "no effect of mixer_embed: needs algorithm = qmix or owqmix or cwqmix or res",
+                "no effect of hypernet_hidden: needs algorithm = qmix or owqmix or cwqmix or qplex or res",
+            ],
+        ),
+        (
+            {"algorithm": "maa2c", "replay_dtype": "float32", "rms_decay": 0.9},
+            [
+                "no effect of replay_dtype: algorithm maa2c learns on policy",
+                "no effect of rms_decay: needs optimizer = rmsprop",
+            ],
+        ),
+        (
+            {"algorithm": "owqmix", "operator": "max", "weights_from": "online_restricted"},
+            ["no effect of weights_from: needs operator = softmax or soft_mellowmax"],
+        ),
+        (
+            {"method": "magnitude", "drop_fraction": 0.2, "drop": "random"},
+            ["no effect of drop_fraction: nothing grows (growth = none)"],
+        ),
+        (
+            {"method": "dense", "step_exponent": 0.5, "allocation": "uniform"},
+            ["no effect of allocation, step_exponent: method dense stays dense"],
+        ),
+        ({"method": "tiny", "allocation": "uniform"}, []),
+        (
+            {"preset": "paper", "step_cap": 5},
+            ["no effect of step_cap: needs a step_exponent above 0"],
+        ),
+        (
+            {"sharing": "independent", "agent_gradient": "mean"},
+            [
+                "no effect of agent_gradient: under sharing = independent each weight is of one agent"
+            ],
+        ),
+        (
+            {"algorithm": "maa2c", "rewards": "team", "team_reward": "mean"},
+            ["no effect of rewards, team_reward: smax/3m pays the team"],
+        ),
+        (
+            {"environment": "lbf/lbf1", "algorithm": "maa2c", "team_reward": "mean"},
+            ["no effect of team_reward: needs rewards = team"],
+        ),
+        ({"environment": "lbf/lbf1", "team_reward": "mean"}, []),
+        (
+            {"environment": "lbf/lbf1", "battle": "jax"},
+            ["no effect of battle: lbf/lbf1 is none of SMAX's battles"],
+        ),
+        ({"algorithm": "qplex", "hypernet_hidden": 16, "battle": "jax"}, []),
         ({"algorithm": "owqmix", "weight_alpha": 0.5, "omega": 5, "td_lambda": 0.5}, []),
         ({"algorithm": "ippo", "epochs": 4, "ppo_clip": 0.1, "discount": 0.9}, []),
         ({"method": "rlx2", "window_drop": 0.2, "n_step": 2, "double_q": "false"}, []),
@@ -333,6 +384,27 @@ def test_whole_numbers_are_read_exactly(steps: int) -> None:
         ),
         ({"double_q": "maybe"}, "double_q = maybe: must be true or false"),
         (
+            {"learning_rate": True},
+            "learning_rate = true: must be a number above 0 and at most 10",
+        ),
+        (
+            {"episode_limit": True},
+            "episode_limit = true: must be a whole number at least 1 and at most 1000000, or smac, or none",
+        ),
+        (
+            {"snapshots": [False, True]},
+            "snapshots = false: must be shares of training such as 0,0.25,0.5,1, or none",
+        ),
+        (
+            {"method": "dense", "sparsity": False},
+            "sparsity = false: must be a number at least 0 and below 1",
+        ),
+        (
+            {"method": None},
+            "method = None: must be one of dense, tiny, ss, set, rigl, rlx2, mast, random-ticket, "
+            "winning-ticket, magnitude, one-shot",
+        ),
+        (
             {"algorithm": "qmx"},
             "algorithm = qmx: must be one of iql, vdn, qmix, owqmix, cwqmix, qplex, res, maa2c, ippo, "
             "mappo, or package.module:ENTRY (did you mean qmix?)",
@@ -391,6 +463,14 @@ def test_a_refusal_names_setting_value_and_what_is_allowed(
     given: dict[str, Any], message: str
 ) -> None:
     assert refusal(**given) == message
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, info in Config.model_fields.items() if NUMERIC & {*kinds(info)}]
+)
+@pytest.mark.parametrize("value", [True, False])
+def test_true_and_false_are_no_numbers(name: str, value: bool) -> None:
+    assert refusal(**{name: value}).startswith(f"{name} = {str(value).lower()}: must be ")
 
 
 def test_an_algorithm_is_told_from_a_method() -> None:

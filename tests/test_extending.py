@@ -17,6 +17,26 @@ from mast.networks.spec import Sizes
 from mast.policy_file import LAYERS
 from mast.runs.trainer import Trainer
 
+
+class Failing:
+    """An implementation of which one function raises, and whose loss has no metrics."""
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+
+    def init(self, *operands: Any) -> Any:
+        self.fail("init")
+        return own_algorithm.ENTRY.algorithm.init(*operands)
+
+    def loss(self, *operands: Any) -> Any:
+        self.fail("loss")
+        return own_algorithm.ENTRY.algorithm.loss(*operands)[0]
+
+    def fail(self, function: str) -> None:
+        if function == self.function:
+            raise KeyError("oh")
+
+
 SMALL: dict[str, Any] = {
     "environment": "examples.pursuit:Pursuit",
     "sparsity": 0.8,
@@ -99,6 +119,16 @@ def test_a_team_of_one_with_a_network_of_its_own_is_saved_and_loaded(tmp_path: P
         ({"loop": "on_policy"}, "loop = on_policy: the implementation has no act and targets"),
         ({"compact_speedup": 1.0}, "not every network has kernels"),
         ({"networks": lambda sizes: {}}, "the acting one must be called agent"),
+        (
+            {"networks": lambda sizes: 1 // 0},
+            "networks failed: ZeroDivisionError: .*test_extending.py",
+        ),
+        ({"uses": lambda sizes, operator: {}}, "uses: lacks agent, mixer"),
+        ({"uses": lambda sizes: {}}, "uses failed: TypeError"),
+        ({"implementation": "nowhere:X"}, "implementation failed: ModuleNotFoundError"),
+        ({"implementation": Failing("init")}, "init failed: KeyError: .*test_extending.py"),
+        ({"implementation": Failing("loss")}, "loss failed: KeyError: .*test_extending.py"),
+        ({"implementation": Failing("")}, "the loss must return one number and a dictionary"),
     ],
 )
 def test_an_entry_that_cannot_be_trained_is_refused_in_one_line(

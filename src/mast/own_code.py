@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -96,6 +97,24 @@ def _is_imported(value: Any, module_name: str) -> bool:
     """Whether a class or function of a module comes from another one."""
     is_code = inspect.isclass(value) or inspect.isroutine(value)
     return is_code and getattr(value, "__module__", module_name) != module_name
+
+
+@contextmanager
+def told_of(name: str, doing: str) -> Iterator[None]:
+    """While entered, an exception in something of a user's own is one line; in ours it stays what it is.
+
+    Args:
+        name: of what is called, ours or the user's.
+        doing: as in `user_error`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if not is_own(name):
+            raise
+        raise user_error(name, doing, error) from error
 
 
 def user_error(name: str, doing: str, error: BaseException) -> UserError:

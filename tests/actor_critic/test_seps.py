@@ -102,10 +102,10 @@ def test_the_davies_bouldin_index_is_that_of_its_definition():
     assert clusters.davies_bouldin[3] == pytest.approx(np.mean(worst))
 
 
-def test_rows_that_end_an_episode_are_left_out():
+def trajectory_of(scale: float) -> Trajectory:
     ended = np.array([[False, True], [False, False]])
-    observation = np.arange(2 * 2 * 3 * 1, dtype=np.float32).reshape(2, 2, 3, 1)
-    trajectory = Trajectory(
+    observation = np.arange(2 * 2 * 3 * 1, dtype=np.float32).reshape(2, 2, 3, 1) * scale
+    return Trajectory(
         observation=observation,
         available=np.ones((2, 2, 3, 2), bool),
         state=np.zeros((2, 2, 1), np.float32),
@@ -117,12 +117,22 @@ def test_rows_that_end_an_episode_are_left_out():
         ended=ended,
         behaviour={},
     )
-    rows = transitions_of(trajectory, 2)
+
+
+def test_rows_that_end_an_episode_are_left_out():
+    rows = transitions_of(trajectory_of(1.0), 2)
     np.testing.assert_array_equal(rows.agent, [0, 1, 2] * 3)
     kept = [0, 1, 2, 6, 7, 8, 9, 10, 11]
     np.testing.assert_array_equal(rows.given[:, 0], kept)
     np.testing.assert_array_equal(rows.given[:, 1:], [[0, 1]] * 9)
     np.testing.assert_array_equal(rows.following, [[100 + x, 7] for x in kept])
+    assert rows.given.dtype == np.float16
+
+
+def test_numbers_beyond_half_precision_are_kept():
+    rows = transitions_of(trajectory_of(1e5), 2)
+    np.testing.assert_array_equal(rows.given[:3, 0], [0, 1e5, 2e5])
+    assert np.isfinite(agent_codes(jax.random.key(0), rows, 3)).all()
 
 
 @pytest.mark.parametrize("algorithm", ["maa2c", "vdn"])

@@ -170,6 +170,26 @@ def test_statements_that_are_none_are_refused(statements: Any, said: str) -> Non
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("vary", "named"),
+    [
+        ({"method": ["rigl", "set"], "sparsity": 0.9}, "rigl90, set90"),
+        ({"method": "rigl", "sparsity": [0.8, 0.9]}, "rigl80, rigl90"),
+    ],
+)
+def test_a_statement_about_an_arm_of_several_groups_is_refused(
+    vary: dict[str, Any], named: str
+) -> None:
+    study = {**STUDY, "cells": [{**STUDY["cells"][0], **vary}]}
+    said = [{"better": "snp", "than": ["seps"]}]
+    assert read_study("small", study, "small.toml").statements == ()
+    with pytest.raises(UserError) as caught:
+        read_study("small", {**study, "statements": said}, "small.toml")
+    assert str(caught.value) == (
+        f"small.toml: statements 1: maa2c on lbf/lbf1 has 2 arms 'snp' ({named}); give each a name of its own"
+    )
+
+
 def test_the_papers_statements_are_in_its_studies() -> None:
     sections = {
         statement.section[:4]

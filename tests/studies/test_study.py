@@ -203,6 +203,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"cells": [{"seeds": [-1]}]}, "cells 1: seeds = [-1]: must be a number of seeds"),
     ({"cells": [{"seeds": [2**31]}]}, "each from 0 to 2147483647"),
     ({"cells": [{"arms": 3}]}, "cells 1: arms: must be a list of tables"),
+    ({"cells": [{"omega": []}]}, "cells 1: omega = []: must be a value, or a list of one or more"),
     ({"cells": [{"from": "mast"}]}, "from: must be a table such as"),
     (
         {"cells": [{"method": "winning-ticket", "from": {"method": "set"}}]},

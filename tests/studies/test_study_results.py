@@ -12,8 +12,9 @@ from study_cells import files, small_study
 
 from mast.algorithms.registry import algorithm_entry
 from mast.config import resolve, write_run_record
-from mast.configuration.record import without_folders
+from mast.configuration.record import RecordedTeam, without_folders
 from mast.errors import UserError
+from mast.execution.account import account_of
 from mast.execution.environment import environment_of
 from mast.studies.results import CellFiles, ResultFolder, curve_text
 from mast.studies.run_result import check_is_cell, environment_identity, files_of_run, is_finished
@@ -139,6 +140,22 @@ def test_the_row_of_a_run(tmp_path: Path) -> None:
     assert kept.curve.splitlines()[0].startswith("env_steps,episodes,updates,seconds,win_rate")
     assert len(kept.curve.splitlines()) == 26
     json.dumps(kept.row, allow_nan=False)
+
+
+def test_the_row_of_a_run_in_an_own_environment(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"environment": "my.module:Own", "sparsity": 0.9, "steps": 2000}
+    study = read_study("own", {"seeds": 1, "settings": given, "cells": [{}]}, "")
+    run = finished_run(tmp_path / "run", [0.5], **given, method="mast")
+    sizes = RecordedTeam(30, 48, 9, 3, "Own, limit 10, reward x2", ("",) * 3)
+    before = files_of_run(run, study.cells[0]).row
+    assert before["environment"] == "my.module:Own"
+    assert before["parameters"] is None
+    write_run_record(run, resolve({**given, "method": "mast"}), given, sizes)
+    row = files_of_run(run, study.cells[0]).row
+    assert row["environment"] == "Own, limit 10, reward x2"
+    account = account_of(study.cells[0].config, sizes)
+    assert (row["parameters"], row["size_ratio"]) == (account.parameters, account.size_ratio)
+    assert 0.05 < row["flops_train_ratio"] < 0.15
 
 
 def test_only_the_right_run_becomes_a_cell(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from mast.algorithms.entry import AlgorithmEntry
 from mast.algorithms.value import entries as value
 from mast.errors import UserError
 from mast.networks.spec import Sizes
-from mast.own_code import import_own, is_own
+from mast.own_code import import_own, is_own, told_of
 
 BUILT_IN: dict[str, AlgorithmEntry] = {
     entry.name: entry for entry in (*value.ENTRIES, *actor_critic.ENTRIES)
@@ -60,10 +60,18 @@ def check_entry(entry: AlgorithmEntry, name: str) -> None:
             )
     if entry.loop not in LOOPS:
         raise UserError(f"{name}: loop = {entry.loop}: must be one of {', '.join(LOOPS)}")
-    if entry.loop == "on_policy" and not isinstance(entry.algorithm, OnPolicyAlgorithm):
+    with told_of(name, "implementation"):
+        implementation = entry.algorithm
+    if entry.loop == "on_policy" and not isinstance(implementation, OnPolicyAlgorithm):
         raise UserError(f"{name}: loop = on_policy: the implementation has no act and targets")
-    networks = entry.networks(Sizes(observation=1, state=1, actions=1, agents=1))
+    sizes = Sizes(observation=1, state=1, actions=1, agents=1)
+    with told_of(name, "networks"):
+        networks = entry.networks(sizes)
     if "agent" not in networks:
         raise UserError(f"{name}: networks: the acting one must be called agent")
+    with told_of(name, "uses"):
+        uses = entry.uses(sizes, "max")
+    if networks.keys() - uses.keys():
+        raise UserError(f"{name}: uses: lacks {', '.join(sorted(networks.keys() - uses.keys()))}")
     if entry.compact_speedup is not None and any(net.kernel is None for net in networks.values()):
         raise UserError(f"{name}: compact_speedup: not every network has kernels")

@@ -26,12 +26,14 @@ from mast.config import load_run_config
 from mast.errors import UserError
 from mast.studies.cell import Cell
 from mast.studies.estimate import Estimator, makespan
+from mast.studies.groups import groups_of
 from mast.studies.library import built_in, find_study
 from mast.studies.processes import cores
 from mast.studies.progress import duration
 from mast.studies.protocol import key_of
 from mast.studies.run_result import check_is_cell, files_of_run
 from mast.studies.study import Study
+from mast.studies.unread import same_runs
 from mast.terminal.output import Output, plain_table
 from mast.terminal.values import Values
 
@@ -66,7 +68,7 @@ def run_show(values: Values) -> int:
     estimator = Estimator(found.values())
     left = [cell for cell in cells if cell.key not in found]
     jobs = whole_number(values, "jobs", max(1, len(cores())), at_least=1, at_most=MOST_JOBS)
-    for note in missing_results(values, NOTHING_DONE):
+    for note in (*missing_results(values, NOTHING_DONE), *same_runs(groups_of(study, ()))):
         output.say(f"note: {note}")
     seconds = makespan([estimator.seconds(cell) for cell in left], jobs)
     output.say(study.title)

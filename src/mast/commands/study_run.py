@@ -29,12 +29,14 @@ from mast.configuration.explain import choices
 from mast.own_code import is_own
 from mast.studies.cell import Cell
 from mast.studies.estimate import Estimator
+from mast.studies.groups import groups_of
 from mast.studies.job import Job, Launcher
 from mast.studies.processes import KEEP, ProcessJob, prune
 from mast.studies.progress import StudyProgress, duration
 from mast.studies.ray_cluster import RayCluster
 from mast.studies.results import ResultFolder
 from mast.studies.runner import Outcome, Runner
+from mast.studies.unread import same_runs
 from mast.studies.vmapped import VmappedJob, has_gpu, together
 from mast.terminal.output import Output
 from mast.terminal.values import Values
@@ -51,7 +53,7 @@ def run_run(values: Values) -> int:
     keep = one_of(values, "keep", KEEP, KEEP[0])
     placement = one_of(values, "placement", choices("placement"), "auto")
     jobs, core_of = jobs_and_cores(values)
-    notes = missing_results(values, "it is made")
+    notes = missing_results(values, "it is made") + same_runs(groups_of(study, ()))
     _check_own_rules(cells)
     make_folder(results.folder)
     make_folder(work)

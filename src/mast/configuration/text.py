@@ -17,6 +17,10 @@ RATIOS = ("prune_ratio", "critic_prune_ratio")
 """Settings whose numbers have dashes between them, as the paper writes them."""
 
 
+NUMERIC = {int, float, tuple[float, ...]}
+"""The types of settings that are numbers."""
+
+
 def kinds(info: FieldInfo) -> tuple[Any, ...]:
     """The alternatives of a field's type: (int, NoneType) for `int | None`, bounds left out."""
     return tuple(_bare(alternative) for alternative in _alternatives(info))
@@ -53,16 +57,19 @@ def _is_field(part: Any) -> bool:
 def read_text(info: FieldInfo | None, name: str, value: Any) -> Any:
     """The value that the text of a command line stands for, where pydantic would not read it.
 
-    Those are "none", 2e6 for a whole number, and numbers with commas between them.
+    Those are "none", 2e6 for a whole number, and numbers with commas between them. True and false for a
+    number become text, which pydantic refuses; it would read them as 1 and 0.
 
     Args:
         info: the setting's field; None if there is no such setting.
         name: of the setting.
-        value: as given; what is no text is left as it is.
+        value: as given; what is no text is otherwise left as it is.
     """
-    if info is None or not isinstance(value, str):
+    if info is None:
         return value
     alternatives = kinds(info)
+    if not isinstance(value, str):
+        return _without_booleans(value) if NUMERIC & {*alternatives} else value
     if types.NoneType in alternatives and value.strip().lower() == "none":
         return None
     if name in ("density_per_agent", "snapshots"):
@@ -80,6 +87,13 @@ def read_text(info: FieldInfo | None, name: str, value: Any) -> Any:
         if any(mark in value.lower() for mark in ".e") and number.is_integer():
             return int(number)
     return value
+
+
+def _without_booleans(value: Any) -> Any:
+    """The value with text for true and false, in a list too."""
+    if isinstance(value, list | tuple):
+        return [_without_booleans(each) for each in value]
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def as_typed(name: str, value: Any) -> str:

@@ -217,7 +217,7 @@ class CompactLearner:
                 as_losses_take_it(team, batch, self.threads, ring)
                 for team in (eqx.combine(numbers, structure), state.target)
             )
-            return self.masked.entry.algorithm.loss(online, target, batch, method, env_steps)
+            return self.masked.loss(online, target, batch, method, env_steps)
 
         (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(numbers)
         return value, metrics, gradient

@@ -28,6 +28,7 @@ from mast.execution.topology import (
 from mast.learning.method import Method
 from mast.networks.sharing import mean_over_users
 from mast.networks.spec import NetworkSpec, Sizes
+from mast.own_code import told_of
 from mast.sparsity.masks import Masks, apply_masks, leaf_path
 from mast.sparsity.optimizer import SparseState, sparse
 from mast.sparsity.schedules import cubic_count, schedule_by_number
@@ -85,7 +86,8 @@ class Learner:
 
     def dense_params(self, key: PRNGKeyArray) -> Any:
         """The networks' first weights, before a mask."""
-        return self.entry.init(jax.random.split(key)[0], self.sizes)
+        with told_of(self.config.algorithm, "init"):
+            return self.entry.init(jax.random.split(key)[0], self.sizes)
 
     def begin(self, key: PRNGKeyArray, params: Any, masks: Masks | None = None) -> LearnerState:
         """The state at the start.
@@ -139,24 +141,41 @@ class Learner:
 
         def loss_of(trainable: Any) -> tuple[Float[Array, ""], LossMetrics]:
             params = eqx.combine(trainable, fixed)
-            return self.entry.algorithm.loss(params, state.target, batch, method, env_steps)
+            return self.loss(params, state.target, batch, method, env_steps)
 
         (loss, loss_metrics), gradient = jax.value_and_grad(loss_of, has_aux=True)(trainable)
-        self._check_metrics(loss_metrics)
         if self.config.agent_gradient == "mean":
             networks = self.entry.networks(self.sizes)
             gradient = mean_over_users(gradient, state.params, networks)
         norm = optax.tree.norm(apply_masks(gradient, state.optimizer.masks))
         return UpdateMetrics(loss, loss_metrics, norm), gradient
 
-    def _check_metrics(self, loss_metrics: LossMetrics) -> None:
-        """Hold what a loss tells to what its entry says that it tells; while it is traced, so only once."""
-        wanted, found = set(self.entry.metrics), set(loss_metrics)
+    def loss(
+        self, params: Any, target: Any, batch: Any, method: Method, env_steps: Float[Array, ""]
+    ) -> tuple[Float[Array, ""], LossMetrics]:
+        """The algorithm's loss and metrics, held to what its entry says; while they are traced, so only once.
+
+        Args:
+            params, target: the networks, as the execution has them.
+            batch, method, env_steps: as in `gradient`.
+
+        Raises:
+            UserError: an own loss fails, or returns something else.
+        """
+        with told_of(self.config.algorithm, "loss"):
+            told = self.entry.algorithm.loss(params, target, batch, method, env_steps)
+        pair = isinstance(told, tuple) and len(told) == 2 and isinstance(told[1], dict)
+        if not pair or jnp.shape(told[0]) != ():
+            raise UserError(
+                f"{self.config.algorithm}: the loss must return one number and a dictionary of metrics"
+            )
+        wanted, found = set(self.entry.metrics), set(told[1])
         if wanted != found:
             raise UserError(
                 f"{self.config.algorithm}: the loss tells {', '.join(sorted(found)) or 'nothing'}, "
                 f"the entry's metrics are {', '.join(sorted(wanted)) or 'none'}"
             )
+        return told
 
     def update(
         self, state: LearnerState, batch: Any, method: Method, env_steps: Float[Array, ""]

@@ -189,7 +189,7 @@ def clusters_of(codes: np.ndarray, count: int | None, most: int, seed: int) -> C
 
 
 def transitions_of(trajectory: Trajectory, actions: int) -> Transitions:
-    """The rows of a trajectory, [time envs …] or [rows …], in half precision.
+    """The rows of a trajectory, [time envs …] or [rows …], in half precision where that holds them.
 
     Args:
         trajectory: as host arrays.
@@ -211,7 +211,7 @@ def together(parts: Sequence[Transitions]) -> Transitions:
 
 
 def transitions_of_ring(ring: Ring) -> Transitions:
-    """The rows of the episodes that a ring holds, in half precision."""
+    """The rows of the episodes that a ring holds, in half precision where that holds them."""
     sizes, parts = ring.sizes, []
     for number in range(ring.first, ring.total_added):
         rows = ring.stored(number)
@@ -232,6 +232,13 @@ def transitions_of_ring(ring: Ring) -> Transitions:
     return together(parts)
 
 
+def _small(numbers: np.ndarray) -> np.ndarray:
+    """Numbers in half precision; in single where some are beyond it (65504)."""
+    with np.errstate(over="ignore"):
+        half = numbers.astype(np.float16)
+    return half if np.isfinite(half).all() else numbers.astype(np.float32)
+
+
 def _rows(
     observation: ArrayLike,
     action: ArrayLike,
@@ -247,8 +254,8 @@ def _rows(
     rows, agents = chosen.shape
     paid = np.broadcast_to(paid, (rows, agents))[..., None]
     one_hot = np.eye(actions, dtype=np.float16)[chosen]
-    given = np.concatenate([seen.astype(np.float16), one_hot], -1)
-    after = np.concatenate([then.astype(np.float16), paid.astype(np.float16)], -1)
+    given = np.concatenate([_small(seen), one_hot], -1)
+    after = np.concatenate([_small(then), _small(paid)], -1)
     agent = np.broadcast_to(np.arange(agents, dtype=np.int32), (rows, agents))
     return Transitions(
         agent.reshape(-1), given.reshape(rows * agents, -1), after.reshape(rows * agents, -1)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mast.config import Config, load_run_config, load_run_record
-from mast.configuration.record import without_folders
+from mast.config import Config, load_run_config, load_run_record, recorded_team
+from mast.configuration.record import RecordedTeam, without_folders
 from mast.diagnosis.log import FILE_NAME as DIAGNOSTICS
 from mast.diagnosis.snapshots import snapshot_paths
 from mast.envs.names import entry_of, family_of, steps_of, with_team_reward
@@ -120,7 +120,7 @@ def files_of_run(run: Path, cell: Cell, cpu_seconds: float | None = None) -> Cel
     check_is_cell(run, cell)
     if not is_finished(run):
         raise UserError(f"{run} is not finished; go on with: mast resume {run}")
-    record, rows = load_run_record(run), read_metrics(run)
+    record, rows, team = load_run_record(run), read_metrics(run), recorded_team(run)
     last = rows[-1]
     wins = [row["win_rate"] for row in rows]
     row = {
@@ -132,8 +132,8 @@ def files_of_run(run: Path, cell: Cell, cpu_seconds: float | None = None) -> Cel
         "updates": last["updates"],
         "evaluations": len(rows),
         "seconds": round(float(last["seconds"] or 0.0), 1),
-        **_costs(load_run_config(run)),
-        "environment": environment_identity(cell.config, record["versions"]),
+        **_costs(load_run_config(run), team),
+        "environment": environment_identity(cell.config, record["versions"], team),
         "group": cell.group,
         "arm": cell.arm,
         "protocol": VERSION,
@@ -170,9 +170,9 @@ def team_sizes(config: Config) -> TeamSizes | None:
     return TeamSizes(entry.observation, state, entry.actions, entry.agents)
 
 
-def _costs(config: Config) -> dict[str, int | float | None]:
-    """Size and FLOPs; None for an environment whose sizes are only known once it is made."""
-    sizes = team_sizes(config)
+def _costs(config: Config, team: RecordedTeam | None) -> dict[str, int | float | None]:
+    """Size and FLOPs; None for an own environment of a run that has not recorded its sizes."""
+    sizes = team_sizes(config) or team
     if sizes is None:
         return dict.fromkeys(COSTS)
     account = account_of(config, sizes)
@@ -180,16 +180,24 @@ def _costs(config: Config) -> dict[str, int | float | None]:
 
 
 def agents_parameters(config: Config) -> float | None:
-    """Those of the acting network that an agent uses; None as for `_costs`."""
+    """Those of the acting network that an agent uses; None where its sizes are only known once it is made."""
     sizes = team_sizes(config)
     return None if sizes is None else parameters_of_an_agent(config, sizes)
 
 
-def environment_identity(config: Config, versions: Mapping[str, str]) -> str:
-    """What stands beside every number: which environment, in which version, with which settings."""
+def environment_identity(
+    config: Config, versions: Mapping[str, str], team: RecordedTeam | None = None
+) -> str:
+    """What stands beside every number: which environment, in which version, with which settings.
+
+    Args:
+        config: of a run.
+        versions: that it recorded.
+        team: that it recorded, where it did; an own environment says there what it is.
+    """
     family, entry = family_of(config.environment), entry_of(config.environment)
     if family is None:
-        return config.environment
+        return config.environment if team is None else team.identity
     limit = steps_of(config.environment, config.episode_limit)
     limit = limit or (entry.episode_limit if entry else 0)
     scale = config.reward_scale or (entry and entry.reward_scale) or family.reward_scale

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mast.studies.groups import Group
-from mast.studies.statistics import ratio_interval
+from mast.studies.statistics import FEWEST, ratio_interval
 from mast.training.statistics import Interval
 
 
@@ -19,7 +19,7 @@ class Probe:
     Attributes:
         of_dense: its mean score over dense's, with a 95 % interval over seeds.
         holds: whether the mean is within the tolerance.
-        is_sure: whether the whole interval is on the same side; never with a single seed.
+        is_sure: whether the whole interval is on the same side; never with fewer than `FEWEST` seeds.
         seconds: of one core that its runs took.
     """
 
@@ -46,7 +46,7 @@ class Search:
 
 
 def grid(low: float, high: float, resolution: float) -> list[float]:
-    """The sparsities to search among, ascending, both ends included."""
+    """The sparsities to search among, ascending from the low end; the high one too if a step meets it."""
     count = int(np.floor((high - low) / resolution + 1e-9))
     return [round(low + step * resolution, 6) for step in range(count + 1)]
 
@@ -93,8 +93,8 @@ def judge(group: Group, dense: Group, tolerance: float) -> Probe:
         sparsity=group.sparsity,
         of_dense=interval,
         holds=interval.mean >= bound,
-        # A single seed has an interval of no width, which says nothing.
-        is_sure=min(len(group.numbers), len(dense.numbers)) > 1
+        # A single seed has an interval of no width, and two know three values.
+        is_sure=min(len(group.numbers), len(dense.numbers)) >= FEWEST
         and (interval.low >= bound or interval.high < bound),
         seconds=core_seconds(group),
     )

@@ -147,9 +147,13 @@ def read_study(name: str, content: Mapping[str, Any], where: str) -> Study:
 
 
 def _check_statements(statements: Sequence[Statement], cells: Sequence[Cell], where: str) -> None:
-    """Refuses a statement about an arm or a map that the study does not have."""
+    """Refuses a statement about an arm or a map that the study does not have, or an arm of several groups."""
     known = {cell.arm for cell in cells}
     maps = {cell.map for cell in cells}
+    groups: dict[tuple[str, str, str], dict[str, str]] = {}
+    for cell in cells:
+        place = (cell.config.environment, cell.config.algorithm, cell.arm)
+        groups.setdefault(place, {}).setdefault(cell.group, cell.density_name)
     for number, statement in enumerate(statements, 1):
         if statement.on not in ("", *maps):
             raise UserError(
@@ -162,6 +166,12 @@ def _check_statements(statements: Sequence[Statement], cells: Sequence[Cell], wh
                     f"{where}: statements {number}: no cell has the arm {arm!r}"
                     f"{did_you_mean(arm, sorted(known))}"
                 )
+            for (environment, algorithm, name), named in groups.items():
+                if name == arm and len(named) > 1:
+                    raise UserError(
+                        f"{where}: statements {number}: {algorithm} on {environment} has {len(named)} arms "
+                        f"{arm!r} ({', '.join(named.values())}); give each a name of its own"
+                    )
 
 
 def _text(content: Mapping[str, Any], key: str, where: str) -> str:
@@ -189,6 +199,8 @@ def _block_drafts(
             raise UserError(f"unknown setting {name!r}{did_you_mean_setting(name, known)}")
         if name in _NOT_IN_A_CELL:
             raise UserError(f"{name}: belongs to how a study is run, not into its file")
+        if settings[name] == []:
+            raise UserError(f"{name} = []: must be a value, or a list of one or more")
     axes = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
     swept = [name for name, values in axes.items() if len(values) > 1 and name not in AXES]
     arms = block.get("arms", [{}])

@@ -13,6 +13,7 @@ from mast.execution.learner import Learner, LearnerState, UpdateMetrics
 from mast.learning.method import Method
 from mast.learning.observed import Observed
 from mast.learning.trajectory import Trajectory
+from mast.own_code import told_of
 from mast.training.breaches import Breach
 from mast.training.streams import Finished, Streams, roll
 
@@ -67,8 +68,6 @@ def advance(
         Networks, environments and statistics then, the dense gradient of the last update, and what happened.
     """
     config = learner.config
-    algorithm = learner.entry.algorithm
-    assert isinstance(algorithm, OnPolicyAlgorithm)
     per_rollout = config.rollout_steps * config.parallel_envs
 
     def one(
@@ -77,7 +76,7 @@ def advance(
         play_key, learn_key = jax.random.split(jax.random.fold_in(key, number + index + 1))
         streams, trajectory, finished, breach = roll(
             environment,
-            partial(act_on, algorithm, state.params, observed),
+            partial(act_on, learner, state.params, observed),
             play_key,
             streams,
             config.rollout_steps,
@@ -141,7 +140,8 @@ def learn_from(
     assert isinstance(algorithm, OnPolicyAlgorithm)
     if observed is not None:
         observed, trajectory = observed.after(spec, trajectory), observed.read(trajectory)
-    params, batch = algorithm.targets(state.params, trajectory, method)
+    with told_of(learner.config.algorithm, "targets"):
+        params, batch = algorithm.targets(state.params, trajectory, method)
     state, metrics, gradient = _learn(
         learner, state._replace(params=params), batch, method, env_steps, key
     )
@@ -149,14 +149,17 @@ def learn_from(
 
 
 def act_on(
-    algorithm: OnPolicyAlgorithm,
+    learner: Learner,
     params: Any,
     observed: Observed | None,
     key: PRNGKeyArray,
     seen: TimeStep,
 ) -> tuple[Int[jax.Array, "envs agents"], dict[str, jax.Array]]:
     """Actions of what the environments show, normalised where it is to be."""
-    return algorithm.act(params, key, seen if observed is None else observed.seen(seen))
+    algorithm = learner.entry.algorithm
+    assert isinstance(algorithm, OnPolicyAlgorithm)
+    with told_of(learner.config.algorithm, "act"):
+        return algorithm.act(params, key, seen if observed is None else observed.seen(seen))
 
 
 def _learn(

@@ -141,8 +141,7 @@ class Rolling:
         learner, spec = self._learner, self._environment.spec
         config = learner.config
         if "host" not in self._advance:
-            algorithm: Any = learner.entry.algorithm
-            self._advance["act"] = jax.jit(partial(act_on, algorithm))
+            self._advance["act"] = jax.jit(partial(act_on, learner))
             learn = partial(learn_from, learner, spec)
             self._advance["host"] = jax.jit(learn, donate_argnums=0)
         key = jax.random.fold_in(run_key(config.seed, COLLECT), number + 1)

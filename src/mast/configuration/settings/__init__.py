@@ -58,8 +58,9 @@ class Config(
         given = {
             name: read_text(cls.model_fields.get(name), name, value) for name, value in data.items()
         }
-        method = given.get("method") or default_method(given.get("algorithm", "qmix"), given)
-        given["method"] = method
+        if "method" not in given:
+            given["method"] = default_method(given.get("algorithm", "qmix"), given)
+        method = given["method"]
         layered = (
             layered_defaults(
                 given.get("environment"),
