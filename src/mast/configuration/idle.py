@@ -102,7 +102,7 @@ def unread_settings(config: Config) -> Iterator[tuple[str, str]]:
             yield name, "nothing grows (growth = none)"
     if config.stays_dense:
         tiny = config.widths == "tiny"  # has the size of a sparse team, whose layers it is like
-        for name in _SPARSE if tiny else (*_SPARSE, "allocation"):
+        for name in _SPARSE if tiny else ("allocation", *_SPARSE):
             yield name, f"method {config.method} stays dense"
     elif config.step_exponent == 0:
         yield "step_cap", "needs a step_exponent above 0"
