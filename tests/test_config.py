@@ -222,7 +222,10 @@ def test_dense_ignores_sparsity_and_says_so() -> None:
             ["no effect of online_episodes: needs an online_share above 0"],
         ),
         ({"weight_alpha": 0.5}, ["no effect of weight_alpha: needs algorithm = owqmix or cwqmix"]),
-        ({"epochs": 4}, ["no effect of epochs: algorithm qmix replays whole episodes"]),
+        (
+            {"epochs": 4, "minibatches": 3},
+            ["no effect of epochs, minibatches: algorithm qmix replays whole episodes"],
+        ),
         (
             {"method": "dense", "anneal_begin_fraction": 0.75},
             [

@@ -162,6 +162,7 @@ def test_what_an_agent_uses_stands_beside_the_parameters(tmp_path: Path) -> None
         ),
         ([{"alike": ["snp", "fups"], "within": 2}], "within = 2: must be above 0 and below 1"),
         ([{"rising": ["snp", "fups"], "within": 0.1}], "within: belongs to alike"),
+        ([{"rising": ["snp", "fups"], "than": ["seps"]}], "than: belongs to better"),
     ],
 )
 def test_statements_that_are_none_are_refused(statements: Any, said: str) -> None:

@@ -101,7 +101,7 @@ def check_together(config: Config) -> None:
         bound = f"steps = {config.steps}"
         raise ValueError(f"warmup_env_steps = {config.warmup_env_steps}: must be below {bound}")
     rows = config.rollout_steps * config.parallel_envs
-    if rows % config.minibatches:
+    if (known is None or known.loop == "on_policy") and rows % config.minibatches:
         raise ValueError(
             f"minibatches = {config.minibatches}: must divide rollout_steps · parallel_envs = {rows}"
         )

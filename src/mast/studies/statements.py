@@ -85,6 +85,8 @@ def _statement(block: Any, where: str) -> Statement:
         raise UserError(f"{where}: within = {within}: must be above 0 and below 1")
     if "within" in block and "alike" not in block:
         raise UserError(f"{where}: within: belongs to alike")
+    if "than" in block and "better" not in block:
+        raise UserError(f"{where}: than: belongs to better")
     pairs = (
         [(block["better"], other) for other in block.get("than", [])] if "better" in block else []
     )
