@@ -227,7 +227,7 @@ def test_dense_ignores_sparsity_and_says_so() -> None:
             ["no effect of epochs, minibatches: algorithm qmix replays whole episodes"],
         ),
         (
-            {"method": "dense", "anneal_begin_fraction": 0.75},
+            {"method": "dense", "anneal_begin_fraction": 0.5},
             [
                 "no effect of anneal_begin_fraction: the learning rate stays (needs final_learning_rate)"
             ],
@@ -236,7 +236,7 @@ def test_dense_ignores_sparsity_and_says_so() -> None:
             {"final_learning_rate": 1e-4, "anneal_begin_fraction": 1.0},
             ["no effect of final_learning_rate: needs an anneal_begin_fraction below 1"],
         ),
-        ({"method": "tiny", "final_learning_rate": 1e-4, "anneal_begin_fraction": 0.75}, []),
+        ({"method": "tiny", "final_learning_rate": 1e-4, "anneal_begin_fraction": 0.5}, []),
         ({"sparsity": 0.9, "anneal_begin_fraction": 1.0}, []),
         (
             {"algorithm": "maa2c", "targets": "hybrid", "td_lambda": 0.5, "hidden_layers": 2},

@@ -76,14 +76,14 @@ def test_info_tells_size_flops_and_layers(capsys: pytest.CaptureFixture[str]) ->
     [
         (
             ["--sparsity", "0.95"],
-            "0.0005 × 10.04 = 0.00502 for every parameter, after 50% of the run",
+            "0.0005 × 10.04 = 0.00502 for every parameter, after 75% of the run",
         ),
         (["--sparsity", "0.95", "--anneal-begin-fraction", "1"], "= 0.00502 for every parameter ("),
         (["--method", "dense"], "0.0005 × 1.00 = 0.0005 for every parameter ("),
         (["--preset", "paper"], "0.0005 × 1.00 = 0.0005 for every parameter ("),
         (
             ["--method", "tiny", "--final-learning-rate", "0.0001"],
-            "= 0.0005 for every parameter, after 50% of the run in a straight line to 0.0001 (",
+            "= 0.0005 for every parameter, after 75% of the run in a straight line to 0.0001 (",
         ),
     ],
 )

@@ -230,11 +230,11 @@ def test_sparse_init_scale_uses_the_true_fan_in() -> None:
 # --- update ---
 
 
-@pytest.mark.parametrize(("env_steps", "annealed"), [(0, 0.0), (500, 0.0), (900, 0.8), (2000, 1.0)])
+@pytest.mark.parametrize(("env_steps", "annealed"), [(0, 0.0), (750, 0.0), (900, 0.6), (2000, 1.0)])
 def test_update_is_torchs_rmsprop_over_the_masked_and_clipped_gradient(
     env_steps: int, annealed: float
 ) -> None:
-    """In the second half of the run steps go in a straight line from the density's to a dense team's."""
+    """In the last quarter of the run steps go in a straight line from the density's to a dense team's."""
     state, config = initial("ss"), LEARNER.config
     values = {name: leaf.astype(np.float64) for name, leaf in named(state.params).items()}
     square_averages = {name: np.zeros_like(value) for name, value in values.items()}

@@ -135,7 +135,7 @@ class OptimizerSettings(BaseModel):
         le=10,
     )
     anneal_begin_fraction: float = setting(
-        0.5,
+        0.75,
         OPTIMIZER,
         "share of the run after which the learning rate goes to final_learning_rate in a straight line; "
         "1 = never",
