@@ -1,4 +1,4 @@
-"""What neuron masks cost an update of sparse QMIX, masked and compact: --sharing snp beside --sharing shared.
+"""What ways of sharing cost an update of sparse QMIX, masked and compact, beside --sharing shared.
 
     taskset -c 0 python benchmarks/neuron_masks.py 3m 3s5z
 
@@ -31,8 +31,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "fups": {},
     "snp": {"prune_ratio": "0-0.1"},
     "snp+id": {"prune_ratio": "0.1-0.1"},
+    "seps": {},
+    "independent": {},
 }
-"""Ways of sharing, and what agents lack."""
+"""Ways of sharing, and what agents lack; those of SePS have three networks."""
 
 
 def measure(name: str, sparsity: float, seconds: float) -> list[dict[str, Any]]:

@@ -14,10 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fresh_networks import recurrent_agent
-from mast.kernels import SparseAgent, SparseMatrix, available, library, sparse_agent
+from fresh_networks import independent_agents, recurrent_agent
+from mast.kernels import (
+    SparseAgent,
+    SparseMatrix,
+    available,
+    library,
+    sparse_agent,
+    sparse_agents,
+)
 from mast.kernels.networks import HIDDEN
-from mast.networks.agent import NO_ACTION, RecurrentAgent
+from mast.networks.agent import NO_ACTION, Agent, RecurrentAgent
 from mast.networks.linear import Linear
 from mast.networks.sharing import Parts
 
@@ -116,13 +123,15 @@ class AgentCase:
     """Whether the agent reads its number."""
     lacks: float = 0.0
     """About what share of the neurons of each hidden layer an agent lacks."""
+    network_of: tuple[int, ...] = ()
+    """Which of several networks each agent uses; empty where there is one."""
 
 
 @dataclass(frozen=True)
 class AgentBatch:
     """A random agent and a random batch."""
 
-    agent: RecurrentAgent
+    agent: Agent
     compact: SparseAgent
     observation: Any
     action: Any
@@ -134,9 +143,16 @@ class AgentBatch:
 def agent_batch(case: AgentCase) -> AgentBatch:
     generator = np.random.default_rng(case.seed)
     sizes = (case.features, case.actions, case.agents if case.ids else 0, case.width)
-    fresh = eqx.filter_jit(recurrent_agent)(jax.random.key(case.seed), *sizes)
-    agent, masks = masked(fresh, generator, case.density)
-    agent = lacking(agent, generator, case.agents, case.lacks)
+    key = jax.random.key(case.seed)
+    if case.network_of:
+        copies = 1 + max(case.network_of)
+        fresh = independent_agents(key, case.features, case.actions, copies, case.width)
+        agent, masks = masked(fresh, generator, case.density)
+        agent = dataclasses.replace(agent, parts=Parts(jnp.asarray(case.network_of)))
+    else:
+        fresh = eqx.filter_jit(recurrent_agent)(key, *sizes)
+        agent, masks = masked(fresh, generator, case.density)
+        agent = lacking(agent, generator, case.agents, case.lacks)
     rows = (case.steps, case.batch, case.agents)
     observation = generator.normal(size=(case.steps + 1, *rows[1:], case.features))
     observation[generator.random(observation.shape) < 0.5] = 0
@@ -145,7 +161,7 @@ def agent_batch(case: AgentCase) -> AgentBatch:
     factor = generator.normal(size=rows) * (np.arange(case.steps)[:, None] < lengths)[..., None]
     return AgentBatch(
         agent,
-        sparse_agent(agent, masks),
+        (sparse_agents if case.network_of else sparse_agent)(agent, masks),
         jnp.asarray(observation.astype(case.dtype)),
         jnp.asarray(generator.integers(0, case.actions, rows).astype(np.int32)),
         jnp.asarray(lengths.astype(np.int32)),
@@ -154,13 +170,13 @@ def agent_batch(case: AgentCase) -> AgentBatch:
 
 
 def float64(array: Any) -> Any:
-    """The array in double precision (under `jax.enable_x64`); one of booleans as it is."""
-    if np.asarray(array).dtype == bool:
+    """The array in double precision (under `jax.enable_x64`); others than floats as they are."""
+    if not jnp.issubdtype(np.asarray(array).dtype, jnp.floating):
         return jnp.asarray(array)
     return jnp.asarray(np.asarray(array, np.float64))
 
 
-def agent_reference(case: AgentBatch) -> tuple[Any, Any, RecurrentAgent]:
+def agent_reference(case: AgentBatch) -> tuple[Any, Any, Agent]:
     """Chosen utilities, all of them, and the dense gradient of Σ factor · chosen, in float64.
 
     The network step by step, differentiated as it stands: nothing of `gru_sequence`'s own backward pass.
@@ -171,7 +187,7 @@ def agent_reference(case: AgentBatch) -> tuple[Any, Any, RecurrentAgent]:
         first = np.full_like(action[:1], NO_ACTION)
         last = jnp.asarray(np.concatenate([first, np.asarray(action)]))
 
-        def loss(agent: RecurrentAgent) -> Any:
+        def loss(agent: Agent) -> Any:
             def step(hidden: Any, now: Any) -> Any:
                 q, hidden = agent.step(*now, hidden)
                 return hidden, q

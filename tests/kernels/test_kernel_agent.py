@@ -73,6 +73,11 @@ cases = st.builds(
 @example(case=AgentCase(steps=3, batch=29, agents=8, dtype="float16", width=33, density=1.0))
 @example(case=AgentCase(steps=6, batch=29, agents=5, width=33, lacks=0.4))
 @example(case=AgentCase(steps=3, batch=7, agents=5, dtype="float16", ids=False, lacks=0.4))
+@example(case=AgentCase(agents=3, network_of=(0, 1, 2)))  # each its own
+@example(
+    case=AgentCase(batch=29, agents=5, width=33, network_of=(2, 0, 2, 0, 2))
+)  # one of no agent
+@example(case=AgentCase(batch=60, agents=4, dtype="float16", network_of=(0, 0, 1, 0)))
 def test_every_instruction_set_agrees_with_float64(case: AgentCase) -> None:
     batch = agent_batch(case)
     chosen, q, gradient = agent_reference(batch)
@@ -85,13 +90,18 @@ def test_every_instruction_set_agrees_with_float64(case: AgentCase) -> None:
         for layer in layer_names(batch.agent):
             expected, actual = getattr(gradient, layer), actual_gradient.layers()[layer]
             where = places(actual.weight)
-            assert distance(actual.weight.values, expected.weight[where]) < TOLERANCE, layer
-            assert distance(actual.bias, expected.bias) < TOLERANCE, layer
+            weight = expected.weight.reshape(actual.weight.shape)  # of several networks, in turn
+            assert distance(actual.weight.values, weight[where]) < TOLERANCE, layer
+            assert distance(actual.bias, expected.bias.ravel()) < TOLERANCE, layer
 
 
+@pytest.mark.parametrize("network_of", [(), (0, 1, 0, 2, 0, 0, 1)])
 @pytest.mark.parametrize("name", INSTRUCTION_SETS)
-def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
-    batch = agent_batch(AgentCase(batch=60, agents=7, width=24, dtype="float16"))
+def test_results_do_not_depend_on_the_number_of_threads(
+    name: str, network_of: tuple[int, ...]
+) -> None:
+    case = AgentCase(batch=60, agents=7, width=24, dtype="float16", network_of=network_of)
+    batch = agent_batch(case)
     with instruction_set(name):
         one, two = kernel_results(batch, threads=1), kernel_results(batch, threads=2)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
@@ -110,9 +120,17 @@ def test_what_lies_beyond_an_episodes_end_has_no_influence() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(("ids", "lacks"), [(True, 0.0), (True, 0.3), (False, 0.3)])
-def test_acting_step_by_step_is_the_sequence(ids: bool, lacks: float) -> None:
-    batch = agent_batch(AgentCase(steps=4, batch=9, ids=ids, lacks=lacks))
+@pytest.mark.parametrize(
+    "case",
+    [
+        AgentCase(),
+        AgentCase(lacks=0.3),
+        AgentCase(ids=False, lacks=0.3),
+        AgentCase(network_of=(1, 0, 1)),
+    ],
+)
+def test_acting_step_by_step_is_the_sequence(case: AgentCase) -> None:
+    batch = agent_batch(dataclasses.replace(case, steps=4, batch=9))
     everyone = jnp.full_like(batch.lengths, 4)
     _, (q,) = episode_utilities(batch.compact, batch.observation, batch.action, everyone)
     hidden = jnp.zeros((*batch.action.shape[1:], 16))
@@ -215,6 +233,36 @@ def test_operands_of_other_shapes_are_refused() -> None:
             episode_utilities(
                 batch.compact, batch.observation.astype("bfloat16"), batch.action, batch.lengths
             )
+        )
+
+
+@pytest.mark.parametrize(
+    ("network_of", "fault"),
+    [
+        ((0, 2, 1), "network 2, expected 0 to 1"),
+        ((0, -1, 1), "network -1, expected 0 to 1"),
+        ((0, 1), "axis 0 has 2, expected 3"),
+        ((1, 0, 0), "networks whose agents are shared out alike"),
+    ],
+)
+def test_agents_are_shared_out_among_networks_that_there_are(
+    network_of: tuple[int, ...], fault: str
+) -> None:
+    batch = agent_batch(AgentCase(network_of=(0, 1, 1)))
+    other = dataclasses.replace(batch.compact, network_of=jnp.asarray(network_of, jnp.int32))
+    episodes = (batch.observation, batch.action, batch.lengths)
+    with pytest.raises(REFUSED, match=fault):
+        jax.block_until_ready(episode_utilities(batch.compact, *episodes, others=(other,)))
+
+
+def test_layers_must_have_the_rows_of_whole_networks() -> None:
+    batch = agent_batch(AgentCase(width=16))
+    narrow = agent_batch(AgentCase(width=15)).compact.layers()["fc1"]
+    mixed = SparseAgent.pack(batch.compact.layers() | {"fc1": narrow})
+    bad = dataclasses.replace(mixed, network_of=jnp.zeros(3, jnp.int32))
+    with pytest.raises(REFUSED, match="fc1 does not have the rows of whole networks"):
+        jax.block_until_ready(
+            episode_utilities(bad, batch.observation, batch.action, batch.lengths)
         )
 
 

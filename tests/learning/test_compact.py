@@ -15,6 +15,7 @@ from mast.execution.account import sizes_of
 from mast.execution.compact import (
     CompactLearner,
     CompactState,
+    assign_networks,
     copy_compact_target,
 )
 from mast.execution.environment import environment_of
@@ -23,6 +24,7 @@ from mast.execution.method import method_from_config
 from mast.learning.replay import Batch, Ring, bucket, length_buckets
 from mast.learning.stored import RingReader, half_gathered
 from mast.networks.agent import NO_ACTION
+from mast.networks.sharing import assigned
 from mast.sparsity.masks import leaf_path
 from mast.training.rollout import JaxPlayers, episodes
 
@@ -40,14 +42,22 @@ def config_of(algorithm: str, method: str = "mast", **settings: Any) -> Config:
 
 @functools.cache
 def learner_of(algorithm: str, method: str = "mast", sharing: str = "shared") -> Learner:
-    lacks = {"prune_ratio": "0.2-0.3"} if "snp" in sharing else {}
-    config = config_of(algorithm, method, sharing=sharing, **lacks)
+    more: dict[str, Any] = {"prune_ratio": "0.2-0.3"} if "snp" in sharing else {}
+    if sharing == "seps":
+        more = {"seps_clusters": 2, "seps_steps": 100}
+    config = config_of(algorithm, method, sharing=sharing, **more)
     return Learner(config, sizes_of(config, ENVIRONMENT.spec))
 
 
 @functools.cache
 def fresh(learner: Learner, seed: int) -> LearnerState:
-    return jax.jit(learner.init)(jax.random.key(seed))
+    state = jax.jit(learner.init)(jax.random.key(seed))
+    return shared_out(state, (0, 1, 0)) if learner.config.sharing == "seps" else state
+
+
+def shared_out(state: LearnerState, network_of: tuple[int, ...]) -> LearnerState:
+    params, target = (assigned(t, jnp.asarray(network_of)) for t in (state.params, state.target))
+    return state._replace(params=params, target=target)
 
 
 @functools.cache
@@ -149,11 +159,14 @@ def test_along_a_run_every_update_is_that_of_the_masked_learner(
     follow(learner, run, numbers)
 
 
-SHARED = [("qmix", "snp"), ("vdn", "snp-nps"), ("iql", "fups"), ("owqmix", "snp+id")]
+SHARED = [
+    *(("qmix", "snp"), ("vdn", "snp-nps"), ("iql", "fups"), ("owqmix", "snp+id")),
+    *(("qmix", "independent"), ("res", "independent"), ("qmix", "seps")),
+]
 
 
 @pytest.mark.parametrize(("algorithm", "sharing"), SHARED)
-def test_teams_that_lack_neurons_or_ids_take_the_masked_learners_steps(
+def test_teams_that_share_otherwise_take_the_masked_learners_steps(
     algorithm: str, sharing: str
 ) -> None:
     learner, run = learner_of(algorithm, sharing=sharing), programs(algorithm, sharing)
@@ -165,6 +178,13 @@ def test_teams_that_lack_neurons_or_ids_take_the_masked_learners_steps(
     assert_same_arrays(run["to_dense"](run["to_compact"](state)), state)
     same_in_the_ring(learner, run)
     same_acting(compact, run["to_compact"](state), state)
+
+
+def test_agents_are_shared_out_anew_as_those_of_a_masked_team() -> None:
+    learner, run = learner_of("qmix", sharing="seps"), programs("qmix", "seps")
+    state = fresh(learner, 4)
+    anew = assign_networks(run["to_compact"](state), jnp.asarray([1, 1, 0]))
+    assert_same_arrays(run["to_dense"](anew), shared_out(state, (1, 1, 0)))
 
 
 def follow(learner: Learner, run: dict[str, Any], numbers: Any) -> LearnerState:

@@ -29,8 +29,8 @@ def test_sparse_teams_are_compact_where_there_are_kernels(algorithm: str) -> Non
     assert chosen(algorithm=algorithm) == ("compact" if HAS_KERNELS else "masked")
 
 
-@pytest.mark.parametrize("sharing", ["fups", "snp", "snp+id", "snp-nps"])
-def test_sparse_teams_that_lack_neurons_or_ids_are_compact_too(sharing: str) -> None:
+@pytest.mark.parametrize("sharing", ["fups", "seps", "snp", "snp+id", "snp-nps", "independent"])
+def test_sparse_teams_that_share_otherwise_are_compact_too(sharing: str) -> None:
     assert chosen(sharing=sharing) == ("compact" if HAS_KERNELS else "masked")
     assert chosen(sharing=sharing, method="dense") == "masked"
 
@@ -40,9 +40,8 @@ def test_sparse_teams_that_lack_neurons_or_ids_are_compact_too(sharing: str) -> 
     [
         {"method": "dense"},
         {"method": "magnitude"},
-        {"sharing": "independent"},
         {"sharing": "usnp"},
-        {"algorithm": "owqmix", "sharing": "independent"},
+        {"algorithm": "owqmix", "sharing": "usnp"},
         {"execution": "masked"},
         {"vmapped": True},
         {"method": "one-shot", "from_run": "runs/before"},
@@ -102,8 +101,8 @@ def test_the_table_in_the_package_covers_every_instruction_set() -> None:
     ("settings", "reason"),
     [
         ({"vmapped": True}, "several runs in one program have none"),
-        ({"sharing": "independent"}, "sharing = independent has none"),
-        ({"algorithm": "res", "sharing": "independent"}, "sharing = independent has none"),
+        ({"sharing": "usnp"}, "sharing = usnp has none"),
+        ({"algorithm": "res", "sharing": "usnp"}, "sharing = usnp has none"),
         (
             {"method": "rigl", "grown_state": "keep"},
             "grown_state = keep needs the slots of inactive weights",

@@ -4,7 +4,9 @@ The same numbers as `mast.execution.learner` to rounding. Topology evolution goe
 the dense gradient, the drop and the growth are those of the one program that all methods share.
 """
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from mast.execution.topology import final_counts
 from mast.kernels import (
     RingBatch,
     SparseAgent,
+    SparseAgents,
     SparseNetwork,
     SparseQMixer,
     Targets,
@@ -30,6 +33,7 @@ from mast.kernels import (
     act,
     rmsprop_step,
     sparse_agent,
+    sparse_agents,
     sparse_feed_forward_mixer,
     sparse_q_mixer,
     team_gradient,
@@ -41,6 +45,7 @@ from mast.learning.replay import Batch
 from mast.learning.returns import hybrid_lambda
 from mast.learning.stored import StoredObservations
 from mast.networks.agent import RecurrentAgent
+from mast.networks.independent import IndependentAgents
 from mast.networks.linear import Linear
 from mast.networks.mixers import FeedForwardMixer, IndependentMixer, QMixer, SumMixer
 from mast.sparsity.masks import Masks, leaf_path
@@ -52,6 +57,7 @@ MIXING: dict[type, str] = {IndependentMixer: "none", SumMixer: "sum", SparseQMix
 
 COMPACT: dict[type, Any] = {
     RecurrentAgent: sparse_agent,
+    IndependentAgents: sparse_agents,
     QMixer: sparse_q_mixer,
     FeedForwardMixer: sparse_feed_forward_mixer,
 }
@@ -300,6 +306,21 @@ def copy_compact_target(state: CompactState) -> CompactState:
     return state._replace(target=jax.tree.map(jnp.copy, state.params))
 
 
+def assign_networks(state: CompactState, network_of: Int[Array, " agents"]) -> CompactState:
+    """The state with the agents shared out among the online and the target networks anew (SePS)."""
+
+    def anew(node: Any) -> Any:
+        if isinstance(node, SparseAgents):
+            # A copy each: buffers that are given away may not be shared.
+            return dataclasses.replace(node, network_of=jnp.array(network_of))
+        return node
+
+    params, target = (
+        jax.tree.map(anew, team, is_leaf=_is_network) for team in (state.params, state.target)
+    )
+    return state._replace(params=params, target=target)
+
+
 def _floats(team: Any) -> Any:
     """What has a gradient; None elsewhere."""
     return eqx.filter(team, eqx.is_inexact_array)
@@ -313,8 +334,12 @@ def _is_linear(node: Any) -> bool:
     return isinstance(node, Linear)
 
 
-def _largest_mask(weight: Array, active: int) -> Bool[Array, "outputs inputs"]:
-    """`largest_mask` on the host."""
+def _largest_mask(
+    weight: Array, active: int | Sequence[int]
+) -> Bool[Array, "*copies outputs inputs"]:
+    """`largest_mask` on the host; of each of several networks where there are several counts."""
+    if not isinstance(active, int):
+        return jnp.stack([_largest_mask(*each) for each in zip(weight, active, strict=True)])
     mask = np.zeros(weight.size, bool)
     mask[np.argsort(-np.abs(np.asarray(weight)).ravel(), kind="stable")[:active]] = True
     return jnp.asarray(mask.reshape(weight.shape))

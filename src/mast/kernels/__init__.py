@@ -6,11 +6,13 @@ from mast.kernels.library import available, unavailable_reason
 from mast.kernels.mixer import joint_softmax_values, mixed_values
 from mast.kernels.networks import (
     SparseAgent,
+    SparseAgents,
     SparseFeedForwardMixer,
     SparseLinear,
     SparseNetwork,
     SparseQMixer,
     sparse_agent,
+    sparse_agents,
     sparse_feed_forward_mixer,
     sparse_linear,
     sparse_q_mixer,
@@ -29,6 +31,7 @@ from mast.kernels.team import (
 __all__ = [
     "RingBatch",
     "SparseAgent",
+    "SparseAgents",
     "SparseFeedForwardMixer",
     "SparseLinear",
     "SparseMatrix",
@@ -47,6 +50,7 @@ __all__ = [
     "mixed_values",
     "rmsprop_step",
     "sparse_agent",
+    "sparse_agents",
     "sparse_feed_forward_mixer",
     "sparse_linear",
     "sparse_q_mixer",

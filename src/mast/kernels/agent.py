@@ -56,7 +56,9 @@ def episode_utilities(
     episodes = (observation, *drawn, *counts)
     rest = tuple(other.operands for other in others)
     parameters, *fixed = agent.operands
-    return _utilities((agent.shapes, threads), parameters, tuple(fixed), rest, episodes)
+    return _utilities(
+        (agent.shapes, threads, agent.copies), parameters, tuple(fixed), rest, episodes
+    )
 
 
 def act(
@@ -97,7 +99,8 @@ def act(
     return q, next_hidden
 
 
-Statics = tuple[Shapes, int]
+Statics = tuple[Shapes, int, int]
+"""Layers, threads, networks."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -114,13 +117,13 @@ def _forward(
     episodes: Any,
     keeps: bool,
 ) -> Any:
-    shapes, threads = statics
-    hidden, actions = shapes[2][1], shapes[3][0]
+    shapes, threads, copies = statics
+    hidden, actions = shapes[2][1], shapes[3][0] // copies
     *_, action, _ = episodes
     native = library.active()
     steps, batch, agents = action.shape
     times = steps + 1
-    saved = native.agent_saved_size(times, batch * agents, hidden) if keeps else 0
+    saved = native.agent_saved_size(times, batch * agents, hidden, copies) if keeps else 0
     utilities = jax.ShapeDtypeStruct((times, batch, agents, actions), jnp.float32)
     call = jax.ffi.ffi_call(
         native.target("agent_forward"),
@@ -146,7 +149,7 @@ def _backward(statics: Statics, kept: Any, cotangents: Any) -> Any:
         jax.ShapeDtypeStruct(parameters.shape, jnp.float32),
     )
     d_chosen = cotangents[0]
-    gradient = call(*episodes, d_chosen, saved, parameters, *fixed, **attributes(*statics))
+    gradient = call(*episodes, d_chosen, saved, parameters, *fixed, **attributes(*statics[:2]))
     return gradient, None, None, None
 
 

@@ -84,8 +84,8 @@ class Library:
 
     instruction_set: InstructionSet
     path: Path
-    agent_saved_size: Callable[[int, int, int], int]
-    """(observations, lanes, hidden) → floats that the agent's forward pass saves."""
+    agent_saved_size: Callable[[int, int, int, int], int]
+    """(observations, lanes, hidden, networks) → floats that the agent's forward pass saves at most."""
 
     def target(self, handler: str) -> str:
         """The name under which XLA knows a handler."""
@@ -149,7 +149,7 @@ def load(name: str) -> Library:
     path = _compiled("handlers.cc", chosen)
     native = _opened(path)
     saved_size = native.mast_agent_saved_size
-    saved_size.argtypes, saved_size.restype = [ctypes.c_int64] * 3, ctypes.c_int64
+    saved_size.argtypes, saved_size.restype = [ctypes.c_int64] * 4, ctypes.c_int64
     library = Library(chosen, path, saved_size)
     for handler in HANDLERS:
         function = jax.ffi.pycapsule(getattr(native, f"mast_{handler}"))

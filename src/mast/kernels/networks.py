@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mast.kernels.structure import SparseMatrix, from_dense, scattered
 from mast.networks.agent import RecurrentAgent
+from mast.networks.independent import IndependentAgents
 from mast.networks.linear import Linear
 from mast.networks.mixers import FeedForwardMixer, QMixer
 from mast.networks.sharing import Parts
@@ -130,12 +131,16 @@ class SparseAgent(SparseNetwork):
 
     neurons: Bool[Any, "2 agents hidden"] | None = None
     """Which neurons of the first layer and of the state each agent has (SNP-PS); all where None."""
+    network_of: Int[Any, " agents"] | None = None
+    """Which of several networks each agent uses; None where there is one."""
+    copies: int = eqx.field(static=True, default=1)
+    """How many networks there are: a layer has the rows of each in turn."""
 
     @property
     def operands(self) -> tuple[Array, ...]:
         """What a native call takes of it."""
-        neurons = () if self.neurons is None else (self.neurons,)
-        return (self.parameters, self.structure, *neurons)
+        fixed = [each for each in (self.network_of, self.neurons) if each is not None]
+        return (self.parameters, self.structure, *fixed)
 
     @property
     def hidden_size(self) -> int:
@@ -145,7 +150,18 @@ class SparseAgent(SparseNetwork):
     @property
     def actions(self) -> int:
         """How many actions it values."""
-        return self.shapes[3][0]
+        return self.shapes[3][0] // self.copies
+
+
+class SparseAgents(SparseAgent):
+    """`IndependentAgents`, compact: several networks of which each agent uses one."""
+
+    def masks(self) -> dict[str, Bool[np.ndarray, "copies outputs inputs"]]:
+        """Which weights are active, by layer, of each network; on the host."""
+        return {
+            name: mask.reshape(self.copies, -1, mask.shape[-1])
+            for name, mask in super().masks().items()
+        }
 
 
 class SparseQMixer(SparseNetwork):
@@ -189,6 +205,22 @@ def sparse_agent(agent: RecurrentAgent, masks: Mapping[str, Array]) -> SparseAge
     return dataclasses.replace(packed, neurons=jnp.asarray(both))
 
 
+def sparse_agents(agents: IndependentAgents, masks: Mapping[str, Array]) -> SparseAgents:
+    """The active entries of several dense networks; arguments as in `sparse_agent`."""
+    copies, layers = agents.fc1.weight.shape[0], {}
+    for name, mask in masks.items():
+        weight, bias = np.asarray(getattr(agents, name).weight), getattr(agents, name).bias
+        rows = (each.reshape(-1, weight.shape[-1]) for each in (weight, np.asarray(mask)))
+        layers[name] = SparseLinear(from_dense(*rows), np.asarray(bias).ravel())
+    network_of = None
+    if agents.parts is None:
+        network_of = jnp.arange(copies, dtype=jnp.int32)
+    elif agents.parts.network_of is not None:
+        network_of = jnp.array(agents.parts.network_of)
+    packed = SparseAgents.pack(layers)
+    return dataclasses.replace(packed, network_of=network_of, copies=copies)
+
+
 def sparse_q_mixer(mixer: QMixer, masks: Mapping[str, Array]) -> SparseQMixer:
     """A dense mixer's active entries; arguments as in `sparse_agent`."""
     return SparseQMixer.pack(_layers(mixer, masks))
@@ -207,11 +239,17 @@ def to_dense(network: SparseNetwork, like: Any) -> Any:
     layers: dict[str, Any] = {}
     for name, at in network.places().items():
         where = structure[at.row_pointers], structure[at.columns]
-        weight = scattered(at.shape, *where, numbers[at.values])
-        layers[name] = Linear(jnp.asarray(weight), jnp.array(numbers[at.bias]))
+        weight, shapes = scattered(at.shape, *where, numbers[at.values]), getattr(like, name)
+        layers[name] = Linear(
+            jnp.asarray(weight.reshape(shapes.weight.shape)),
+            jnp.array(numbers[at.bias].reshape(shapes.bias.shape)),
+        )
     if isinstance(network, SparseAgent) and network.neurons is not None:
         neurons = dict(zip(HIDDEN, map(jnp.array, np.asarray(network.neurons)), strict=True))
         layers["parts"] = Parts(like.parts.network_of, neurons, like.parts.weights)
+    if isinstance(network, SparseAgents) and like.parts is not None:
+        shared_out = network.network_of
+        layers["parts"] = Parts(None if shared_out is None else jnp.array(shared_out))
     return dataclasses.replace(like, **layers)
 
 

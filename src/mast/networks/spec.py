@@ -252,7 +252,7 @@ def recurrent_agent_spec(sizes: Sizes) -> NetworkSpec:
         per_agent=sizes.stacked,
         passes=sizes.agents / sizes.copies,
         widths=("hidden_size",),
-        kernel=None if sizes.stacked or _has_own_matrices(sizes) else "agent",
+        kernel=None if _has_own_matrices(sizes) else "agent",
         users=sizes.agents,
         clustered=sizes.clusters is not None,
         lacks=sizes.lacks and sizes.lacks.by_default((0.0, 0.1)),

@@ -50,7 +50,7 @@ def settings_obstacle(config: Config) -> str | None:
         return f"algorithm {config.algorithm} has none"
     if config.optimizer != "rmsprop":
         return f"optimizer = {config.optimizer} has none"
-    if config.sharing in ("seps", "usnp", "independent"):  # several matrices for one layer
+    if config.sharing == "usnp":  # each agent has another matrix
         return f"sharing = {config.sharing} has none"
     if config.sharing in PRUNING and draws_types(config.environment):
         return f"sharing = {config.sharing} has none where episodes draw the agents' types"

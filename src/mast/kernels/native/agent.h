@@ -28,9 +28,17 @@ struct AgentShape {
   int64_t inputs() const { return features + actions + ids; }
 };
 
+// Of several networks each matrix has the rows of all of them, one network after the other.
 struct AgentNetwork {
   Matrix fc1, input, hidden, fc2;  // [h, inputs], [3h, h], [3h, h], [actions, h]
   const bool* neurons = nullptr;   // [2, agents, h], which of fc1 and of the state each agent has; null: all
+  int64_t copies = 1;
+  const int32_t* network_of = nullptr;  // [agents], which of the copies each agent uses; null: the only one
+
+  AgentNetwork one(int64_t copy) const {
+    return {part(fc1, copy, copies), part(input, copy, copies), part(hidden, copy, copies), part(fc2, copy, copies),
+            neurons};
+  }
 };
 
 template <typename Number>
@@ -41,23 +49,53 @@ struct AgentEpisodes {
   Places places;              // of the observations
 };
 
+// A tile of lanes that use one network.
+struct AgentTile : Tile {
+  int network;
+  int before;  // how many lanes of that network come before it
+};
+
+// The agents of each network.
+inline std::vector<std::vector<int32_t>> agents_of_networks(const AgentShape& s, const AgentNetwork& net) {
+  std::vector<std::vector<int32_t>> agents(net.copies);
+  for (int32_t a = 0; a < s.agents; ++a) agents[net.network_of ? net.network_of[a] : 0].push_back(a);
+  return agents;
+}
+
+// Tiles of each network's lanes in turn.
+inline std::vector<AgentTile> agent_tiles(const AgentShape& s, const std::vector<std::vector<int32_t>>& agents) {
+  std::vector<AgentTile> tiles;
+  for (size_t k = 0; k < agents.size(); ++k) {
+    const int lane0 = tiles.empty() ? 0 : tiles.back().lane0 + tiles.back().stride();
+    for (const Tile& tile : tiles_of(s.episodes * static_cast<int64_t>(agents[k].size()))) {
+      tiles.push_back({{lane0 + tile.lane0, tile.vectors}, static_cast<int>(k), tile.lane0});
+    }
+  }
+  return tiles;
+}
+
 // The lanes of a batch in tiles: which row each is, and how many play at each observation.
 struct Lanes {
-  std::vector<Tile> tiles;
+  std::vector<AgentTile> tiles;
   int stride;                   // of every tile's rows
   std::vector<int32_t> row;     // of each lane, within one time step; 0 for lanes beyond the batch
   std::vector<int32_t> id;      // its agent
   std::vector<int64_t> first;   // where its episode lies at the first observation
   std::vector<int64_t> place;   // where its agent's observation lies in that, in rows of [features]
-  std::vector<int32_t> active;  // at each observation, and 0 after the last
+  std::vector<std::vector<int32_t>> agents;  // of each network
+  std::vector<int32_t> active;  // episodes at each observation, and 0 after the last
 
-  Lanes(const AgentShape& s, const int32_t* steps, const Places& places)
-      : tiles(tiles_of(s.lanes())),
+  Lanes(const AgentShape& s, const int32_t* steps, const Places& places, const AgentNetwork& net)
+      : Lanes(s, steps, places, agents_of_networks(s, net)) {}
+
+  Lanes(const AgentShape& s, const int32_t* steps, const Places& places, std::vector<std::vector<int32_t>> users)
+      : tiles(agent_tiles(s, users)),
         stride(widest(tiles)),
         row(tiles.back().lane0 + tiles.back().stride()),
         id(row.size()),
         first(row.size(), places.first[0]),
-        place(row.size(), places.first[0] * s.agents) {
+        place(row.size(), places.first[0] * s.agents),
+        agents(std::move(users)) {
     std::vector<int32_t> states(s.episodes), order(s.episodes);
     for (int64_t e = 0; e < s.episodes; ++e) {
       states[e] = static_cast<int32_t>(std::clamp<int64_t>(steps[e] + int64_t{1}, 1, s.observations));
@@ -65,19 +103,30 @@ struct Lanes {
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return states[a] > states[b]; });
     active.assign(s.observations + 1, 0);
-    for (int64_t l = 0; l < s.lanes(); ++l) {
-      const int32_t episode = order[l / s.agents];
-      id[l] = static_cast<int32_t>(l % s.agents);
-      row[l] = static_cast<int32_t>(episode * s.agents + id[l]);
-      first[l] = places.first[episode];
-      place[l] = first[l] * s.agents + id[l];
-      for (int32_t t = 0; t < states[episode]; ++t) ++active[t];
+    for (const AgentTile& tile : tiles) {
+      const std::vector<int32_t>& own = agents[tile.network];
+      const int64_t users = static_cast<int64_t>(own.size());
+      for (int64_t l = tile.lane0; l < tile.lane0 + std::min<int64_t>(tile.stride(), s.episodes * users - tile.before); ++l) {
+        const int64_t number = tile.before + l - tile.lane0;
+        const int32_t episode = order[number / users];
+        id[l] = own[number % users];
+        row[l] = static_cast<int32_t>(episode * s.agents + id[l]);
+        first[l] = places.first[episode];
+        place[l] = first[l] * s.agents + id[l];
+      }
+    }
+    for (const int32_t each : states) {
+      for (int32_t t = 0; t < each; ++t) ++active[t];
     }
   }
 
-  int in_tile(const Tile& tile, int64_t observation) const {
-    return std::clamp(active[observation] - tile.lane0, 0, tile.stride());
+  int in_tile(const AgentTile& tile, int64_t observation) const {
+    const int playing = active[observation] * static_cast<int>(agents[tile.network].size());
+    return std::clamp(playing - tile.before, 0, tile.stride());
   }
+
+  // Of h of every lane and observation but the last.
+  size_t saved_size(const AgentShape& s) const { return tiles.size() * stride * (s.observations - 1) * s.hidden; }
 };
 
 // The blocks of the GRU's two matrices in the one of 4h rows and 2h columns.
@@ -95,6 +144,14 @@ struct AgentPlans {
         gates(plan_of(gate_blocks(net), 4 * net.hidden.columns, stride)),
         fc2(plan_of({whole(net.fc2, 0, 0)}, net.fc2.rows, stride)) {}
 };
+
+// Those of each copy.
+inline std::vector<AgentPlans> plans_of(const AgentNetwork& net, int stride) {
+  std::vector<AgentPlans> plans;
+  plans.reserve(net.copies);
+  for (int64_t copy = 0; copy < net.copies; ++copy) plans.emplace_back(net.one(copy), stride);
+  return plans;
+}
 
 // Of each lane of a tile 1 for the neurons that its agent has and 0 for those that it lacks: fc1's, then the
 // state's. Nothing where all have all, which costs nothing then.
@@ -123,10 +180,12 @@ struct Neurons {
   }
 };
 
-// h of every lane and observation but the last.
-inline size_t agent_saved_size(const AgentShape& s) {
+// The most that `Lanes::saved_size` can be, whichever agents use each of so many networks.
+inline size_t most_saved(const AgentShape& s, int64_t networks) {
   const auto tiles = tiles_of(s.lanes());
-  return tiles.size() * widest(tiles) * (s.observations - 1) * s.hidden;
+  const int64_t step = (s.observations - 1) * s.hidden;
+  if (networks == 1) return tiles.size() * widest(tiles) * step;
+  return (tiles.size() + networks + networks / kTileVectors) * kTileVectors * kLanes * step;
 }
 
 // r and z (side by side), n and W_hn h + b_hn of N registers of lanes; `pre` is at their unit's reset row, the
@@ -224,10 +283,12 @@ using Report = std::function<void(int tile, int64_t t, int active, const std::ve
 // the first network for the backward pass, or null.
 template <typename Number>
 void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
-                   const std::vector<AgentPlans>& plans, float* saved, const ForEach& for_each,
+                   const std::vector<std::vector<AgentPlans>>& all_plans, float* saved, const ForEach& for_each,
                    const Report& report) {
   for_each(static_cast<int>(lanes.tiles.size()), [&](int index) {
-    const Tile& tile = lanes.tiles[index];
+    const AgentTile& tile = lanes.tiles[index];
+    std::vector<const AgentPlans*> plans;
+    for (const auto& copies : all_plans) plans.push_back(&copies[tile.network]);
     const int stride = lanes.stride;
     const int64_t h = s.hidden, step_size = h * stride;
     const Array inputs(s.inputs() * stride), states(plans.size() * 2 * h * stride), pre(4 * h * stride);
@@ -236,7 +297,7 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, c
     const int32_t* id = lanes.id.data() + tile.lane0;
     code_rows(id, s.ids, tile.stride(), inputs.get() + (s.features + s.actions) * stride, stride);
     std::vector<Neurons> neurons;
-    for (const AgentPlans& each : plans) neurons.emplace_back(s, each.net, id, tile.stride(), stride);
+    for (const AgentPlans* each : plans) neurons.emplace_back(s, each->net, id, tile.stride(), stride);
     for (int64_t t = 0; t < s.observations; ++t) {
       const int active = lanes.in_tile(tile, t);
       if (active == 0) break;
@@ -248,15 +309,15 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, c
           float* state = states.get() + k * 2 * h * stride;
           float* keep =
               saved && acts && k == 0 ? saved + (index * (s.observations - 1) + t) * step_size : nullptr;
-          product<kVectors, Into::kSetPositive>(plans[k].fc1, inputs.get(), state);
+          product<kVectors, Into::kSetPositive>(plans[k]->fc1, inputs.get(), state);
           neurons[k].template keep_first<kVectors>(stride, state);
-          product<kVectors, Into::kSet>(plans[k].gates, state, pre.get());
+          product<kVectors, Into::kSet>(plans[k]->gates, state, pre.get());
           gates_forward<kVectors>(h, stride, pre.get(), state + h * stride, neurons[k].all ? keep : nullptr);
           if (!neurons[k].all) {
             neurons[k].template keep_state<kVectors>(stride, state + h * stride);
             if (keep) copy_rows<kVectors>(h, stride, state + h * stride, keep);
           }
-          product<kVectors, Into::kSet>(plans[k].fc2, state + h * stride, utilities[k].get());
+          product<kVectors, Into::kSet>(plans[k]->fc2, state + h * stride, utilities[k].get());
         }
       });
       report(index, t, active, utilities);
@@ -267,7 +328,7 @@ void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, c
 // Of a network's utilities at observation t, those of the actions taken, into chosen
 // [observations - 1, episodes, agents].
 template <typename Number>
-void choose(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes, const Tile& tile,
+void choose(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes, const AgentTile& tile,
             int64_t t, const float* utilities, float* chosen) {
   if (t + 1 == s.observations) return;
   const int32_t* rows = lanes.row.data() + tile.lane0;
@@ -286,14 +347,14 @@ template <typename Number>
 void agent_utilities(const AgentShape& s, const AgentEpisodes<Number>& episodes,
                      const std::vector<AgentNetwork>& networks, float* chosen, const std::vector<float*>& q,
                      float* saved, const ForEach& for_each) {
-  const Lanes lanes(s, episodes.steps, episodes.places);
-  std::vector<AgentPlans> plans;
-  for (const AgentNetwork& net : networks) plans.emplace_back(net, lanes.stride);
+  const Lanes lanes(s, episodes.steps, episodes.places, networks.front());
+  std::vector<std::vector<AgentPlans>> plans;
+  for (const AgentNetwork& net : networks) plans.push_back(plans_of(net, lanes.stride));
   std::fill_n(chosen, (s.observations - 1) * s.lanes(), 0.0f);
   for (float* each : q) std::fill_n(each, s.observations * s.lanes() * s.actions, 0.0f);
   agent_forward(s, episodes, lanes, plans, saved, for_each,
                 [&](int index, int64_t t, int active, const std::vector<Array>& utilities) {
-                  const Tile& tile = lanes.tiles[index];
+                  const AgentTile& tile = lanes.tiles[index];
                   const int32_t* rows = lanes.row.data() + tile.lane0;
                   for (size_t k = 0; k < q.size(); ++k) {
                     store_tile(utilities[k].get(), lanes.stride, rows, s.actions, active,

@@ -10,28 +10,51 @@ struct AgentGradient {
   Gradient fc1, input, hidden, fc2;
 };
 
+// What one network's gradient is made of: its transposed plans, and the sums of each strand.
+struct AgentSums {
+  const AgentPlans& plans;
+  Plan gates_transposed, fc2_transposed;
+  Sums fc1, gates, fc2;
+
+  AgentSums(const AgentShape& s, const AgentPlans& of, int stride, int strands)
+      : plans(of),
+        gates_transposed(transposed_plan_of(gate_blocks(of.net), 2 * s.hidden, stride)),
+        fc2_transposed(transposed_plan_of({whole(of.net.fc2, 0, 0)}, s.hidden, stride)),
+        fc1(of.fc1, strands),
+        gates(of.gates, strands),
+        fc2(of.fc2, strands) {}
+
+  void hand_out(const AgentGradient& to) const {
+    const AgentNetwork& net = plans.net;
+    fc1.hand_out({whole(net.fc1, 0, 0)}, {to.fc1});
+    gates.hand_out(gate_blocks(net), {to.input, to.hidden, to.hidden});
+    fc2.hand_out({whole(net.fc2, 0, 0)}, {to.fc2});
+  }
+};
+
 // From the gradient of the chosen utilities, d_chosen [observations - 1, episodes, agents], and what
 // `agent_forward` saved.
 template <typename Number>
 void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
-                    const AgentPlans& plans, const float* saved, const float* d_chosen,
+                    const std::vector<AgentPlans>& all_plans, const float* saved, const float* d_chosen,
                     const AgentGradient& gradient, const ForEach& for_each) {
-  const AgentNetwork& net = plans.net;
   const int stride = lanes.stride, tiles = static_cast<int>(lanes.tiles.size());
-  const Plan gates_transposed = transposed_plan_of(gate_blocks(net), 2 * s.hidden, stride);
-  const Plan fc2_transposed = transposed_plan_of({whole(net.fc2, 0, 0)}, s.hidden, stride);
   const int strands = strands_of(tiles);
-  const Sums fc1(plans.fc1, strands), gates(plans.gates, strands), fc2(plans.fc2, strands);
+  std::vector<AgentSums> all_sums;
+  all_sums.reserve(all_plans.size());
+  for (const AgentPlans& each : all_plans) all_sums.emplace_back(s, each, stride, strands);
 
   in_strands(for_each, tiles, [&](int strand, int index) {
-    const Tile& tile = lanes.tiles[index];
+    const AgentTile& tile = lanes.tiles[index];
+    const AgentSums& sums = all_sums[tile.network];
+    const AgentPlans& plans = sums.plans;
     const int32_t* rows = lanes.row.data() + tile.lane0;
     const int64_t h = s.hidden, half = h * stride;
     Array inputs(s.inputs() * stride), state(2 * half), pre(4 * half), d_state(2 * half),
         d_utilities(s.actions * stride);
     const int32_t* id = lanes.id.data() + tile.lane0;
     code_rows(id, s.ids, tile.stride(), inputs.get() + (s.features + s.actions) * stride, stride);
-    const Neurons neurons(s, net, id, tile.stride(), stride);
+    const Neurons neurons(s, plans.net, id, tile.stride(), stride);
     for (int64_t t = s.observations - 2; t >= 0; --t) {
       const int active = lanes.in_tile(tile, t + 1);
       if (active == 0) continue;
@@ -56,21 +79,26 @@ void agent_backward(const AgentShape& s, const AgentEpisodes<Number>& episodes, 
             d_utilities.get()[taken * stride + l] = d_chosen[t * s.lanes() + rows[l]];
           }
         }
-        sampled_product<kVectors>(plans.fc2, d_utilities.get(), now, fc2.of(strand));
-        product<kVectors, Into::kAdd>(fc2_transposed, d_utilities.get(), d_state.get() + half);
+        sampled_product<kVectors>(plans.fc2, d_utilities.get(), now, sums.fc2.of(strand));
+        product<kVectors, Into::kAdd>(sums.fc2_transposed, d_utilities.get(), d_state.get() + half);
         neurons.template keep_state<kVectors>(stride, d_state.get() + half);
         gates_backward<kVectors>(h, stride, pre.get(), state.get() + half, d_state.get());
-        sampled_product<kVectors>(plans.gates, pre.get(), state.get(), gates.of(strand));
-        product<kVectors, Into::kAdd>(gates_transposed, pre.get(), d_state.get());
+        sampled_product<kVectors>(plans.gates, pre.get(), state.get(), sums.gates.of(strand));
+        product<kVectors, Into::kAdd>(sums.gates_transposed, pre.get(), d_state.get());
         // A neuron of fc1 that the agent lacks has no positive activation.
         mask_by_positive<kVectors>(h, stride, state.get(), d_state.get());
-        sampled_product<kVectors>(plans.fc1, d_state.get(), inputs.get(), fc1.of(strand));
+        sampled_product<kVectors>(plans.fc1, d_state.get(), inputs.get(), sums.fc1.of(strand));
       });
     }
   });
-  fc1.hand_out({whole(net.fc1, 0, 0)}, {gradient.fc1});
-  gates.hand_out(gate_blocks(net), {gradient.input, gradient.hidden, gradient.hidden});
-  fc2.hand_out({whole(net.fc2, 0, 0)}, {gradient.fc2});
+  for (size_t copy = 0; copy < all_sums.size(); ++copy) {
+    const AgentNetwork& net = all_plans[copy].net;
+    const auto of_copy = [copy](const Gradient& all, const Matrix& one) {
+      return Gradient{all.values, all.bias + copy * one.rows};
+    };
+    all_sums[copy].hand_out({of_copy(gradient.fc1, net.fc1), of_copy(gradient.input, net.input),
+                             of_copy(gradient.hidden, net.hidden), of_copy(gradient.fc2, net.fc2)});
+  }
 }
 
 }  // namespace mast

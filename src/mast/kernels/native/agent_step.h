@@ -10,14 +10,20 @@ namespace mast {
 template <typename Number>
 void agent_step(const AgentShape& s, const Number* observation, const int32_t* last_action, const float* hidden,
                 const AgentNetwork& net, float* q, float* next_hidden, const ForEach& for_each) {
-  const std::vector<int32_t> row = all_rows(s.lanes());
-  const std::vector<Tile> tiles = tiles_of(s.lanes());
+  const std::vector<std::vector<int32_t>> agents = agents_of_networks(s, net);
+  const std::vector<AgentTile> tiles = agent_tiles(s, agents);
   const int stride = widest(tiles);
-  const AgentPlans plans(net, stride);
+  const std::vector<AgentPlans> all_plans = plans_of(net, stride);
   for_each(static_cast<int>(tiles.size()), [&](int index) {
-    const Tile& tile = tiles[index];
-    const int32_t* rows = row.data() + tile.lane0;
-    const int lanes = static_cast<int>(std::min<int64_t>(s.lanes() - tile.lane0, tile.stride()));
+    const AgentTile& tile = tiles[index];
+    const AgentPlans& plans = all_plans[tile.network];
+    const std::vector<int32_t>& own = agents[tile.network];
+    const int users = static_cast<int>(own.size());
+    const int lanes = static_cast<int>(std::min<int64_t>(s.episodes * users - tile.before, tile.stride()));
+    int32_t rows[kTileVectors * kLanes] = {};
+    for (int l = 0, number = tile.before; l < lanes; ++l, ++number) {
+      rows[l] = static_cast<int32_t>(number / users * s.agents + own[number % users]);
+    }
     const Array inputs(s.inputs() * stride), state(2 * s.hidden * stride), pre(4 * s.hidden * stride),
         utilities(s.actions * stride);
     float* h = state.get() + s.hidden * stride;

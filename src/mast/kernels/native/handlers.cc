@@ -29,9 +29,11 @@ ffi::Error agent_forward_as(Operands& operands, const ForEach& for_each, Table l
     networks.push_back(read_agent(operands, layers, s));
     q.push_back(operands.out({&s.observations, &s.episodes, &s.agents, &s.actions}));
     if (networks.front().hidden.columns != s.hidden) operands.fail("networks of one width are expected");
+    check_shared_alike(operands, s, networks.front(), networks.back());
   }
   if (networks.empty()) operands.fail("a network is expected");
-  if (operands.complete() && kept > 0 && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little room to save");
+  const int64_t copies = networks.empty() ? 1 : networks.front().copies;
+  if (operands.complete() && kept > 0 && kept < static_cast<int64_t>(most_saved(s, copies))) operands.fail("too little room to save");
   if (!operands.ok()) return operands.error();
   agent_utilities(s, episodes, networks, chosen, q, kept > 0 ? saved : nullptr, for_each);
   return ffi::Error::Success();
@@ -54,10 +56,10 @@ ffi::Error agent_backward_as(Operands& operands, const ForEach& for_each, Table 
   const float* saved = operands.floats({&kept});
   const AgentNetwork net = read_agent(operands, layers, s);
   const auto g = operands.gradients({&net.fc1, &net.input, &net.hidden, &net.fc2});
-  if (operands.complete() && kept < static_cast<int64_t>(agent_saved_size(s))) operands.fail("too little was saved");
+  if (operands.complete() && kept < static_cast<int64_t>(most_saved(s, net.copies))) operands.fail("too little was saved");
   if (!operands.ok()) return operands.error();
-  const Lanes lanes(s, episodes.steps, episodes.places);
-  agent_backward(s, episodes, lanes, AgentPlans(net, lanes.stride), saved, d_chosen, {g[0], g[1], g[2], g[3]},
+  const Lanes lanes(s, episodes.steps, episodes.places, net);
+  agent_backward(s, episodes, lanes, plans_of(net, lanes.stride), saved, d_chosen, {g[0], g[1], g[2], g[3]},
                  for_each);
   return ffi::Error::Success();
 }
@@ -177,6 +179,7 @@ TeamOperands<Number> read_team(Operands& operands, Table layers, int64_t mixing,
   const Table agent_layers(layers.begin(), of_agent), mixer_layers(layers.begin() + of_agent, layers.size() - of_agent);
   team.online.agent = read_agent(operands, agent_layers, s);
   team.target.agent = read_agent(operands, agent_layers, s);
+  check_shared_alike(operands, s, team.online.agent, team.target.agent);
   const AgentNetwork& a = team.online.agent;
   const auto g = operands.gradients({&a.fc1, &a.input, &a.hidden, &a.fc2});
   team.mixer.episodes = s.episodes;
@@ -303,12 +306,13 @@ auto guarded(ffi::Error (*handler)(Operand...)) {
 
 }  // namespace
 
-// How many floats the agent's forward pass saves: Python allots them. 0 for what is refused anyway.
-extern "C" int64_t mast_agent_saved_size(int64_t observations, int64_t lanes, int64_t hidden) {
-  if (observations < 1 || lanes < 1 || hidden < 0 || hidden > kMostOffsets || !can_be_numbered({observations, lanes})) {
+// How many floats the agent's forward pass saves at most: Python allots them. 0 for what is refused anyway.
+extern "C" int64_t mast_agent_saved_size(int64_t observations, int64_t lanes, int64_t hidden, int64_t networks) {
+  if (observations < 1 || lanes < 1 || hidden < 0 || networks < 1 || hidden > kMostOffsets ||
+      !can_be_numbered({observations, lanes, networks})) {
     return 0;
   }
-  return static_cast<int64_t>(agent_saved_size({observations, lanes, 1, 0, 0, hidden}));
+  return static_cast<int64_t>(most_saved({observations, lanes, 1, 0, 0, hidden}, networks));
 }
 
 auto binding() {

@@ -14,17 +14,36 @@ using Table = ffi::Span<const int64_t>;
 AgentNetwork read_agent(Operands& operands, Table layers, AgentShape& s) {
   AgentNetwork net;
   operands.network(layers, 4);
-  int64_t inputs = -1;
-  net.fc1 = operands.matrix(&s.hidden, &inputs);
-  int64_t gates = s.hidden == -1 ? -1 : 3 * s.hidden;
+  const bool several = operands.ok() && operands.is_of(ffi::S32);
+  if (several) {
+    const int64_t all = layers[0], hidden = layers[7];  // rows of fc1, columns of what the state is multiplied with
+    if (hidden < 1 || all % hidden != 0 || all == 0) operands.fail("fc1 does not have the rows of whole networks");
+    net.copies = operands.ok() ? all / hidden : 1;
+    net.network_of = operands.ints_from("network", 0, net.copies - 1, &s.agents);
+  }
+  const auto rows = [&](int64_t of_each) { return of_each == -1 ? -1 : of_each * net.copies; };
+  int64_t inputs = -1, first = rows(s.hidden);
+  net.fc1 = operands.matrix(&first, &inputs);
+  if (s.hidden == -1) s.hidden = first / net.copies;
+  int64_t gates = rows(3 * s.hidden), last = rows(s.actions);
   net.input = operands.matrix(&gates, &s.hidden);
   net.hidden = operands.matrix(&gates, &s.hidden);
-  net.fc2 = operands.matrix(&s.actions, &s.hidden);
+  net.fc2 = operands.matrix(&last, &s.hidden);
+  if (operands.ok() && last % net.copies != 0) operands.fail("fc2 does not have the rows of whole networks");
+  if (s.actions == -1) s.actions = last / net.copies;
   if (operands.ok() && s.ids == -1) s.ids = inputs == s.features + s.actions ? 0 : s.agents;
   if (operands.ok() && inputs != s.inputs()) operands.fail("fc1 does not fit features, actions and agents");
   int64_t halves = 2;
   if (operands.is_of(ffi::PRED)) net.neurons = operands.bools({&halves, &s.agents, &s.hidden});
   return net;
+}
+
+// Refuses networks over the same episodes whose agents are shared out in different ways.
+void check_shared_alike(Operands& operands, const AgentShape& s, const AgentNetwork& one, const AgentNetwork& other) {
+  if (!operands.ok()) return;
+  const bool alike = one.copies == other.copies && !one.network_of == !other.network_of &&
+                     (!one.network_of || std::equal(one.network_of, one.network_of + s.agents, other.network_of));
+  if (!alike) operands.fail("networks whose agents are shared out alike are expected");
 }
 
 void check_batch(Operands& operands, std::initializer_list<int64_t> axes) {

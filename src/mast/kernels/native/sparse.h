@@ -27,6 +27,16 @@ struct Matrix {
   const int32_t* column_indices = nullptr;  // [entries]
 };
 
+// Of a matrix that has the rows of several, one after the other, those of one: a view, whose values are counted
+// from the first of all.
+inline Matrix part(const Matrix& all, int64_t copy, int64_t copies) {
+  Matrix one = all;
+  one.rows = all.rows / copies;
+  one.bias += copy * one.rows;
+  one.row_pointers += copy * one.rows;
+  return one;
+}
+
 // What is wrong with a structure, or an empty string. Every call checks it: one pass over indices that are
 // read anyway, so that no topology, whoever made it, reads beyond a tile.
 inline std::string fault(const Matrix& m) {

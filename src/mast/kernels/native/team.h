@@ -43,13 +43,13 @@ struct TeamMetrics {
 // episodes, agents]: the operator's value of each state.
 template <typename Number>
 void utilities_and_backup(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
-                          const Available& available, const std::vector<AgentPlans>& online_and_target,
+                          const Available& available, const std::vector<std::vector<AgentPlans>>& online_and_target,
                           const Backup& op, float* chosen, float* backup, float* saved, const ForEach& for_each) {
   const int stride = lanes.stride;
   std::vector<Array> may_take;
   for (size_t i = 0; i < lanes.tiles.size(); ++i) may_take.emplace_back(s.actions * stride);
   const auto report = [&](int index, int64_t t, int active, const std::vector<Array>& utilities) {
-    const Tile& tile = lanes.tiles[index];
+    const AgentTile& tile = lanes.tiles[index];
     const int32_t* rows = lanes.row.data() + tile.lane0;
     float* may = may_take[index].get();
     load_available(s, available, lanes, episodes.places, tile, t, active, may);
@@ -82,13 +82,13 @@ TeamMetrics team_gradient(const AgentShape& s, const AgentEpisodes<Number>& epis
                           const Returns& returns, const TeamGradient& gradient, const ForEach& for_each) {
   const int64_t times = s.observations - 1, heads = mixing == Mixing::kNone ? s.agents : 1;
   const int64_t rows = times * s.episodes;
-  const Array saved = Array::large(agent_saved_size(s), Array::At::kAnything), chosen = Array::large(rows * s.agents),
+  const Lanes lanes(s, episodes.steps, episodes.places, online.agent);
+  const Array saved = Array::large(lanes.saved_size(s), Array::At::kAnything), chosen = Array::large(rows * s.agents),
               backup = Array::large((rows + s.episodes) * s.agents),
               value = Array::large((rows + s.episodes) * heads), y = Array::large(rows * heads),
               q_tot = Array::large(rows * heads), d_chosen = Array::large(rows * s.agents);
-  const Lanes lanes(s, episodes.steps, episodes.places);
-  std::vector<AgentPlans> plans;
-  for (const AgentNetwork* net : {&online.agent, &target.agent}) plans.emplace_back(*net, lanes.stride);
+  std::vector<std::vector<AgentPlans>> plans;
+  for (const AgentNetwork* net : {&online.agent, &target.agent}) plans.push_back(plans_of(*net, lanes.stride));
   utilities_and_backup(s, episodes, lanes, outcomes.available, plans, op, chosen.get(), backup.get(), saved.get(),
                        for_each);
 

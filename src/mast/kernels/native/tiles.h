@@ -44,7 +44,8 @@ inline std::vector<Tile> tiles_of(int64_t lanes) {
   return tiles;
 }
 
-inline int widest(const std::vector<Tile>& tiles) {
+template <typename AnyTile>
+int widest(const std::vector<AnyTile>& tiles) {
   int vectors = 0;
   for (const Tile& tile : tiles) vectors = std::max(vectors, tile.vectors);
   return vectors * kLanes;
