@@ -31,10 +31,11 @@ from machine import commit, processor
 from mast import Trainer, resolve
 from mast.configuration.record import without_folder
 from mast.execution.compact import CompactLearner
-from mast.execution.learner import Learner
+from mast.execution.learner import Learner, LearnerState
 from mast.execution.method import method_from_config
 from mast.kernels import library
 from mast.learning.replay import Batch, bucket, length_buckets
+from mast.networks.sharing import assigned
 from mast.networks.spec import Sizes
 
 TABLE = Path(__file__).parent.parent / "results" / "kernels_update.csv"
@@ -106,6 +107,17 @@ def learner_for(environment: str, batch: Batch, width: int, sparsity: float) -> 
     return Learner(config, sizes)
 
 
+def first_state(learner: Learner) -> LearnerState:
+    """Where every arm begins; agents of SePS are dealt out to its networks in turn."""
+    state: LearnerState = jax.jit(learner.init)(jax.random.key(0))
+    agent = learner.networks["agent"]
+    if not agent.clustered:
+        return state
+    network_of = jnp.arange(agent.users) % agent.copies
+    params, target = (assigned(team, network_of) for team in (state.params, state.target))
+    return state._replace(params=params, target=target)
+
+
 def xla_arm(learner: Learner, batch: Batch) -> Callable[[], Any]:
     """One update of the project's learner, and the next, and so on."""
     method = method_from_config(learner.config)
@@ -114,7 +126,7 @@ def xla_arm(learner: Learner, batch: Batch) -> Callable[[], Any]:
         lambda state, batch: learner.update(state, batch, method, jnp.float32(0))[:2],
         donate_argnums=0,
     )
-    held = [jax.jit(learner.init)(jax.random.key(0))]
+    held = [first_state(learner)]
 
     def run() -> Any:
         held[0], metrics = update(held[0], batch_on_device)
@@ -132,7 +144,7 @@ def compact_arm(learner: Learner, batch: Batch, threads: int = 1) -> Callable[[]
         lambda state, batch: compact.update(state, batch, method, jnp.float32(0)),
         donate_argnums=0,
     )
-    held = [jax.jit(compact.compact)(jax.jit(learner.init)(jax.random.key(0)))]
+    held = [compact.compact(first_state(learner))]
 
     def run() -> Any:
         held[0], metrics = update(held[0], batch_on_device)
