@@ -40,6 +40,8 @@ SAID = {
     "alike": {"alike": ["fups", "snp"], "within": 0.2},
     "alike, few noisy seeds": {"alike": ["fups", "snp"], "within": 0.05},
     "not alike": {"alike": ["seps", "snp"]},
+    "not all alike": {"alike": ["fups", "seps", "snp"], "within": 0.2},
+    "by return": {"better": "snp", "than": ["seps"], "by": "return"},
     "as many": {"alike": ["fups", "snp"], "by": "parameters"},
     "fewer": {"better": "snp", "than": ["seps"], "by": "parameters"},
     "rises": {"rising": ["seps", "fups", "snp"]},
@@ -87,6 +89,8 @@ def test_every_statement_has_its_verdict(tmp_path: Path) -> None:
         "alike": "held",
         "alike, few noisy seeds": "open",
         "not alike": "not held",
+        "not all alike": "not held",
+        "by return": "held",
         "as many": "held",
         "fewer": "held",
         "rises": "open",
@@ -94,6 +98,8 @@ def test_every_statement_has_its_verdict(tmp_path: Path) -> None:
     }
     assert found["no number"].numbers == "docs/experiments.md"
     assert found["held"].numbers.startswith("snp 9.88, seps 4.12 (+")
+    assert found["by return"].numbers == found["held"].numbers
+    assert found["not all alike"].numbers.count(";") == 2  # every pair
     assert found["fewer"].numbers == "snp 76,423, seps 229,269"
     assert found["not run"].numbers == ""
     *_, table = text_tables(study, [panel])
@@ -150,7 +156,10 @@ def test_what_an_agent_uses_stands_beside_the_parameters(tmp_path: Path) -> None
             [{"rising": ["snp", "fups"], "elsewhere": "here"}],
             "statements 1: rising and elsewhere: must be one of them",
         ),
-        ([{"rising": ["snp", "fups"], "by": "luck"}], "by = luck: must be one of score, speed"),
+        (
+            [{"rising": ["snp", "fups"], "by": "luck"}],
+            "by = luck: must be one of score, return, speed",
+        ),
         ([{"rising": ["snp", "fups"], "text": 3}], "statements 1: text: must be a text"),
         (
             [{"rising": ["snp", "fups"], "on": "lbf2"}],

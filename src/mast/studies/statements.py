@@ -10,9 +10,9 @@ from typing import Any
 from mast.configuration.suggestions import did_you_mean
 from mast.errors import UserError
 
-MEASURES = ("score", "speed", "time", "parameters")
-"""The final number; the mean of the curve's first half; seconds of a run; parameters. The last two are better
-when they are smaller."""
+MEASURES = ("score", "return", "speed", "time", "parameters")
+"""The final number; the final return, where battles are too hard to be won; the mean of the curve's first
+half; seconds of a run; parameters. The last two are better when they are smaller."""
 WITHIN = 0.1
 """By how much of the larger mean arms that are alike may differ, where a statement does not say."""
 _KEYS = ("section", "text", "better", "than", "rising", "alike", "within", "by", "on", "elsewhere")
@@ -47,8 +47,8 @@ def read_statements(content: Any, where: str) -> tuple[Statement, ...]:
     """The `[[statements]]` of a study's file.
 
     A statement has a section and a text, and says of arms that one is `better` than each of `than`, that each
-    of a list is better than the one before it (`rising`), or that some are `alike` (`within` a share of the
-    larger mean). One that no row can tell says where it is judged (`elsewhere`).
+    of a list is better than the one before it (`rising`), or that some are `alike`, each pair of them (`within`
+    a share of the larger mean). One that no row can tell says where it is judged (`elsewhere`).
 
     Raises:
         UserError: the first thing that is wrong, in one line.
@@ -90,8 +90,10 @@ def _statement(block: Any, where: str) -> Statement:
     pairs = (
         [(block["better"], other) for other in block.get("than", [])] if "better" in block else []
     )
-    row = block.get("rising") or block.get("alike") or []
-    pairs += [(after, before) for before, after in itertools.pairwise(row)]
+    pairs += [(after, before) for before, after in itertools.pairwise(block.get("rising", []))]
+    pairs += [
+        (after, before) for before, after in itertools.combinations(block.get("alike", []), 2)
+    ]
     elsewhere = block.get("elsewhere", "")
     if not pairs and not elsewhere:
         raise UserError(f"{where}: must say what is better than what, rising, alike, or elsewhere")

@@ -10,6 +10,7 @@ import numpy as np
 from mast.studies.groups import Group, Panel
 from mast.studies.statements import Statement
 from mast.studies.statistics import FEWEST, difference_interval
+from mast.training.statistics import SCORE_WINDOW
 
 HELD, NOT_HELD, OPEN, NOT_RUN = "held", "not held", "open", "not run"
 ELSEWHERE = "see"
@@ -93,6 +94,8 @@ def _numbers(by: str, panel: Panel, group: Group) -> np.ndarray:
     results = group.results
     if by == "score":
         return group.numbers
+    if by == "return":
+        return np.array([np.mean(result.curve["return"][-SCORE_WINDOW:]) for result in results])
     if by == "speed":
         curves = [result.curve[result.measure] for result in results]
         return np.array([np.nanmean(curve[: max(1, len(curve) // 2)]) for curve in curves])
