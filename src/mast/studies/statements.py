@@ -47,8 +47,8 @@ def read_statements(content: Any, where: str) -> tuple[Statement, ...]:
     """The `[[statements]]` of a study's file.
 
     A statement has a section and a text, and says of arms that one is `better` than each of `than`, that each
-    of a list is better than the one before it (`rising`), or that some are `alike`, each pair of them (`within`
-    a share of the larger mean). One that no row can tell says where it is judged (`elsewhere`).
+    of a list is better than the one before it (`rising`), or that some are `alike`, pair by pair (`within` a
+    share of the larger mean). One that no row can tell says where it is judged (`elsewhere`).
 
     Raises:
         UserError: the first thing that is wrong, in one line.
