@@ -167,6 +167,15 @@ def test_choosing() -> None:
     study = small_study()
     assert len(study.chosen({"map": ["3m"], "seed": ["1"]})) == 2
     assert len(study.chosen({"sparsity": ["0.90"]})) == 2
+    of_snp = find_study("snp-mast")
+    with_id, without = of_snp.chosen({"sharing": ["fups+id"]}), of_snp.chosen({"sharing": ["fups"]})
+    assert {cell.arm for cell in with_id} == {"fups+id"} != {cell.arm for cell in without}
+    half = of_snp.chosen({"prune_ratio": ["0-0.5"]})
+    assert {cell.arm for cell in half} == {"snp 0-0.5"}
+    of_none = of_snp.chosen({"prune_ratio": ["none"]})
+    assert {cell.arm for cell in of_none} == {"fups", "fups+id"}
+    with pytest.raises(UserError, match=r"0-0\.3: study snp-mast has none, 0\.0-0\.1, 0\.1-0\.1, "):
+        of_snp.chosen({"prune_ratio": ["0-0.3"]})
     with pytest.raises(UserError, match="map = 8m: study small has 3m"):
         study.chosen({"map": ["8m"]})
     with pytest.raises(UserError, match=r"--only metod: no such setting \(did you mean method\?\)"):

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from mast.config import Config
+from mast.configuration.text import as_typed
 from mast.own_code import in_file_names
 from mast.studies.protocol import key_of
 
@@ -82,7 +83,7 @@ class Cell:
             return self.arm or PLAIN
         if name == "map":
             return self.map
-        return str(getattr(self.config, name))
+        return as_typed(name, getattr(self.config, name))
 
 
 def _plain(text: str) -> str:

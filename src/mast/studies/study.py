@@ -14,6 +14,7 @@ from typing import Any
 from mast.config import Config, resolve
 from mast.configuration.explain import one_line
 from mast.configuration.suggestions import did_you_mean, did_you_mean_setting
+from mast.configuration.text import ALIASES, RATIOS
 from mast.errors import UserError
 from mast.studies.arm_names import Draft, told_apart
 from mast.studies.cell import PLAIN, SOURCE_PREFIX, Cell
@@ -78,26 +79,31 @@ class Study:
             if have == [PLAIN] and name == "arm":
                 raise UserError(f"--only arm: no cell of study {self.name} has an arm")
             for value in wanted:
-                if _same(value, have) is None:
+                if _same(name, value, have) is None:
                     raise UserError(f"{name} = {value}: study {self.name} has {', '.join(have)}")
-            values = {_same(value, have) for value in wanted}
+            values = {_same(name, value, have) for value in wanted}
             cells = tuple(cell for cell in cells if cell.value(name) in values)
         if not cells:
             raise UserError(f"no cell of study {self.name} is left by what was chosen")
         return cells
 
 
-def _same(value: str, have: Sequence[str]) -> str | None:
-    """The one of these texts that means the same, as 500000 and 5e5 do."""
+def _same(name: str, value: str, have: Sequence[str]) -> str | None:
+    """The one of these texts that means the same, as 500000 and 5e5 do, or fups+id and shared."""
+    value = ALIASES.get(name, {}).get(value, value)
+    numbers = _numbers(name, value)
     for each in have:
-        if value == each:
+        if value == each or (numbers is not None and numbers == _numbers(name, each)):
             return each
-        try:
-            if float(value) == float(each):
-                return each
-        except ValueError:
-            continue
     return None
+
+
+def _numbers(name: str, value: str) -> tuple[float, ...] | None:
+    """The numbers that a text is made of; None where it is not made of numbers."""
+    try:
+        return tuple(float(each) for each in (value.split("-") if name in RATIOS else [value]))
+    except ValueError:
+        return None
 
 
 def read_study(name: str, content: Mapping[str, Any], where: str) -> Study:
