@@ -8,8 +8,9 @@
 // One product gives everything that the gates need, and one product with the transpose sends everything
 // back. Last action and agent id are integers; their codes exist as a few rows of the tile in L1 only.
 //
-// Lanes are ordered by the length of their episode, the longest first, so those that still play at step t
-// are the first ones, and what follows them is not computed: padding costs nothing.
+// Lanes of one network lie together, and no tile has lanes of two. Among them they are ordered by the length of
+// their episode, the longest first, so those that still play at step t are the first ones, and what follows
+// them is not computed: padding costs nothing.
 //
 // Of the forward pass only h is kept. Everything else the backward pass computes again, in the cache: that
 // costs a third of what writing it to memory and reading it back does (docs/kernels.md).
@@ -83,7 +84,7 @@ struct Lanes {
   std::vector<int64_t> first;   // where its episode lies at the first observation
   std::vector<int64_t> place;   // where its agent's observation lies in that, in rows of [features]
   std::vector<std::vector<int32_t>> agents;  // of each network
-  std::vector<int32_t> active;  // episodes at each observation, and 0 after the last
+  std::vector<int32_t> active;  // how many episodes play at each observation, and 0 after the last
 
   Lanes(const AgentShape& s, const int32_t* steps, const Places& places, const AgentNetwork& net)
       : Lanes(s, steps, places, agents_of_networks(s, net)) {}
