@@ -161,7 +161,7 @@ def test_along_a_run_every_update_is_that_of_the_masked_learner(
 
 SHARED = [
     *(("qmix", "snp"), ("vdn", "snp-nps"), ("iql", "fups"), ("owqmix", "snp+id")),
-    *(("qmix", "independent"), ("res", "independent"), ("qmix", "seps")),
+    *(("qmix", "independent"), ("res", "independent"), ("qmix", "seps"), ("owqmix", "seps")),
 ]
 
 

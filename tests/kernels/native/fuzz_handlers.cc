@@ -21,6 +21,8 @@ struct Network {
   std::vector<std::vector<bool>> masks;
   int64_t numbers = 0, places = 0;
   std::vector<int64_t> neurons{};  // the axes of which neurons each agent has; none: all
+  std::vector<int32_t> network_of{};
+  bool is_shared_out = false;  // whether `network_of` says which of several networks each agent uses
 
   explicit Network(std::vector<std::array<int64_t, 2>> all) : shapes(std::move(all)) {
     const int64_t percent = one_of<int64_t>({0, 30, 100});
@@ -60,6 +62,12 @@ struct Network {
       next = column;
     }
     call.operands.push_back(std::move(structure));
+    if (is_shared_out) {
+      Buffer users = made(S32, {static_cast<int64_t>(network_of.size())});
+      std::copy(network_of.begin(), network_of.end(), users.as<int32_t>());
+      call.counts.push_back(call.operands.size());
+      call.operands.push_back(std::move(users));
+    }
     if (!neurons.empty()) call.operands.push_back(made(PRED, neurons));
   }
 };
@@ -67,17 +75,23 @@ struct Network {
 struct Sizes {
   int64_t times = between(0, 4), episodes = between(1, 9), agents = between(1, 3), features = between(0, 20),
           actions = between(1, 5), hidden = between(1, 9), state = between(1, 20), hypernet = between(1, 5),
-          embed = between(1, 4);
+          embed = between(1, 4), copies = between(1, 4);
   XLA_FFI_DataType half = one_of({F32, XLA_FFI_DataType_F16});
-  bool has_ids = below(2), lacks = below(2);
+  bool has_ids = below(2), lacks = below(2), is_shared_out = below(2);
 
   Sizes() {
+    if (!is_shared_out) copies = 1;
     if (below(20) == 0) *one_of({&times, &episodes, &agents, &features, &actions, &hidden, &state, &embed}) = 0;
   }
   bool some_empty() const { return times * episodes * agents * actions * hidden * state * embed == 0; }
   Network agent() const {
     const int64_t inputs = features + actions + (has_ids ? agents : 0);
-    Network net({{hidden, inputs}, {3 * hidden, hidden}, {3 * hidden, hidden}, {actions, hidden}});
+    Network net({{copies * hidden, inputs},
+                 {copies * 3 * hidden, hidden},
+                 {copies * 3 * hidden, hidden},
+                 {copies * actions, hidden}});
+    net.is_shared_out = is_shared_out;
+    for (int64_t a = 0; is_shared_out && a < agents; ++a) net.network_of.push_back(static_cast<int32_t>(below(copies)));
     if (lacks) net.neurons = {2, agents, hidden};
     return net;
   }
@@ -125,7 +139,7 @@ Call agent_forward() {
   if (below(2)) add_episodes(c, s); else add_stored_episodes(c, s);
   const Network net = s.agent();
   net.add_table(c);
-  const int64_t saved = mast::mast_agent_saved_size(s.times + 1, s.episodes * s.agents, s.hidden);
+  const int64_t saved = mast::mast_agent_saved_size(s.times + 1, s.episodes * s.agents, s.hidden, s.copies);
   c.results.push_back(made(F32, {s.times, s.episodes, s.agents}));
   c.results.push_back(made(F32, {below(2) ? saved : 0}));
   for (int64_t i = between(1, 2); i > 0; --i) {
@@ -141,7 +155,7 @@ Call agent_backward() {
   Call c{"agent_backward", mast::mast_agent_backward};
   if (below(2)) add_episodes(c, s); else add_stored_episodes(c, s);
   c.operands.push_back(made(F32, {s.times, s.episodes, s.agents}));
-  c.operands.push_back(made(F32, {mast::mast_agent_saved_size(s.times + 1, s.episodes * s.agents, s.hidden)}));
+  c.operands.push_back(made(F32, {mast::mast_agent_saved_size(s.times + 1, s.episodes * s.agents, s.hidden, s.copies)}));
   const Network net = s.agent();
   net.add_table(c);
   net.add_operands(c);
@@ -161,6 +175,7 @@ Call agent_step() {
   net.add_operands(c);
   c.results.push_back(made(F32, {s.episodes, s.agents, s.actions}));
   c.results.push_back(made(F32, {s.episodes, s.agents, s.hidden}));
+  c.may_be_refused = s.is_shared_out && s.hidden == 0;
   return c;
 }
 

@@ -72,19 +72,39 @@ std::vector<Number> observations(size_t size) {
   return all;
 }
 
+// How agents share networks: each uses one of several, or, where none is named, all use the only one.
+struct Sharing {
+  int copies = 1;
+  std::vector<int32_t> network_of{};
+};
+
+// Now and then more networks than agents, so that no agent uses some of them.
+Sharing any_sharing(int agents) {
+  Sharing sharing;
+  if (below(2)) return sharing;
+  sharing.copies = 1 + below(agents + 2);
+  for (int a = 0; a < agents; ++a) sharing.network_of.push_back(below(sharing.copies));
+  return sharing;
+}
+
 // The layers of an agent and of a mixer, and of both their gradients.
 struct AgentLayers {
   Layer fc1, input, hidden, fc2;
   std::unique_ptr<bool[]> neurons;  // null: every agent has all
+  Sharing sharing;
 
-  AgentLayers(const AgentShape& s, int percent)
-      : fc1(s.hidden, s.inputs(), percent), input(3 * s.hidden, s.hidden, percent),
-        hidden(3 * s.hidden, s.hidden, percent), fc2(s.actions, s.hidden, percent) {
+  AgentLayers(const AgentShape& s, int percent, const Sharing& among)
+      : fc1(among.copies * s.hidden, s.inputs(), percent), input(among.copies * 3 * s.hidden, s.hidden, percent),
+        hidden(among.copies * 3 * s.hidden, s.hidden, percent), fc2(among.copies * s.actions, s.hidden, percent),
+        sharing(among) {
     const int64_t size = 2 * s.agents * s.hidden;
     if (below(2)) neurons.reset(new bool[size]);
     for (int64_t i = 0; neurons && i < size; ++i) neurons[i] = below(4) > 0;
   }
-  AgentNetwork network() const { return {fc1.matrix(), input.matrix(), hidden.matrix(), fc2.matrix(), neurons.get()}; }
+  AgentNetwork network() const {
+    return {fc1.matrix(), input.matrix(), hidden.matrix(), fc2.matrix(), neurons.get(), sharing.copies,
+            sharing.network_of.empty() ? nullptr : sharing.network_of.data()};
+  }
   AgentGradient gradient() { return {fc1.gradient(), input.gradient(), hidden.gradient(), fc2.gradient()}; }
 };
 
@@ -128,16 +148,16 @@ struct Episodes {
 template <typename Number>
 void test_agent(int steps, int episodes, int agents, int features, int actions, int width, int percent) {
   const AgentShape s{steps + 1, episodes, agents, features, actions, width, below(2) ? agents : 0};
-  AgentLayers layers(s, percent);
+  AgentLayers layers(s, percent, any_sharing(agents));
   const AgentNetwork net = layers.network();
   const Episodes<Number> data(s);
   const AgentEpisodes<Number> batch = data.batch();
+  const Lanes lanes(s, batch.steps, batch.places, net);
   std::vector<float> chosen(data.action.size()), q(s.observations * s.lanes() * actions), again(q.size()),
-      saved(agent_saved_size(s));
+      saved(lanes.saved_size(s));
   agent_utilities(s, batch, {net, net}, chosen.data(), {q.data(), again.data()}, saved.data(), in_turn);
   require(q == again, "two equal networks agree");
-  const Lanes lanes(s, batch.steps, batch.places);
-  agent_backward(s, batch, lanes, AgentPlans(net, lanes.stride), saved.data(), numbers(chosen.size()).data(),
+  agent_backward(s, batch, lanes, plans_of(net, lanes.stride), saved.data(), numbers(chosen.size()).data(),
                  layers.gradient(), in_turn);
   for (const Layer* layer : {&layers.fc1, &layers.input, &layers.hidden, &layers.fc2}) {
     for (float g : layer->d_values) require(std::isfinite(g), "gradients are finite");
@@ -185,7 +205,8 @@ void test_team(Mixing mixing, Operator kind, int n, int steps, int episodes, int
                int width, int percent) {
   const AgentShape s{steps + 1, episodes, agents, features, actions, width, below(2) ? agents : 0};
   const MixerShape m{-1, episodes, agents, features + 3, 6, 5};
-  AgentLayers online(s, percent), target(s, percent);
+  const Sharing sharing = any_sharing(agents);
+  AgentLayers online(s, percent, sharing), target(s, percent, sharing);
   MixerLayers online_mixer(m, percent), target_mixer(m, percent);
   const Episodes<Number> data(s);
   const auto state = observations<Number>(s.observations * episodes * m.state);
@@ -240,7 +261,8 @@ void test_ring(Mixing mixing, int limit, int capacity, int episodes, int agents,
       }
     }
   }
-  AgentLayers online(s, percent), target(s, percent);
+  const Sharing sharing = any_sharing(agents);
+  AgentLayers online(s, percent, sharing), target(s, percent, sharing);
   MixerLayers online_mixer(m, percent), target_mixer(m, percent);
   const auto learn = [&](const AgentEpisodes<Number>& batch, Available may, const Number* of_mixer) {
     const TeamMetrics told = team_gradient<Number>(
@@ -283,6 +305,35 @@ void test_layers(int times, int episodes, int inputs, int middle, int outputs, i
   const std::vector<Matrix> layers{first.matrix(), second.matrix()};
   layers_forward(batch, layers, y.data(), in_turn);
   layers_backward(batch, layers, d_y.data(), d_x.data(), {first.gradient(), second.gradient()}, in_turn);
+}
+
+// What Python allots is enough whichever agents use each network, and each row is one lane, among those of its network.
+void test_room_for_any_sharing() {
+  for (int i = 0; i < 3000; ++i) {
+    const AgentShape s{2, 1 + below(80), 1 + below(12), 1, 1, 1};
+    AgentNetwork net;
+    net.copies = 1 + below(static_cast<int>(s.agents) + 3);
+    std::vector<int32_t> network_of(s.agents);
+    const int spread = 1 + below(static_cast<int>(net.copies));  // now and then few networks for all
+    for (int32_t& network : network_of) network = below(spread);
+    net.network_of = network_of.data();
+    const std::vector<int32_t> steps(s.episodes, 1);
+    const Lanes lanes(s, steps.data(), side_by_side(s.episodes), net);
+    require(lanes.saved_size(s) <= most_saved(s, net.copies), "there is room for any sharing");
+    std::vector<int32_t> found;
+    for (const AgentTile& tile : lanes.tiles) {
+      const int playing = lanes.in_tile(tile, 0);
+      require(playing > 0, "no tile is empty");
+      for (int l = tile.lane0; l < tile.lane0 + playing; ++l) {
+        require(network_of[lanes.id[l]] == tile.network, "a lane is in a tile of its network");
+        found.push_back(lanes.row[l]);
+      }
+    }
+    std::sort(found.begin(), found.end());
+    std::vector<int32_t> all(s.lanes());
+    std::iota(all.begin(), all.end(), 0);
+    require(found == all, "every row is one lane");
+  }
 }
 
 void test_malformed_structures() {
@@ -366,6 +417,7 @@ int main() {
   test_elementary_functions();
   test_half_precision();
   test_malformed_structures();
+  test_room_for_any_sharing();
   for (int percent : {0, 5, 40, 100}) {
     test_agent<float>(1, 1, 1, 1, 1, 1, percent);
     test_agent<uint16_t>(5, 7, 3, 19, 6, 17, percent);

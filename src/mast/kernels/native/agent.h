@@ -54,6 +54,7 @@ struct AgentEpisodes {
 struct AgentTile : Tile {
   int network;
   int before;  // how many lanes of that network come before it
+  int lanes;   // of the batch; those beyond are padding
 };
 
 // The agents of each network.
@@ -68,8 +69,10 @@ inline std::vector<AgentTile> agent_tiles(const AgentShape& s, const std::vector
   std::vector<AgentTile> tiles;
   for (size_t k = 0; k < agents.size(); ++k) {
     const int lane0 = tiles.empty() ? 0 : tiles.back().lane0 + tiles.back().stride();
-    for (const Tile& tile : tiles_of(s.episodes * static_cast<int64_t>(agents[k].size()))) {
-      tiles.push_back({{lane0 + tile.lane0, tile.vectors}, static_cast<int>(k), tile.lane0});
+    const int64_t count = s.episodes * static_cast<int64_t>(agents[k].size());
+    for (const Tile& tile : tiles_of(count)) {
+      const int lanes = static_cast<int>(std::min<int64_t>(tile.stride(), count - tile.lane0));
+      tiles.push_back({{lane0 + tile.lane0, tile.vectors}, static_cast<int>(k), tile.lane0, lanes});
     }
   }
   return tiles;
@@ -77,53 +80,50 @@ inline std::vector<AgentTile> agent_tiles(const AgentShape& s, const std::vector
 
 // The lanes of a batch in tiles: which row each is, and how many play at each observation.
 struct Lanes {
+  std::vector<std::vector<int32_t>> agents;  // of each network
   std::vector<AgentTile> tiles;
   int stride;                   // of every tile's rows
   std::vector<int32_t> row;     // of each lane, within one time step; 0 for lanes beyond the batch
   std::vector<int32_t> id;      // its agent
   std::vector<int64_t> first;   // where its episode lies at the first observation
   std::vector<int64_t> place;   // where its agent's observation lies in that, in rows of [features]
-  std::vector<std::vector<int32_t>> agents;  // of each network
-  std::vector<int32_t> active;  // how many episodes play at each observation, and 0 after the last
+  std::vector<int32_t> playing;  // how many episodes play at each observation, and 0 after the last
 
   Lanes(const AgentShape& s, const int32_t* steps, const Places& places, const AgentNetwork& net)
-      : Lanes(s, steps, places, agents_of_networks(s, net)) {}
-
-  Lanes(const AgentShape& s, const int32_t* steps, const Places& places, std::vector<std::vector<int32_t>> users)
-      : tiles(agent_tiles(s, users)),
+      : agents(agents_of_networks(s, net)),
+        tiles(agent_tiles(s, agents)),
         stride(widest(tiles)),
         row(tiles.back().lane0 + tiles.back().stride()),
         id(row.size()),
         first(row.size(), places.first[0]),
-        place(row.size(), places.first[0] * s.agents),
-        agents(std::move(users)) {
+        place(row.size(), places.first[0] * s.agents) {
     std::vector<int32_t> states(s.episodes), order(s.episodes);
     for (int64_t e = 0; e < s.episodes; ++e) {
       states[e] = static_cast<int32_t>(std::clamp<int64_t>(steps[e] + int64_t{1}, 1, s.observations));
     }
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return states[a] > states[b]; });
-    active.assign(s.observations + 1, 0);
+    playing.assign(s.observations + 1, 0);
     for (const AgentTile& tile : tiles) {
       const std::vector<int32_t>& own = agents[tile.network];
-      const int64_t users = static_cast<int64_t>(own.size());
-      for (int64_t l = tile.lane0; l < tile.lane0 + std::min<int64_t>(tile.stride(), s.episodes * users - tile.before); ++l) {
-        const int64_t number = tile.before + l - tile.lane0;
-        const int32_t episode = order[number / users];
-        id[l] = own[number % users];
+      for (int l = tile.lane0; l < tile.lane0 + tile.lanes; ++l) {
+        const size_t number = tile.before + l - tile.lane0;
+        const int32_t episode = order[number / own.size()];
+        id[l] = own[number % own.size()];
         row[l] = static_cast<int32_t>(episode * s.agents + id[l]);
         first[l] = places.first[episode];
         place[l] = first[l] * s.agents + id[l];
       }
     }
     for (const int32_t each : states) {
-      for (int32_t t = 0; t < each; ++t) ++active[t];
+      for (int32_t t = 0; t < each; ++t) ++playing[t];
     }
   }
 
+  // How many lanes of a tile play at an observation: its first ones.
   int in_tile(const AgentTile& tile, int64_t observation) const {
-    const int playing = active[observation] * static_cast<int>(agents[tile.network].size());
-    return std::clamp(playing - tile.before, 0, tile.stride());
+    const int of_network = playing[observation] * static_cast<int>(agents[tile.network].size());
+    return std::clamp(of_network - tile.before, 0, tile.lanes);
   }
 
   // Of h of every lane and observation but the last.
@@ -186,7 +186,8 @@ inline size_t most_saved(const AgentShape& s, int64_t networks) {
   const auto tiles = tiles_of(s.lanes());
   const int64_t step = (s.observations - 1) * s.hidden;
   if (networks == 1) return tiles.size() * widest(tiles) * step;
-  return (tiles.size() + networks + networks / kTileVectors) * kTileVectors * kLanes * step;
+  // Sharing out adds less than a tile for each network.
+  return (tiles.size() + networks) * kTileVectors * kLanes * step;
 }
 
 // r and z (side by side), n and W_hn h + b_hn of N registers of lanes; `pre` is at their unit's reset row, the
@@ -280,8 +281,8 @@ void load_inputs(const AgentShape& s, const AgentEpisodes<Number>& episodes, con
 // its utilities.
 using Report = std::function<void(int tile, int64_t t, int active, const std::vector<Array>& utilities)>;
 
-// The utilities of several networks over the same episodes, in one pass over the observations; `saved` is of
-// the first network for the backward pass, or null.
+// The utilities of several agents' networks (online and target) over the same episodes, in one pass over the
+// observations; `saved` is of the first for the backward pass, or null. Of each there are the plans of its copies.
 template <typename Number>
 void agent_forward(const AgentShape& s, const AgentEpisodes<Number>& episodes, const Lanes& lanes,
                    const std::vector<std::vector<AgentPlans>>& all_plans, float* saved, const ForEach& for_each,

@@ -18,11 +18,10 @@ void agent_step(const AgentShape& s, const Number* observation, const int32_t* l
     const AgentTile& tile = tiles[index];
     const AgentPlans& plans = all_plans[tile.network];
     const std::vector<int32_t>& own = agents[tile.network];
-    const int users = static_cast<int>(own.size());
-    const int lanes = static_cast<int>(std::min<int64_t>(s.episodes * users - tile.before, tile.stride()));
     int32_t rows[kTileVectors * kLanes] = {};
-    for (int l = 0, number = tile.before; l < lanes; ++l, ++number) {
-      rows[l] = static_cast<int32_t>(number / users * s.agents + own[number % users]);
+    for (int l = 0; l < tile.lanes; ++l) {
+      const size_t number = tile.before + l;
+      rows[l] = static_cast<int32_t>(number / own.size() * s.agents + own[number % own.size()]);
     }
     const Array inputs(s.inputs() * stride), state(2 * s.hidden * stride), pre(4 * s.hidden * stride),
         utilities(s.actions * stride);
@@ -46,8 +45,8 @@ void agent_step(const AgentShape& s, const Number* observation, const int32_t* l
       neurons.template keep_state<kVectors>(stride, h);
       product<kVectors, Into::kSet>(plans.fc2, h, utilities.get());
     });
-    store_tile(utilities.get(), stride, rows, s.actions, lanes, q);
-    store_tile(h, stride, rows, s.hidden, lanes, next_hidden);
+    store_tile(utilities.get(), stride, rows, s.actions, tile.lanes, q);
+    store_tile(h, stride, rows, s.hidden, tile.lanes, next_hidden);
   });
 }
 
