@@ -176,6 +176,7 @@ def test_choosing() -> None:
     assert {cell.arm for cell in of_none} == {"fups", "fups+id"}
     with pytest.raises(UserError, match=r"0-0\.3: study snp-mast has none, 0\.0-0\.1, 0\.1-0\.1, "):
         of_snp.chosen({"prune_ratio": ["0-0.3"]})
+    assert study.chosen({"double_q": ["True"]}) == study.chosen({"double_q": ["true"]})
     with pytest.raises(UserError, match="map = 8m: study small has 3m"):
         study.chosen({"map": ["8m"]})
     with pytest.raises(UserError, match=r"--only metod: no such setting \(did you mean method\?\)"):

@@ -81,6 +81,15 @@ def test_a_tiny_team_counts_as_a_narrow_dense_one() -> None:
         assert asked.call_args.args[1:] == (14, 1.0)
 
 
+@needs_kernels
+def test_auto_asks_more_of_several_networks() -> None:
+    for speedup, expected in ((1.4, "masked"), (1.5, "compact")):
+        with mock.patch.object(execution, "compact_speedup", return_value=speedup):
+            assert chosen(sharing="independent") == chosen(sharing="seps") == expected
+        with mock.patch.object(execution, "compact_speedup", return_value=speedup):
+            assert chosen() == "compact"
+
+
 def test_compact_is_refused_to_an_algorithm_whose_networks_have_no_kernels() -> None:
     masked_only = dataclasses.replace(algorithm_entry("qmix"), compact_speedup=None)
     with (

@@ -21,12 +21,13 @@ def test_a_compact_run_is_resumed_bit_for_bit(tmp_path: Path, algorithm: str) ->
 
 
 @needs_kernels
-def test_a_compact_run_of_seps_is_resumed_bit_for_bit_after_its_agents_were_told_apart(
-    tmp_path: Path,
+@pytest.mark.parametrize("after", [200, 600], ids=["before", "after"])
+def test_a_compact_run_of_seps_is_resumed_bit_for_bit_where_its_agents_are_told_apart(
+    tmp_path: Path, after: int
 ) -> None:
     of_seps = {"sharing": "seps", "seps_steps": 300, "seps_clusters": 2}
     given = SMALL | of_seps | {"execution": "compact", "steps": 1200}
-    assert_resumed_bit_for_bit(given, tmp_path, 600)
+    assert_resumed_bit_for_bit(given, tmp_path, after)
 
 
 def test_vmapped_runs_have_folders_of_their_own_and_resume(tmp_path: Path) -> None:

@@ -133,8 +133,11 @@ class SparseAgent(SparseNetwork):
     """Which neurons of the first layer and of the state each agent has (SNP-PS); all where None."""
     network_of: Int[Any, " agents"] | None = None
     """Which of several networks each agent uses; None where there is one."""
-    copies: int = eqx.field(static=True, default=1)
-    """How many networks there are: a layer has the rows of each in turn."""
+
+    @property
+    def copies(self) -> int:
+        """How many networks there are: a layer has the rows of each in turn. The kernels check that it has."""
+        return max(1, self.shapes[0][0] // max(1, self.hidden_size))
 
     @property
     def operands(self) -> tuple[Array, ...]:
@@ -218,7 +221,7 @@ def sparse_agents(agents: IndependentAgents, masks: Mapping[str, Array]) -> Spar
     elif agents.parts.network_of is not None:
         network_of = jnp.array(agents.parts.network_of)
     packed = SparseAgents.pack(layers)
-    return dataclasses.replace(packed, network_of=network_of, copies=copies)
+    return dataclasses.replace(packed, network_of=network_of)
 
 
 def sparse_q_mixer(mixer: QMixer, masks: Mapping[str, Array]) -> SparseQMixer:

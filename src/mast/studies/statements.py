@@ -11,8 +11,8 @@ from mast.configuration.suggestions import did_you_mean
 from mast.errors import UserError
 
 MEASURES = ("score", "return", "speed", "time", "parameters")
-"""The final number; the final return, where battles are too hard to be won; the mean of the curve's first
-half; seconds of a run; parameters. The last two are better when they are smaller."""
+"""The final number; the final greedy return, where battles are too hard to be won; the mean of the curve's
+first half; seconds of a run; parameters. The last two are better when they are smaller."""
 WITHIN = 0.1
 """By how much of the larger mean arms that are alike may differ, where a statement does not say."""
 _KEYS = ("section", "text", "better", "than", "rising", "alike", "within", "by", "on", "elsewhere")

@@ -91,6 +91,8 @@ class Study:
 def _same(name: str, value: str, have: Sequence[str]) -> str | None:
     """The one of these texts that means the same, as 500000 and 5e5 do, or fups+id and shared."""
     value = ALIASES.get(name, {}).get(value, value)
+    if value in ("True", "False"):
+        value = value.lower()
     numbers = _numbers(name, value)
     for each in have:
         if value == each or (numbers is not None and numbers == _numbers(name, each)):

@@ -81,6 +81,8 @@ def _pair(statement: Statement, panel: Panel, better: Group, other: Group) -> tu
     text = f"{names} ({found.low:+.{digits}f} to {found.high:+.{digits}f})".replace("-", "−")
     if statement.alike:
         margin = statement.within * max(abs(ours.mean()), abs(theirs.mean()))
+        if margin == 0:  # nothing won by either says nothing
+            return OPEN, text
         if -margin <= found.low and found.high <= margin:
             return HELD, text
         return (NOT_HELD if found.low > margin or found.high < -margin else OPEN), text

@@ -306,7 +306,7 @@ auto guarded(ffi::Error (*handler)(Operand...)) {
 
 }  // namespace
 
-// How many floats the agent's forward pass saves at most: Python allots them. 0 for what is refused anyway.
+// How many floats the agent's forward pass saves at most: Python allots them. 0 for what is refused, there or here.
 extern "C" int64_t mast_agent_saved_size(int64_t observations, int64_t lanes, int64_t hidden, int64_t networks) {
   if (observations < 1 || lanes < 1 || hidden < 0 || networks < 1 || hidden > kMostOffsets ||
       !can_be_numbered({observations, lanes, networks})) {
