@@ -136,7 +136,7 @@ class SparseAgent(SparseNetwork):
 
     @property
     def copies(self) -> int:
-        """How many networks there are: a layer has the rows of each in turn. The kernels check that it has."""
+        """How many networks there are: a layer has the rows of each in turn, as kernels check."""
         return max(1, self.shapes[0][0] // max(1, self.hidden_size))
 
     @property
