@@ -36,7 +36,8 @@ def q_tot_along(params, recording, length: int) -> np.ndarray:
 def main() -> None:
     """Play and print."""
     run = Path(sys.argv[1])
-    trainer = Trainer(load_run_config(run))  # without a folder: nothing of the run is touched
+    config = load_run_config(run).model_copy(update={"execution": "masked"})  # as checkpoints are
+    trainer = Trainer(config)  # without a folder: nothing of the run is touched
     restored = CheckpointStore(run).restore(trainer.state, trainer.runs[0].ring)
     if restored is None:
         raise SystemExit(f"{run} has no checkpoint")
