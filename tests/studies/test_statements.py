@@ -117,6 +117,17 @@ def test_a_difference_of_two_runs_is_open(tmp_path: Path) -> None:
     assert found.numbers.endswith("(fewer than 3 runs)")
 
 
+def test_arms_that_have_got_nothing_are_not_alike_for_that(tmp_path: Path) -> None:
+    study = study_of(said=SAID["alike"])
+    results = rows_of(study, tmp_path)
+    for each in results:
+        each.path.with_suffix(".csv").write_text("env_steps,return\n" + 20 * "2000,0\n")
+    (panel,) = panels_of(study, ResultFolder(tmp_path).find_all(study.cells))
+    (found,) = verdicts_of(study.statements, panel)
+    assert found.word == "open"
+    assert "0.00, fups 0.00" in found.numbers
+
+
 @pytest.mark.parametrize("name", ["as many", "fewer"])
 def test_a_difference_of_parameters_that_are_not_recorded_is_open(
     name: str, tmp_path: Path
