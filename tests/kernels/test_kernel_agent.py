@@ -23,7 +23,15 @@ from kernels.cases import (
     needs_kernels,
     places,
 )
-from mast.kernels import SparseAgent, SparseLinear, SparseMatrix, act, episode_utilities
+from mast.kernels import (
+    SparseAgent,
+    SparseAgents,
+    SparseLinear,
+    SparseMatrix,
+    act,
+    episode_utilities,
+)
+from mast.networks.sharing import Parts
 
 pytestmark = needs_kernels
 
@@ -249,7 +257,8 @@ def test_agents_are_shared_out_among_networks_that_there_are(
     network_of: tuple[int, ...], fault: str
 ) -> None:
     batch = agent_batch(AgentCase(network_of=(0, 1, 1)))
-    other = dataclasses.replace(batch.compact, network_of=jnp.asarray(network_of, jnp.int32))
+    parts = Parts(jnp.asarray(network_of, jnp.int32))
+    other = dataclasses.replace(batch.compact, parts=parts)
     episodes = (batch.observation, batch.action, batch.lengths)
     with pytest.raises(REFUSED, match=fault):
         jax.block_until_ready(episode_utilities(batch.compact, *episodes, others=(other,)))
@@ -258,8 +267,8 @@ def test_agents_are_shared_out_among_networks_that_there_are(
 def test_layers_must_have_the_rows_of_whole_networks() -> None:
     batch = agent_batch(AgentCase(width=16))
     narrow = agent_batch(AgentCase(width=15)).compact.layers()["fc1"]
-    mixed = SparseAgent.pack(batch.compact.layers() | {"fc1": narrow})
-    bad = dataclasses.replace(mixed, network_of=jnp.zeros(3, jnp.int32))
+    mixed = SparseAgents.pack(batch.compact.layers() | {"fc1": narrow})
+    bad = dataclasses.replace(mixed, parts=Parts(jnp.zeros(3, jnp.int32)))
     with pytest.raises(REFUSED, match="fc1 does not have the rows of whole networks"):
         jax.block_until_ready(
             episode_utilities(bad, batch.observation, batch.action, batch.lengths)

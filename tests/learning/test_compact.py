@@ -15,7 +15,6 @@ from mast.execution.account import sizes_of
 from mast.execution.compact import (
     CompactLearner,
     CompactState,
-    assign_networks,
     copy_compact_target,
 )
 from mast.execution.environment import environment_of
@@ -55,7 +54,7 @@ def fresh(learner: Learner, seed: int) -> LearnerState:
     return shared_out(state, (0, 1, 0)) if learner.config.sharing == "seps" else state
 
 
-def shared_out(state: LearnerState, network_of: tuple[int, ...]) -> LearnerState:
+def shared_out(state: Any, network_of: tuple[int, ...]) -> Any:
     params, target = (assigned(t, jnp.asarray(network_of)) for t in (state.params, state.target))
     return state._replace(params=params, target=target)
 
@@ -183,7 +182,7 @@ def test_teams_that_share_otherwise_take_the_masked_learners_steps(
 def test_agents_are_shared_out_anew_as_those_of_a_masked_team() -> None:
     learner, run = learner_of("qmix", sharing="seps"), programs("qmix", "seps")
     state = fresh(learner, 4)
-    anew = assign_networks(run["to_compact"](state), jnp.asarray([1, 1, 0]))
+    anew = shared_out(run["to_compact"](state), (1, 1, 0))
     assert_same_arrays(run["to_dense"](anew), shared_out(state, (1, 1, 0)))
 
 

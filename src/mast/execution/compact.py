@@ -4,7 +4,6 @@ The same numbers as `mast.execution.learner` to rounding. Topology evolution goe
 the dense gradient, the drop and the growth are those of the one program that all methods share.
 """
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from mast.execution.topology import final_counts
 from mast.kernels import (
     RingBatch,
     SparseAgent,
-    SparseAgents,
     SparseNetwork,
     SparseQMixer,
     Targets,
@@ -304,21 +302,6 @@ def compact_density(state: CompactState) -> float:
 def copy_compact_target(state: CompactState) -> CompactState:
     """The state with its target networks set to the online ones, values and structure."""
     return state._replace(target=jax.tree.map(jnp.copy, state.params))
-
-
-def assign_networks(state: CompactState, network_of: Int[Array, " agents"]) -> CompactState:
-    """The state with the agents shared out among the online and the target networks anew (SePS)."""
-
-    def anew(node: Any) -> Any:
-        if isinstance(node, SparseAgents):
-            # A copy each: buffers that are given away may not be shared.
-            return dataclasses.replace(node, network_of=jnp.array(network_of))
-        return node
-
-    params, target = (
-        jax.tree.map(anew, team, is_leaf=_is_network) for team in (state.params, state.target)
-    )
-    return state._replace(params=params, target=target)
 
 
 def _floats(team: Any) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
@@ -131,8 +132,6 @@ class SparseAgent(SparseNetwork):
 
     neurons: Bool[Any, "2 agents hidden"] | None = None
     """Which neurons of the first layer and of the state each agent has (SNP-PS); all where None."""
-    network_of: Int[Any, " agents"] | None = None
-    """Which of several networks each agent uses; None where there is one."""
 
     @property
     def copies(self) -> int:
@@ -142,8 +141,8 @@ class SparseAgent(SparseNetwork):
     @property
     def operands(self) -> tuple[Array, ...]:
         """What a native call takes of it."""
-        fixed = [each for each in (self.network_of, self.neurons) if each is not None]
-        return (self.parameters, self.structure, *fixed)
+        neurons = () if self.neurons is None else (self.neurons,)
+        return (self.parameters, self.structure, *neurons)
 
     @property
     def hidden_size(self) -> int:
@@ -158,6 +157,16 @@ class SparseAgent(SparseNetwork):
 
 class SparseAgents(SparseAgent):
     """`IndependentAgents`, compact: several networks of which each agent uses one."""
+
+    parts: Parts | None = None
+    """Which network each agent uses; each its own where None."""
+
+    @property
+    def operands(self) -> tuple[Array, ...]:
+        """What a native call takes of it."""
+        own = jnp.arange(self.copies, dtype=jnp.int32)
+        network_of: Any = own if self.parts is None else self.parts.network_of
+        return (self.parameters, self.structure, network_of)
 
     def masks(self) -> dict[str, Bool[np.ndarray, "copies outputs inputs"]]:
         """Which weights are active, by layer, of each network; on the host."""
@@ -210,18 +219,14 @@ def sparse_agent(agent: RecurrentAgent, masks: Mapping[str, Array]) -> SparseAge
 
 def sparse_agents(agents: IndependentAgents, masks: Mapping[str, Array]) -> SparseAgents:
     """The active entries of several dense networks; arguments as in `sparse_agent`."""
-    copies, layers = agents.fc1.weight.shape[0], {}
+    layers = {}
     for name, mask in masks.items():
         weight, bias = np.asarray(getattr(agents, name).weight), getattr(agents, name).bias
         rows = (each.reshape(-1, weight.shape[-1]) for each in (weight, np.asarray(mask)))
         layers[name] = SparseLinear(from_dense(*rows), np.asarray(bias).ravel())
-    network_of = None
-    if agents.parts is None:
-        network_of = jnp.arange(copies, dtype=jnp.int32)
-    elif agents.parts.network_of is not None:
-        network_of = jnp.array(agents.parts.network_of)
-    packed = SparseAgents.pack(layers)
-    return dataclasses.replace(packed, network_of=network_of)
+    # A copy: buffers that are given away may not be shared.
+    parts = jax.tree.map(jnp.array, agents.parts)
+    return dataclasses.replace(SparseAgents.pack(layers), parts=parts)
 
 
 def sparse_q_mixer(mixer: QMixer, masks: Mapping[str, Array]) -> SparseQMixer:
@@ -250,9 +255,8 @@ def to_dense(network: SparseNetwork, like: Any) -> Any:
     if isinstance(network, SparseAgent) and network.neurons is not None:
         neurons = dict(zip(HIDDEN, map(jnp.array, np.asarray(network.neurons)), strict=True))
         layers["parts"] = Parts(like.parts.network_of, neurons, like.parts.weights)
-    if isinstance(network, SparseAgents) and like.parts is not None:
-        shared_out = network.network_of
-        layers["parts"] = Parts(None if shared_out is None else jnp.array(shared_out))
+    if isinstance(network, SparseAgents):
+        layers["parts"] = jax.tree.map(jnp.array, network.parts)
     return dataclasses.replace(like, **layers)
 
 

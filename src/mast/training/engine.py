@@ -22,6 +22,7 @@ from mast.learning.stored import StoredBatch
 from mast.networks.agent import RecurrentAgent
 from mast.networks.feed_forward import FeedForward
 from mast.networks.independent import IndependentAgents
+from mast.networks.sharing import assigned
 from mast.networks.spec import NetworkSpec
 from mast.sparsity.topology import Evolution
 from mast.training.observing import Observing
@@ -330,7 +331,9 @@ class Engine:
     def assign(self, state: State, network_of: Sequence[Sequence[int]]) -> State:
         """The state with the agents of every run shared out among its networks anew (SePS)."""
         anew = self._axis.stacked([jnp.asarray(each, jnp.int32) for each in network_of])
-        return self._programs.assign(state, anew)
+        return state._replace(
+            params=assigned(state.params, anew), target=assigned(state.target, anew)
+        )
 
     def copy_target(self, state: State) -> State:
         """The state with the target networks set to the online ones."""

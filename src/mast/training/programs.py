@@ -11,7 +11,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from mast.execution.compact import (
     CompactLearner,
     CompactState,
-    assign_networks,
     compact_density,
     copy_compact_target,
 )
@@ -19,7 +18,6 @@ from mast.execution.learner import Learner, LearnerState, UpdateMetrics, copy_ta
 from mast.learning.method import Method
 from mast.learning.replay import Batch
 from mast.learning.stored import StoredBatch, gathered, half_gathered
-from mast.networks.sharing import assigned
 from mast.sparsity.topology import Evolution
 
 State = TypeVar("State")
@@ -79,9 +77,6 @@ class Programs(Protocol[State]):
     def copy_target(self, state: State) -> State:
         """The state with its target networks set to the online ones."""
 
-    def assign(self, state: State, network_of: Int[Array, "*runs agents"]) -> State:
-        """The state with the agents shared out among the networks anew (SePS)."""
-
     def finite(self, state: State) -> Bool[Array, "..."]:
         """Whether every parameter of each run is finite."""
 
@@ -122,12 +117,6 @@ class MaskedPrograms:
         runs = jax.tree.leaves(state.params)[0].shape[0] if self._vmapped else 1
         active = sum(np.asarray(mask).reshape(runs, -1).sum(1) for mask in masks)
         return (active / (sum(mask.size for mask in masks) // runs)).tolist()
-
-    def assign(self, state: LearnerState, network_of: Int[Array, "*runs agents"]) -> LearnerState:
-        """`assigned`, of the online and the target networks."""
-        return state._replace(
-            params=assigned(state.params, network_of), target=assigned(state.target, network_of)
-        )
 
     def finite(self, state: LearnerState) -> Bool[Array, "..."]:
         """Whether every parameter of each run is finite."""
@@ -200,10 +189,6 @@ class CompactPrograms:
     def densities(self, state: CompactState) -> list[float]:
         """Share of active weights, known without looking at one."""
         return [compact_density(state)]
-
-    def assign(self, state: CompactState, network_of: Int[Array, " agents"]) -> CompactState:
-        """`assign_networks`."""
-        return assign_networks(state, network_of)
 
     def finite(self, state: CompactState) -> Bool[Array, "..."]:
         """Whether every parameter is finite."""
