@@ -114,8 +114,7 @@ def first_state(learner: Learner) -> LearnerState:
     if not agent.clustered:
         return state
     network_of = jnp.arange(agent.users) % agent.copies
-    params, target = (assigned(team, network_of) for team in (state.params, state.target))
-    return state._replace(params=params, target=target)
+    return assigned(state, network_of)
 
 
 def xla_arm(learner: Learner, batch: Batch) -> Callable[[], Any]:

@@ -51,12 +51,7 @@ def learner_of(algorithm: str, method: str = "mast", sharing: str = "shared") ->
 @functools.cache
 def fresh(learner: Learner, seed: int) -> LearnerState:
     state = jax.jit(learner.init)(jax.random.key(seed))
-    return shared_out(state, (0, 1, 0)) if learner.config.sharing == "seps" else state
-
-
-def shared_out(state: Any, network_of: tuple[int, ...]) -> Any:
-    params, target = (assigned(t, jnp.asarray(network_of)) for t in (state.params, state.target))
-    return state._replace(params=params, target=target)
+    return assigned(state, jnp.array([0, 1, 0])) if learner.config.sharing == "seps" else state
 
 
 @functools.cache
@@ -182,8 +177,8 @@ def test_teams_that_share_otherwise_take_the_masked_learners_steps(
 def test_agents_are_shared_out_anew_as_those_of_a_masked_team() -> None:
     learner, run = learner_of("qmix", sharing="seps"), programs("qmix", "seps")
     state = fresh(learner, 4)
-    anew = shared_out(run["to_compact"](state), (1, 1, 0))
-    assert_same_arrays(run["to_dense"](anew), shared_out(state, (1, 1, 0)))
+    anew = assigned(run["to_compact"](state), jnp.array([1, 1, 0]))
+    assert_same_arrays(run["to_dense"](anew), assigned(state, jnp.array([1, 1, 0])))
 
 
 def follow(learner: Learner, run: dict[str, Any], numbers: Any) -> LearnerState:

@@ -331,9 +331,7 @@ class Engine:
     def assign(self, state: State, network_of: Sequence[Sequence[int]]) -> State:
         """The state with the agents of every run shared out among its networks anew (SePS)."""
         anew = self._axis.stacked([jnp.asarray(each, jnp.int32) for each in network_of])
-        return state._replace(
-            params=assigned(state.params, anew), target=assigned(state.target, anew)
-        )
+        return assigned(state, anew)
 
     def copy_target(self, state: State) -> State:
         """The state with the target networks set to the online ones."""
